@@ -1,0 +1,49 @@
+"""Matches to one decision of a layer, by WFP's arbitration (wfp.md 5).
+
+Pure: it stops to ask for a callout and is entered again with the answer.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from ._table cimport CompiledPolicy
+
+cdef enum ArbitrationStep:
+    STEP_DONE = 0
+    STEP_CALLOUT = 1                # Call filter `asked`'s callout, then arbitrate_answer().
+
+cdef enum AnswerKind:
+    ANSWER_CONTINUE = 0
+    ANSWER_PERMIT = 1
+    ANSWER_BLOCK = 2
+
+cdef struct CalloutAnswer:
+    uint8_t kind                    # AnswerKind
+    uint8_t clear_right
+    uint8_t absorb                  # With ANSWER_BLOCK only.
+    uint8_t reply                   # ReplyKind, with ANSWER_BLOCK only.
+    uint8_t failed                  # The answer stands in for a callout that raised (on_error).
+    uint8_t late                    # The answer stands in for a callout that took too long (on_late).
+
+cdef struct Arbitration:
+    const CompiledPolicy* policy
+    const uint32_t* matches
+    uint32_t n_matches
+    uint32_t next                   # Position in matches.
+    uint32_t asked                  # Filter whose callout is being asked.
+    uint8_t action                  # ActionKind so far; what the callout sees.
+    uint8_t right                   # 1: FWPS_RIGHT_ACTION_WRITE is set.
+    uint8_t reason                  # Reason of the standing result.
+    uint8_t veto
+    uint8_t reply
+    uint8_t absorb
+    uint8_t n_audit                 # Audit-mode filters that would have matched (saturates).
+    uint32_t standing               # Filter of the standing result, NO_FILTER if none.
+
+cdef void arbitrate_begin(Arbitration* state, const CompiledPolicy* policy, const uint32_t* matches,
+                          uint32_t n_matches) noexcept nogil
+
+# Run until the layer is decided or a callout is needed.  `hits` counts are the caller's: each
+# filter whose result ended its sublayer, or whose callout is asked, is reported through
+# arbitrate_hit (set by _visit), so that arbitration itself has no counters.
+cdef ArbitrationStep arbitrate_run(Arbitration* state, uint32_t* hits, uint32_t* n_hits) noexcept nogil
+cdef void arbitrate_answer(Arbitration* state, const CalloutAnswer* answer) noexcept nogil

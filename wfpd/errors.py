@@ -1,0 +1,97 @@
+"""The exception tree: who is at fault, what, where, and what to do about it.
+
+Every error carries a message, the place it speaks of, and a hint; the command line prints all
+three.  Builtin exceptions do for programming errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place in a text file.  `line` and `column` count from 1; 0 means unknown."""
+
+    file: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        if not self.file:
+            return ""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding about a policy: an error or a lint.
+
+    `subject` names the object (`filter "dns-out"`), `code` is WFP's name of the error
+    (`FWP_E_NOT_FOUND`) where WFP has one.
+    """
+
+    message: str
+    location: Location = field(default_factory=Location)
+    subject: str = ""
+    hint: str = ""
+    code: str = ""
+
+    def __str__(self) -> str:
+        head = ": ".join(part for part in (str(self.location), self.subject, self.message) if part)
+        if self.code:
+            head = f"{head} ({self.code})"
+        return f"{head}\n  hint: {self.hint}" if self.hint else head
+
+
+class WfpdError(Exception):
+    """Base of everything wfpd raises on purpose."""
+
+    exit_status = 70
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class PolicyError(WfpdError):
+    """The operator's file is wrong.  `problems` holds every error found, in file order."""
+
+    exit_status = 1
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class CalloutError(WfpdError):
+    """A callout cannot be loaded or misbehaved."""
+
+    exit_status = 1
+
+
+class CaptureError(WfpdError):
+    """A capture file is not what it says or breaks off."""
+
+    exit_status = 1
+
+
+class ParseError(WfpdError):
+    """Bytes are not the packet they claim to be.  `reason` is the stable name of the fault."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"malformed packet: {reason}")
+        self.reason = reason
+
+
+class KernelError(WfpdError):
+    """The kernel refused something (queue taken, no capability, no such feature)."""
+
+    exit_status = 3
+
+
+class ControlError(WfpdError):
+    """The control socket cannot be reached, or refused the request."""
+
+    exit_status = 3
