@@ -1,0 +1,89 @@
+"""One packet at one hook: which layers, in which order, and what they decide together.
+
+A Visitor is one worker's (or one replay's) reusable state; nothing is allocated per packet.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from ._arbitrate cimport Arbitration, CalloutAnswer
+from ._flow cimport FlowEntry, FlowTable
+from ._host cimport HostTable
+from ._parse cimport PacketView
+from ._stats cimport WorkerStats
+from ._table cimport CompiledPolicy
+from ._types cimport Decision, FieldValues
+
+cdef enum VisitStep:
+    VISIT_DONE = 0                  # `decision` holds the outcome.
+    VISIT_CALLOUT = 1               # Call the callout of filter arbitration.asked, then visit_answer().
+
+cdef struct VisitInput:
+    const uint8_t* data             # First byte of the IP packet.
+    uint32_t captured               # Bytes at data.
+    uint32_t original               # Length before the copy was cut (= captured if it was not).
+    uint8_t hook                    # Hook
+    uint8_t has_mark
+    uint32_t mark                   # As it arrived.
+    uint32_t in_interface           # ifindex, 0 unknown.
+    uint32_t out_interface
+    uint32_t physical_in            # Bridge ports.
+    uint32_t physical_out
+    uint32_t parse_flags
+    uint8_t loopback                # Replay: both ends local.  Live: found from the interface.
+    const uint8_t* interface_name   # Replay: from the capture; else NULL and the host table is asked.
+    uint32_t interface_name_length
+    uint64_t now_ns                 # Monotonic; replay: the capture's clock.
+
+cdef enum:
+    MAX_ROWS = 24                   # Layers of a visit with their twins.
+    MAX_TRACED_CALLOUTS = 256       # A visit; more are counted in `n_callouts` only.
+
+# One row of a traced visit (replay, explain).
+cdef struct TraceRow:
+    uint8_t slot
+    uint8_t action                  # ActionKind
+    uint8_t right                   # 1 set
+    uint8_t discard
+    uint32_t filter
+    uint16_t first_callout          # In Trace.callouts.
+    uint16_t n_callouts
+
+cdef struct Trace:
+    uint32_t n_rows
+    uint32_t n_callouts
+    TraceRow rows[MAX_ROWS]
+    uint32_t callouts[MAX_TRACED_CALLOUTS]   # Filter indexes.
+
+cdef struct Visitor:
+    const CompiledPolicy* policy    # Pinned for the batch.
+    HostTable* host
+    FlowTable* flows
+    WorkerStats* stats
+    Trace* trace                    # NULL unless traced.
+    uint32_t* matches               # Capacity policy.max_layer_filters.
+    uint32_t* hits
+    VisitInput input
+    PacketView view
+    FieldValues values
+    Arbitration arbitration
+    Decision decision
+    # Internal to _visit.
+    uint8_t stage                   # Position in the hook's order.
+    uint8_t slot                    # Layer being decided.
+    uint8_t layer                   # LayerIndex of it.
+    uint8_t in_twin
+    uint8_t finished
+    uint8_t outbound                # The packet's direction: local is the source.
+    uint8_t flow_state
+    uint8_t reauthorizing
+    uint8_t limit_block
+    uint8_t have_row
+    uint8_t midstream
+    uint8_t established_now
+    uint64_t flow_hash
+    FlowEntry* flow
+    FlowEntry pending
+
+# Parse, then classify layer by layer until a block, the end, or a callout.
+cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil
+cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexcept nogil
