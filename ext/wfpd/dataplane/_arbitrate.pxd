@@ -37,13 +37,14 @@ cdef struct Arbitration:
     uint8_t reply
     uint8_t absorb
     uint8_t n_audit                 # Audit-mode filters that would have matched (saturates).
+    uint16_t ended                  # Sublayer that a terminating result has ended.
     uint32_t standing               # Filter of the standing result, NO_FILTER if none.
 
 cdef void arbitrate_begin(Arbitration* state, const CompiledPolicy* policy, const uint32_t* matches,
                           uint32_t n_matches) noexcept nogil
 
-# Run until the layer is decided or a callout is needed.  `hits` counts are the caller's: each
-# filter whose result ended its sublayer, or whose callout is asked, is reported through
-# arbitrate_hit (set by _visit), so that arbitration itself has no counters.
+# Run until the layer is decided or a callout is needed.  Every filter whose result ended its
+# sublayer, whose callout is asked, or that is in audit mode and matched is appended to `hits`
+# (capacity: the match count); arbitration itself has no counters.
 cdef ArbitrationStep arbitrate_run(Arbitration* state, uint32_t* hits, uint32_t* n_hits) noexcept nogil
 cdef void arbitrate_answer(Arbitration* state, const CalloutAnswer* answer) noexcept nogil

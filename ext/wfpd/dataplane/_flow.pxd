@@ -64,7 +64,8 @@ cdef struct FlowShard:
     int32_t lock
     uint32_t capacity
     uint32_t used
-    uint32_t free
+    uint32_t free                   # Slots given back.
+    uint32_t fresh                  # Slots from here on were never used: their memory is untouched.
     uint32_t n_buckets              # Power of two.
     uint32_t newest[2]              # Age lists: 0 half-open and closing, 1 all others.
     uint32_t oldest[2]

@@ -138,7 +138,7 @@ cdef void _expire_oldest(FlowTable* table, FlowShard* shard, uint64_t now_ns) no
 cdef bint _make_room(FlowTable* table, FlowShard* shard, uint64_t now_ns, bint only_ask) noexcept nogil:
     cdef uint32_t index
     _expire_oldest(table, shard, now_ns)
-    if shard.free != NIL:
+    if shard.free != NIL or shard.fresh < shard.capacity:
         return True
     index = shard.oldest[HALF_OPEN_LIST]
     if index != NIL:
@@ -192,7 +192,11 @@ cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t
             wfpd_unlock(&shard.lock)
             return False
         index = shard.free
-        shard.free = shard.slots[index].next
+        if index != NIL:
+            shard.free = shard.slots[index].next
+        else:
+            index = shard.fresh
+            shard.fresh += 1
         shard.used += 1
         shard.slots[index].next = shard.buckets[bucket]
         shard.buckets[bucket] = index
@@ -248,9 +252,7 @@ cdef class Flows:
         if shard.slots == NULL or shard.buckets == NULL:
             raise MemoryError()
         memset(shard.buckets, 0xFF, shard.n_buckets * sizeof(uint32_t))
-        for i in range(capacity):
-            shard.slots[i].next = i + 1 if i + 1 < capacity else <uint32_t>NIL
-        shard.free = 0
+        shard.free = NIL
         for i in range(2):
             shard.newest[i] = NIL
             shard.oldest[i] = NIL

@@ -67,6 +67,8 @@ cdef struct Visitor:
     FieldValues values
     Arbitration arbitration
     Decision decision
+    uint8_t hooks_attached          # Bit per Hook: prerouting/postrouting take their layer from input/output.
+    uint8_t live                    # 0: replay; a mid-stream flow then has the packet's direction.
     # Internal to _visit.
     uint8_t stage                   # Position in the hook's order.
     uint8_t slot                    # Layer being decided.
