@@ -6,7 +6,7 @@ A Visitor is one worker's (or one replay's) reusable state; nothing is allocated
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._arbitrate cimport Arbitration, CalloutAnswer
-from ._flow cimport FlowEntry, FlowTable
+from ._flow cimport FlowEntry, FlowKey, FlowTable
 from ._host cimport HostTable
 from ._parse cimport PacketView
 from ._stats cimport WorkerStats
@@ -70,21 +70,27 @@ cdef struct Visitor:
     uint8_t hooks_attached          # Bit per Hook: prerouting/postrouting take their layer from input/output.
     uint8_t live                    # 0: replay; a mid-stream flow then has the packet's direction.
     # Internal to _visit.
+    uint64_t done[2]                # Fields computed in this visit.
+    FlowKey key
+    uint64_t flow_hash
+    FlowEntry pending               # The packet's flow, found or to be made.
+    uint32_t first_traced
     uint8_t stage                   # Position in the hook's order.
-    uint8_t slot                    # Layer being decided.
+    uint8_t slot                    # Slot being decided.
     uint8_t layer                   # LayerIndex of it.
     uint8_t in_twin
     uint8_t finished
+    uint8_t blocked
+    uint8_t concluded
     uint8_t outbound                # The packet's direction: local is the source.
+    uint8_t tracked                 # Flows matter to this packet.
+    uint8_t flow_known              # `pending` was found in the table.
     uint8_t flow_state
     uint8_t reauthorizing
     uint8_t limit_block
-    uint8_t have_row
+    uint8_t have_row                # Some layer permitted or blocked.
     uint8_t midstream
     uint8_t established_now
-    uint64_t flow_hash
-    FlowEntry* flow
-    FlowEntry pending
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil

@@ -1,0 +1,528 @@
+"""One packet's way through the layers of its hook (design.md 3, "Hooks to layers").
+
+The orders below are the table of the design.  A visit is a small machine: `_advance` steps from
+layer to layer; where a layer's arbitration needs a callout the visit stops with VISIT_CALLOUT
+and goes on in visit_answer().  A block ends the visit after its discard twin.
+
+Flows: a packet's entry is copied from the flow table at the start, changed in the copy, and
+stored when the visit has ended with a permit; a blocked first packet therefore creates nothing,
+and a failed reauthorization removes the flow.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from ._arbitrate cimport (
+    STEP_CALLOUT, Arbitration, CalloutAnswer, arbitrate_answer, arbitrate_begin, arbitrate_run,
+)
+from ._classify cimport classify
+from ._flow cimport (
+    FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL, FLOW_FIN_REMOTE, FLOW_NONE, FLOW_OPENING,
+    FLOW_OTHER, FLOW_OUTBOUND, FlowEntry, FlowKey, FlowTable, flow_find, flow_has_room, flow_hash, flow_remove,
+    flow_store,
+)
+from ._host cimport HostInterface, host_interface
+from ._parse cimport (
+    FRAGMENT_NONE, N_PARSE_IP_STATUSES, PARSE_NOT_IP, PARSE_OK, PacketView, parse_packet,
+)
+from ._stats cimport stats_hit
+from ._table cimport CompiledPolicy, PackedFilter
+from ._types cimport *
+from ._values cimport ValueContext, values_fill
+
+cdef enum:
+    TCP_FIN = 0x01
+    TCP_SYN = 0x02
+    TCP_RST = 0x04
+    TCP_ACK = 0x10
+    PROTOCOL_ICMP = 1
+    PROTOCOL_TCP = 6
+    PROTOCOL_ICMPV6 = 58
+    END = 0xFF
+    ORDER_LENGTH = 9
+
+# By hook, END-terminated.  PREROUTING and POSTROUTING serve one layer each.
+cdef uint8_t _ORDER[5][ORDER_LENGTH]
+
+
+cdef void _order(int hook, object layers):
+    cdef int i
+    for i in range(ORDER_LENGTH):
+        _ORDER[hook][i] = layers[i] if i < len(layers) else END
+
+
+_order(HOOK_PREROUTING, (LAYER_INBOUND_IPPACKET,))
+_order(HOOK_INPUT, (LAYER_INBOUND_IPPACKET, LAYER_INBOUND_TRANSPORT, LAYER_INBOUND_ICMP_ERROR,
+                    LAYER_ALE_AUTH_RECV_ACCEPT, LAYER_ALE_FLOW_ESTABLISHED, LAYER_STREAM_PACKET,
+                    LAYER_DATAGRAM_DATA))
+_order(HOOK_FORWARD, (LAYER_IPFORWARD,))
+_order(HOOK_OUTPUT, (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_FLOW_ESTABLISHED, LAYER_DATAGRAM_DATA, LAYER_STREAM_PACKET,
+                     LAYER_OUTBOUND_ICMP_ERROR, LAYER_OUTBOUND_TRANSPORT, LAYER_OUTBOUND_IPPACKET))
+_order(HOOK_POSTROUTING, (LAYER_OUTBOUND_IPPACKET,))
+
+
+cdef inline bint _is_ip_layer(uint8_t layer) noexcept nogil:
+    return layer in (LAYER_INBOUND_IPPACKET, LAYER_OUTBOUND_IPPACKET, LAYER_IPFORWARD)
+
+
+cdef inline bint _is_authorization(uint8_t layer) noexcept nogil:
+    return layer == LAYER_ALE_AUTH_RECV_ACCEPT or layer == LAYER_ALE_AUTH_CONNECT
+
+
+cdef inline uint8_t _slot_of(const Visitor* visitor, uint8_t layer) noexcept nogil:
+    return layer * 2 + (1 if visitor.view.family == 6 else 0)
+
+
+cdef inline bint _has_filters(const Visitor* visitor, uint8_t slot) noexcept nogil:
+    return visitor.policy.layers[slot].count != 0
+
+
+# ------------------------------------------------------------------------------------- flows
+
+
+cdef uint16_t _icmp_request(uint8_t family, uint8_t kind) noexcept nogil:
+    """The type that names the conversation: a reply is filed under its request."""
+    if family == 6:
+        return 128 if kind == 129 else kind
+    if kind == 0:
+        return 8
+    if kind == 14 or kind == 16 or kind == 18:
+        return kind - 1
+    return kind
+
+
+cdef void _flow_key(const Visitor* visitor, FlowKey* key) noexcept nogil:
+    cdef const PacketView* view = &visitor.view
+    memset(key, 0, sizeof(FlowKey))
+    key.family = view.family
+    key.protocol = view.protocol
+    if visitor.outbound:
+        key.local_hi, key.local_lo = view.source_hi, view.source_lo
+        key.remote_hi, key.remote_lo = view.destination_hi, view.destination_lo
+        key.local_port, key.remote_port = view.source_port, view.destination_port
+    else:
+        key.local_hi, key.local_lo = view.destination_hi, view.destination_lo
+        key.remote_hi, key.remote_lo = view.source_hi, view.source_lo
+        key.local_port, key.remote_port = view.destination_port, view.source_port
+    if view.has_icmp:
+        key.local_port = (_icmp_request(view.family, view.icmp_type) << 8) | view.icmp_code
+        key.remote_port = view.icmp_id if view.has_icmp_id else 0
+    elif not view.has_ports:
+        key.local_port = 0
+        key.remote_port = 0
+
+
+cdef bint _tracked(const Visitor* visitor) noexcept nogil:
+    """Whether flows matter to this packet: some ALE layer of its family has filters."""
+    cdef const PacketView* view = &visitor.view
+    if visitor.flows == NULL or view.status != PARSE_OK or view.fragment != FRAGMENT_NONE or not view.has_protocol:
+        return False
+    if view.is_icmp_error or view.transport_offset == 0:
+        return False
+    if visitor.input.hook != HOOK_INPUT and visitor.input.hook != HOOK_OUTPUT:
+        return False
+    return (_has_filters(visitor, _slot_of(visitor, LAYER_ALE_AUTH_RECV_ACCEPT))
+            or _has_filters(visitor, _slot_of(visitor, LAYER_ALE_AUTH_CONNECT))
+            or _has_filters(visitor, _slot_of(visitor, LAYER_ALE_FLOW_ESTABLISHED)))
+
+
+cdef bint _midstream_outbound(const Visitor* visitor) noexcept nogil:
+    """Direction of a flow picked up in its middle (design.md 3, "Flows"); true: the local end started it."""
+    cdef const FlowKey* key = &visitor.pending.key
+    if not visitor.live:
+        return visitor.outbound != 0
+    if visitor.host != NULL and (visitor.host.listening[key.local_port >> 3] >> (key.local_port & 7)) & 1:
+        return False
+    if key.local_port != key.remote_port:
+        return key.remote_port < key.local_port
+    return visitor.outbound != 0
+
+
+cdef void _flow_open(Visitor* visitor) noexcept nogil:
+    """Find the packet's flow, or prepare a new one in `pending`."""
+    cdef const PacketView* view = &visitor.view
+    cdef bint tcp = view.has_tcp != 0
+    cdef bint opening = tcp and (view.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN
+    cdef bint found
+    visitor.flow_state = FLOW_NONE
+    visitor.tracked = _tracked(visitor)
+    if not visitor.tracked:
+        return
+    _flow_key(visitor, &visitor.key)
+    visitor.flow_hash = flow_hash(visitor.flows, &visitor.key)
+    found = flow_find(visitor.flows, &visitor.key, visitor.flow_hash, visitor.input.now_ns, &visitor.pending)
+    if found and opening and visitor.pending.state == FLOW_CLOSING:
+        flow_remove(visitor.flows, &visitor.key, visitor.flow_hash)  # The ports are used again.
+        found = False
+    visitor.flow_known = found
+    if found:
+        visitor.flow_state = visitor.pending.state
+        return
+    memset(&visitor.pending, 0, sizeof(FlowEntry))
+    visitor.pending.key = visitor.key
+    visitor.pending.first_ns = visitor.input.now_ns
+    visitor.pending.filter = NO_FILTER
+    visitor.pending.slot = NO_SLOT
+    visitor.pending.state = FLOW_OPENING if view.protocol == PROTOCOL_TCP else FLOW_OTHER
+    visitor.midstream = tcp and not opening
+    if _midstream_outbound(visitor) if visitor.midstream else visitor.outbound:
+        visitor.pending.flags = FLOW_OUTBOUND
+
+
+cdef uint8_t _authorizing_layer(const Visitor* visitor) noexcept nogil:
+    return LAYER_ALE_AUTH_CONNECT if visitor.pending.flags & FLOW_OUTBOUND else LAYER_ALE_AUTH_RECV_ACCEPT
+
+
+cdef bint _needs_authorization(Visitor* visitor) noexcept nogil:
+    """A new flow, or one whose authorizing layer's filters have changed since (wfp.md 8.4)."""
+    cdef uint8_t slot = _slot_of(visitor, _authorizing_layer(visitor))
+    visitor.reauthorizing = 0
+    if not visitor.flow_known:
+        return True
+    if visitor.pending.generation != visitor.policy.layer_generation[slot]:
+        visitor.reauthorizing = 1
+        return True
+    return False
+
+
+cdef bint _proves_established(const Visitor* visitor) noexcept nogil:
+    """Whether this packet completes the handshake, or shows that it was completed."""
+    cdef const PacketView* view = &visitor.view
+    cdef uint8_t flags = view.tcp_flags
+    if visitor.pending.flags & FLOW_ESTABLISHED_SEEN:
+        return False
+    if view.protocol != PROTOCOL_TCP:
+        return not visitor.flow_known
+    if not view.has_tcp or flags & TCP_RST or not flags & TCP_ACK:
+        return False
+    if visitor.pending.flags & FLOW_OUTBOUND:
+        if not visitor.outbound:
+            return (flags & TCP_SYN) != 0 or visitor.midstream
+        return not flags & TCP_SYN
+    if flags & TCP_SYN:
+        return False
+    # A server that sends data or closes has seen the handshake's end, should only output be attached.
+    return not visitor.outbound or visitor.midstream or view.payload_length != 0 or (flags & TCP_FIN) != 0
+
+
+cdef void _flow_progress(Visitor* visitor) noexcept nogil:
+    """Move the TCP state by a permitted packet."""
+    cdef const PacketView* view = &visitor.view
+    cdef FlowEntry* flow = &visitor.pending
+    cdef bint from_starter = (visitor.outbound != 0) == ((flow.flags & FLOW_OUTBOUND) != 0)
+    flow.packets[0 if from_starter else 1] += 1
+    flow.octets[0 if from_starter else 1] += view.length
+    flow.last_ns = visitor.input.now_ns if visitor.input.now_ns > flow.last_ns else flow.last_ns
+    if visitor.established_now:
+        flow.flags |= FLOW_ESTABLISHED_SEEN
+        if flow.state == FLOW_OPENING:
+            flow.state = FLOW_ESTABLISHED
+    if not view.has_tcp:
+        return
+    if view.tcp_flags & TCP_FIN:
+        flow.flags |= FLOW_FIN_LOCAL if visitor.outbound else FLOW_FIN_REMOTE
+    if view.tcp_flags & TCP_RST or (flow.flags & FLOW_FIN_LOCAL and flow.flags & FLOW_FIN_REMOTE):
+        flow.state = FLOW_CLOSING
+
+
+cdef void _flow_close(Visitor* visitor) noexcept nogil:
+    """Keep what the visit decided about the flow."""
+    if not visitor.tracked:
+        return
+    if visitor.decision.verdict == ACTION_BLOCK:
+        if visitor.flow_known and visitor.reauthorizing and _is_authorization(visitor.layer):
+            flow_remove(visitor.flows, &visitor.key, visitor.flow_hash)
+        return
+    _flow_progress(visitor)
+    flow_store(visitor.flows, &visitor.pending, visitor.flow_hash, visitor.input.now_ns)
+    visitor.decision.flow_id = visitor.pending.id
+    visitor.decision.to_server = (visitor.outbound != 0) == ((visitor.pending.flags & FLOW_OUTBOUND) != 0)
+
+
+# ------------------------------------------------------------------------------- which layers
+
+
+cdef uint8_t _serves(Visitor* visitor, uint8_t layer) noexcept nogil:
+    """The layer to classify at this place of the order, or END to leave it out."""
+    cdef const PacketView* view = &visitor.view
+    if _is_ip_layer(layer):
+        if layer == LAYER_INBOUND_IPPACKET and visitor.input.hook == HOOK_INPUT:
+            return END if visitor.hooks_attached & (1 << HOOK_PREROUTING) else layer
+        if layer == LAYER_OUTBOUND_IPPACKET and visitor.input.hook == HOOK_OUTPUT:
+            return END if visitor.hooks_attached & (1 << HOOK_POSTROUTING) else layer
+        return layer
+    if view.status != PARSE_OK or view.fragment != FRAGMENT_NONE:
+        return END  # Fragments and what is malformed above IP: only layers that need IP alone.
+    if layer == LAYER_INBOUND_ICMP_ERROR or layer == LAYER_OUTBOUND_ICMP_ERROR:
+        return layer if view.is_icmp_error else END
+    if layer == LAYER_STREAM_PACKET:
+        return layer if view.has_protocol and view.protocol == PROTOCOL_TCP else END
+    if view.is_icmp_error and layer != LAYER_INBOUND_TRANSPORT and layer != LAYER_OUTBOUND_TRANSPORT:
+        return END  # ICMP errors never reach ALE or the datagram layer (wfp.md 2.2, 8.1).
+    if layer == LAYER_DATAGRAM_DATA:
+        return END if view.has_protocol and view.protocol == PROTOCOL_TCP else layer
+    if _is_authorization(layer):
+        if not visitor.tracked or not _needs_authorization(visitor):
+            return END
+        return _authorizing_layer(visitor)
+    if layer == LAYER_ALE_FLOW_ESTABLISHED:
+        if not visitor.tracked or not _proves_established(visitor):
+            return END
+        visitor.established_now = 1
+    return layer
+
+
+cdef void _context(const Visitor* visitor, uint8_t layer, ValueContext* context) noexcept nogil:
+    context.view = &visitor.view
+    context.host = visitor.host
+    context.layer = layer
+    context.outbound = visitor.outbound
+    context.loopback = visitor.input.loopback
+    context.has_mark = visitor.input.has_mark
+    context.reassembled = 0
+    context.flow_outbound = 1 if visitor.pending.flags & FLOW_OUTBOUND else 0
+    context.needs_authorization = visitor.tracked and not visitor.flow_known and not visitor.outbound
+    context.reauthorizing = visitor.reauthorizing
+    context.mark = visitor.input.mark
+    context.in_interface = visitor.input.in_interface
+    context.out_interface = visitor.input.out_interface
+    context.physical_in = visitor.input.physical_in
+    context.physical_out = visitor.input.physical_out
+    context.interface_name = visitor.input.interface_name
+    context.interface_name_length = visitor.input.interface_name_length
+
+
+cdef void _classify_slot(Visitor* visitor, uint8_t slot) noexcept nogil:
+    cdef ValueContext context
+    cdef uint32_t n
+    _context(visitor, (slot >> 1) & 15, &context)
+    values_fill(&context, visitor.policy.fields_needed[slot], visitor.done, &visitor.values)
+    n = classify(visitor.policy, slot, &visitor.values, visitor.matches)
+    visitor.slot = slot
+    visitor.first_traced = visitor.trace.n_callouts if visitor.trace != NULL else 0
+    arbitrate_begin(&visitor.arbitration, visitor.policy, visitor.matches, n)
+
+
+# ---------------------------------------------------------------------------------- the result
+
+
+cdef void _count_hits(Visitor* visitor, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    if visitor.stats == NULL:
+        return
+    for i in range(n):
+        stats_hit(visitor.stats, visitor.policy.counter_slots[visitor.hits[i]])
+
+
+cdef void _trace_row(Visitor* visitor) noexcept nogil:
+    cdef TraceRow* row
+    if visitor.trace == NULL or visitor.trace.n_rows >= MAX_ROWS:
+        return
+    row = &visitor.trace.rows[visitor.trace.n_rows]
+    visitor.trace.n_rows += 1
+    row.slot = visitor.slot
+    row.action = visitor.arbitration.action
+    row.right = visitor.arbitration.right
+    row.discard = visitor.in_twin
+    row.filter = visitor.arbitration.standing
+    row.first_callout = <uint16_t>visitor.first_traced
+    row.n_callouts = <uint16_t>(visitor.trace.n_callouts - visitor.first_traced)
+
+
+cdef void _adopt(Visitor* visitor) noexcept nogil:
+    """The layer's result becomes the packet's: a block, or the last permit so far."""
+    cdef const Arbitration* layer = &visitor.arbitration
+    cdef Decision* decision = &visitor.decision
+    decision.verdict = layer.action
+    decision.reason = layer.reason
+    decision.slot = visitor.slot
+    decision.filter = layer.standing
+    decision.veto = layer.veto
+    decision.reply = layer.reply
+    decision.absorb = layer.absorb
+    decision.callout = NO_FILTER
+    if layer.standing != NO_FILTER:
+        decision.callout = visitor.policy.filters[layer.standing].callout
+        if visitor.policy.filters[layer.standing].flags & FLAG_LOG:
+            decision.log = 1
+    visitor.have_row = 1
+
+
+cdef inline bint _would_refuse_flow(Visitor* visitor) noexcept nogil:
+    """A new flow for which the table has no room and may make none."""
+    return (visitor.flows.block_when_full and not visitor.flow_known
+            and not flow_has_room(visitor.flows, visitor.flow_hash, visitor.input.now_ns))
+
+
+cdef void _layer_decided(Visitor* visitor) noexcept nogil:
+    cdef uint8_t action = visitor.arbitration.action
+    _trace_row(visitor)
+    if visitor.in_twin:
+        # A block at the twin suppresses the answer and changes nothing else (wfp.md 2.3).
+        if action == ACTION_BLOCK:
+            visitor.decision.reply = REPLY_NONE
+        visitor.finished = 1
+        return
+    if visitor.arbitration.n_audit:
+        visitor.decision.log = 1
+    if action != ACTION_NONE:
+        _adopt(visitor)
+    if visitor.stats != NULL and visitor.arbitration.veto:
+        visitor.stats.vetoes[visitor.slot] += 1
+    if action == ACTION_BLOCK:
+        visitor.blocked = 1
+    elif _is_authorization(visitor.layer):
+        visitor.pending.filter = visitor.arbitration.standing
+        visitor.pending.slot = visitor.slot
+
+
+cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
+    """Arbitrate the classified layer as far as it goes."""
+    cdef uint32_t n_hits = 0
+    cdef bint asks = arbitrate_run(&visitor.arbitration, visitor.hits, &n_hits) == STEP_CALLOUT
+    _count_hits(visitor, n_hits)
+    if not asks:
+        _layer_decided(visitor)
+        return VISIT_DONE
+    if visitor.trace != NULL and visitor.trace.n_callouts < MAX_TRACED_CALLOUTS:
+        visitor.trace.callouts[visitor.trace.n_callouts] = visitor.arbitration.asked
+        visitor.trace.n_callouts += 1
+    return VISIT_CALLOUT
+
+
+cdef bint _enter_twin(Visitor* visitor) noexcept nogil:
+    """After a block: start the discard twin, if it has filters and the block was no absorb."""
+    cdef uint8_t twin = visitor.slot + TWIN_SLOTS
+    if visitor.in_twin or visitor.decision.absorb or not _has_filters(visitor, twin):
+        return False
+    visitor.in_twin = 1
+    _classify_slot(visitor, twin)
+    return True
+
+
+cdef bint _enter_next(Visitor* visitor) noexcept nogil:
+    """Classify the next layer of the order that has filters; false at the end of the order."""
+    cdef uint8_t place, layer
+    while True:
+        place = _ORDER[visitor.input.hook][visitor.stage]
+        if place == END:
+            return False
+        visitor.stage += 1
+        layer = _serves(visitor, place)
+        if layer == END:
+            continue
+        visitor.layer = layer
+        if _is_authorization(layer):
+            if _would_refuse_flow(visitor):
+                visitor.limit_block = 1
+                visitor.slot = _slot_of(visitor, layer)
+                return False
+            visitor.pending.generation = visitor.policy.layer_generation[_slot_of(visitor, layer)]
+        if place == LAYER_INBOUND_ICMP_ERROR and layer == place:
+            visitor.stage = ORDER_LENGTH - 1  # ICMP errors end here.
+        if _has_filters(visitor, _slot_of(visitor, layer)):
+            _classify_slot(visitor, _slot_of(visitor, layer))
+            return True
+
+
+cdef void _conclude(Visitor* visitor) noexcept nogil:
+    """The order has come to its end, or a block has ended it."""
+    cdef Decision* decision = &visitor.decision
+    cdef const PacketView* view = &visitor.view
+    if visitor.limit_block:
+        decision.verdict = ACTION_BLOCK
+        decision.reason = REASON_LIMIT
+        decision.slot = visitor.slot
+        decision.filter = NO_FILTER
+        decision.callout = NO_FILTER
+    elif not visitor.blocked and view.status != PARSE_OK:
+        memset(decision, 0, sizeof(Decision))
+        decision.verdict = ACTION_BLOCK if visitor.policy.on_malformed == WORD_BLOCK else ACTION_PERMIT
+        decision.reason = REASON_MALFORMED
+        decision.malformed = view.status
+        decision.slot = NO_SLOT
+        decision.filter = NO_FILTER
+        decision.callout = NO_FILTER
+    elif not visitor.have_row and visitor.tracked and visitor.flow_known and visitor.pending.slot != NO_SLOT:
+        decision.reason = REASON_FLOW
+        decision.slot = visitor.pending.slot
+        decision.filter = visitor.pending.filter
+    _flow_close(visitor)
+    visitor.finished = 1
+
+
+cdef VisitStep _advance(Visitor* visitor) noexcept nogil:
+    while not visitor.finished:
+        if visitor.blocked and visitor.in_twin:
+            visitor.finished = 1
+        elif visitor.blocked:
+            if visitor.concluded or not _enter_twin(visitor):
+                break
+            if _run_layer(visitor) == VISIT_CALLOUT:
+                return VISIT_CALLOUT
+        elif not _enter_next(visitor):
+            break
+        elif _run_layer(visitor) == VISIT_CALLOUT:
+            return VISIT_CALLOUT
+    _conclude(visitor)
+    return VISIT_DONE
+
+
+cdef void _reset(Visitor* visitor) noexcept nogil:
+    memset(&visitor.decision, 0, sizeof(Decision))
+    visitor.decision.verdict = ACTION_PERMIT
+    visitor.decision.reason = REASON_NO_MATCH
+    visitor.decision.slot = NO_SLOT
+    visitor.decision.filter = NO_FILTER
+    visitor.decision.callout = NO_FILTER
+    visitor.stage = 0
+    visitor.in_twin = 0
+    visitor.finished = 0
+    visitor.blocked = 0
+    visitor.concluded = 0
+    visitor.have_row = 0
+    visitor.limit_block = 0
+    visitor.midstream = 0
+    visitor.established_now = 0
+    visitor.reauthorizing = 0
+    visitor.tracked = 0
+    visitor.flow_known = 0
+    visitor.pending.flags = 0
+    visitor.done[0] = 0
+    visitor.done[1] = 0
+
+
+cdef void _find_loopback(Visitor* visitor) noexcept nogil:
+    cdef const HostInterface* interface
+    cdef uint32_t index = visitor.input.out_interface if visitor.outbound else visitor.input.in_interface
+    if visitor.input.loopback:
+        return
+    interface = host_interface(visitor.host, index)
+    if interface != NULL and interface.loopback:
+        visitor.input.loopback = 1
+
+
+cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil:
+    cdef uint8_t status
+    visitor.input = given[0]
+    _reset(visitor)
+    visitor.outbound = given.hook == HOOK_OUTPUT or given.hook == HOOK_POSTROUTING
+    status = parse_packet(given.data, given.captured, given.original, given.parse_flags, &visitor.view)
+    if status == PARSE_NOT_IP:
+        visitor.decision.reason = REASON_NOT_IP
+        return VISIT_DONE
+    if status != PARSE_OK and visitor.stats != NULL:
+        visitor.stats.malformed[status] += 1
+    if status == PARSE_OK or status >= N_PARSE_IP_STATUSES:
+        _find_loopback(visitor)
+        _flow_open(visitor)
+    else:
+        visitor.stage = ORDER_LENGTH - 1
+    return _advance(visitor)
+
+
+cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexcept nogil:
+    arbitrate_answer(&visitor.arbitration, answer)
+    if _run_layer(visitor) == VISIT_CALLOUT:
+        return VISIT_CALLOUT
+    return _advance(visitor)
