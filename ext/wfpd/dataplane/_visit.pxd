@@ -95,3 +95,6 @@ cdef struct Visitor:
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil
 cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexcept nogil
+
+# Compute further fields of the layer being decided (a callout asks for what no filter names).
+cdef void visit_fill(Visitor* visitor, const uint64_t* needed) noexcept nogil

@@ -303,6 +303,12 @@ cdef void _classify_slot(Visitor* visitor, uint8_t slot) noexcept nogil:
     arbitrate_begin(&visitor.arbitration, visitor.policy, visitor.matches, n)
 
 
+cdef void visit_fill(Visitor* visitor, const uint64_t* needed) noexcept nogil:
+    cdef ValueContext context
+    _context(visitor, (visitor.slot >> 1) & 15, &context)
+    values_fill(&context, needed, visitor.done, &visitor.values)
+
+
 # ---------------------------------------------------------------------------------- the result
 
 

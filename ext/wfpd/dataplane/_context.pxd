@@ -1,0 +1,20 @@
+"""The `c` that a Python callout's classify(c) gets, and the guard around the call."""
+
+from libc.stdint cimport uint8_t, uint64_t
+
+from ._arbitrate cimport CalloutAnswer
+from ._table cimport Snapshot
+from ._visit cimport Visitor
+
+cdef class ClassifyContext:
+    cdef Visitor* visitor           # NULL outside a call.
+    cdef Snapshot snapshot
+    cdef CalloutAnswer answer
+    cdef object view                # The packet's memoryview, made when asked for.
+    cdef readonly dict errors       # Callout name -> exceptions counted.
+    cdef readonly dict durations    # Callout name -> (calls, nanoseconds, buckets of powers of two from 256 ns).
+    cdef public object on_error     # Called as on_error(callout name, exception); a burst is the logger's concern.
+
+    # Call the callout that the visitor's arbitration asks for; never raises.  GIL held.  Fills
+    # `answer`; an exception becomes the filter's on_error answer.
+    cdef void call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer)

@@ -1,0 +1,210 @@
+"""Calling a Python callout: what it sees, what it may answer, and what an exception means."""
+
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.buffer cimport PyBUF_READ
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+import ipaddress
+import time
+
+from wfpd.model.fields import FIELD, FIELD_ALIASES, FIELDS
+from wfpd.model.layers import BY_SLOT
+
+from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer
+from ._table cimport PackedFilter, Snapshot
+from ._types cimport *
+from ._visit cimport Visitor, visit_fill
+
+_ACTIONS = (None, "permit", "block")
+_REPLIES = {None: 0, "none": 0, "tcp_reset": 1, "icmp_unreachable": 2}
+
+
+class Values:
+    """The layer's fields by name; None is FWP_EMPTY.  Valid while classify() runs.
+
+    Integers are ints (host order), addresses `ipaddress` objects, texts str.
+    """
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context):
+        self._context = context
+
+    def __getitem__(self, name):
+        return self._context.value(name)
+
+    def __contains__(self, name):
+        return name in self.keys()
+
+    def __iter__(self):
+        return iter(self.keys())
+
+    def __len__(self):
+        return len(self.keys())
+
+    def keys(self):
+        """Names of the layer's fields."""
+        return self._context.field_names()
+
+    def get(self, name, default=None):
+        """The value, or `default` where the field is EMPTY or not the layer's."""
+        value = self._context.value(name) if name in self else None
+        return default if value is None else value
+
+    def items(self):
+        """(name, value) of every field."""
+        return [(name, self[name]) for name in self.keys()]
+
+
+cdef class ClassifyContext:
+    """One indication, as a callout sees it.  One object serves all calls of a thread."""
+
+    def __cinit__(self):
+        self.visitor = NULL
+        self.errors = {}
+        self.durations = {}
+        self.on_error = None
+
+    cdef void call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer):
+        cdef const PackedFilter* item = &snapshot.policy.filters[visitor.arbitration.asked]
+        cdef uint8_t word = item.on_error if item.on_error != WORD_DEFAULT else snapshot.policy.on_error
+        memset(&self.answer, 0, sizeof(CalloutAnswer))
+        self.visitor = visitor
+        self.snapshot = snapshot
+        self.view = None
+        started = time.perf_counter_ns()
+        name = snapshot.callout_name(item.callout)
+        try:
+            snapshot.callouts[item.callout](self)
+        except BaseException as error:  # Whatever it is, the packet needs a verdict.
+            self._failed(name, error)
+            memset(&self.answer, 0, sizeof(CalloutAnswer))
+            self.answer.failed = 1
+            self.answer.kind = ANSWER_BLOCK if word == WORD_BLOCK else ANSWER_PERMIT
+            self.answer.clear_right = word == WORD_BLOCK
+        self._timed(name, time.perf_counter_ns() - started)
+        answer[0] = self.answer
+        self._release()
+
+    def _failed(self, name, error):
+        self.errors[name] = self.errors.get(name, 0) + 1
+        if self.on_error is not None:
+            try:
+                self.on_error(name, error)
+            except Exception:
+                self.errors[name] += 1  # A logger that fails must not lose the packet.
+
+    def _timed(self, name, nanoseconds):
+        entry = self.durations.get(name)
+        if entry is None:
+            entry = self.durations[name] = [0, 0, [0] * 24]
+        entry[0] += 1
+        entry[1] += nanoseconds
+        entry[2][min(23, max(0, (nanoseconds - 1).bit_length() - 8))] += 1
+
+    cdef _release(self):
+        self.visitor = NULL
+        self.snapshot = None
+        view = self.view
+        self.view = None
+        if view is not None:
+            try:
+                view.release()
+            except BufferError:
+                pass  # A slice was kept; it reads the receive buffer, whose memory stays valid.
+
+    cdef Visitor* _live(self) except NULL:
+        if self.visitor == NULL:
+            raise RuntimeError("a callout's context is valid only while classify() runs")
+        return self.visitor
+
+    @property
+    def action(self):
+        """The action so far: None, 'permit' or 'block'."""
+        return _ACTIONS[self._live().arbitration.action]
+
+    @property
+    def write_right(self):
+        """Whether FWPS_RIGHT_ACTION_WRITE is set; if not, only a veto has an effect."""
+        return self._live().arbitration.right != 0
+
+    @property
+    def filter(self):
+        """Name of the filter that names this callout."""
+        cdef Visitor* visitor = self._live()
+        return self.snapshot.filter_name(visitor.arbitration.asked)
+
+    @property
+    def layer(self):
+        """Name of the layer, `ipforward_v4`."""
+        layer, family = BY_SLOT[self._live().slot]
+        return layer.full_name(family)
+
+    @property
+    def packet(self):
+        """The IP packet from its header on, read-only, without a copy."""
+        cdef Visitor* visitor = self._live()
+        if self.view is None:
+            self.view = PyMemoryView_FromMemory(<char*>visitor.view.data, visitor.view.captured, PyBUF_READ)
+        return self.view
+
+    @property
+    def values(self):
+        """The layer's fields by name (None = EMPTY)."""
+        self._live()
+        return Values(self)
+
+    def field_names(self):
+        """Names of the layer's fields."""
+        return BY_SLOT[self._live().slot][0].fields
+
+    def value(self, name):
+        """One field's value; KeyError if the layer has no such field."""
+        cdef Visitor* visitor = self._live()
+        cdef uint64_t needed[2]
+        layer, family = BY_SLOT[visitor.slot]
+        name = dict(layer.aliases).get(name, FIELD_ALIASES.get(name, name))
+        if name not in layer.fields:
+            raise KeyError(name)
+        field = FIELD[name]
+        cdef unsigned int id_ = field.id
+        needed[0] = needed[1] = 0
+        needed[id_ >> 6] = (<uint64_t>1) << (id_ & 63)
+        visit_fill(visitor, needed)
+        if not value_present(&visitor.values, id_):
+            return None
+        if field.type.is_text:
+            return (<const char*>visitor.values.hi[id_])[:visitor.values.lo[id_]].decode(errors="surrogateescape")
+        if field.is_address:
+            if family == 4:
+                return ipaddress.IPv4Address(visitor.values.lo[id_])
+            return ipaddress.IPv6Address((int(visitor.values.hi[id_]) << 64) | visitor.values.lo[id_])
+        return visitor.values.lo[id_]
+
+    def permit(self, *, bint clear_right=False):
+        """Answer PERMIT; with `clear_right` it is hard."""
+        self._live()
+        self.answer.kind = ANSWER_PERMIT
+        self.answer.clear_right = clear_right
+        self.answer.absorb = 0
+        self.answer.reply = 0
+
+    def block(self, *, bint clear_right=False, bint absorb=False, reply=None):
+        """Answer BLOCK; `absorb` hides it, `reply` is 'tcp_reset' or 'icmp_unreachable'."""
+        cdef Visitor* visitor = self._live()
+        if reply not in _REPLIES:
+            raise ValueError(f"reply={reply!r}: one of none, tcp_reset, icmp_unreachable")
+        if absorb and not BY_SLOT[visitor.slot][0].absorb:
+            raise ValueError(f"absorb is not possible at {self.layer} (FWP_E_INVALID_PARAMETER)")
+        self.answer.kind = ANSWER_BLOCK
+        self.answer.clear_right = clear_right
+        self.answer.absorb = absorb
+        self.answer.reply = _REPLIES[reply]
+
+    def continue_(self, *, bint clear_right=False):
+        """Answer CONTINUE: no decision.  `clear_right` has no effect without one."""
+        self._live()
+        memset(&self.answer, 0, sizeof(CalloutAnswer))
+        self.answer.kind = ANSWER_CONTINUE
+        self.answer.clear_right = clear_right

@@ -1,0 +1,146 @@
+"""A visit at a time, traced, for replay, explain and tests: the packet path without a queue."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+import time
+
+from wfpd.model.layers import slot_name
+
+from ._arbitrate import REASON_NAMES
+from ._arbitrate cimport CalloutAnswer
+from ._context cimport ClassifyContext
+from ._flow cimport Flows
+from ._host cimport Host
+from ._parse cimport PARSE_VERIFY_CHECKSUMS, parse_status_name
+from ._stats cimport WorkerStats
+from ._table cimport PackedFilter, Snapshot
+from ._types cimport *
+from ._visit cimport MAX_TRACED_CALLOUTS, Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_answer, visit_begin
+
+_ACTIONS = ("none", "permit", "block")
+_REPLIES = (None, "tcp_reset", "icmp_unreachable")
+HOOKS = {"prerouting": HOOK_PREROUTING, "input": HOOK_INPUT, "forward": HOOK_FORWARD, "output": HOOK_OUTPUT,
+         "postrouting": HOOK_POSTROUTING}
+
+
+cdef class Replayer:
+    """Decides packets one by one against one snapshot.
+
+    `flows` is the flow table (None: no ALE layers); `late_after` is in seconds; `host` as the
+    live path has it, or None.
+    """
+
+    cdef Visitor visitor
+    cdef Trace trace
+    cdef readonly Snapshot snapshot
+    cdef readonly Flows flows
+    cdef Host host
+    cdef readonly ClassifyContext context
+    cdef uint32_t parse_flags
+    cdef double late_after
+
+    def __cinit__(self, Snapshot snapshot not None, Flows flows=None, Host host=None, *, bint checksums=False,
+                  double late_after=0.5, bint live=False):
+        cdef uint32_t capacity = snapshot.policy.max_layer_filters + 1
+        self.snapshot = snapshot
+        self.flows = flows
+        self.host = host
+        self.context = ClassifyContext()
+        self.late_after = late_after
+        self.parse_flags = PARSE_VERIFY_CHECKSUMS if checksums else 0
+        memset(&self.visitor, 0, sizeof(Visitor))
+        self.visitor.live = live
+        self.visitor.policy = &snapshot.policy
+        self.visitor.flows = &flows.table if flows is not None else NULL
+        self.visitor.host = &host.table if host is not None else NULL
+        self.visitor.trace = &self.trace
+        self.visitor.matches = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+        self.visitor.hits = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+        if self.visitor.matches == NULL or self.visitor.hits == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self.visitor.matches)
+        free(self.visitor.hits)
+
+    def visit(self, bytes data not None, str hook, uint64_t now_ns, *, int original=-1, interface_name=None,
+              bint loopback=False, mark=None, uint32_t in_interface=0, uint32_t out_interface=0):
+        """Decide `data` (an IP packet) at `hook`; `now_ns` is the clock, `original` the length before a cut.
+
+        Returns a dict: verdict, reason, malformed, slot, filter (index or None), veto, reply,
+        flow_id, to_server, log, and rows as (slot, action, right, filter, callouts, discard).
+        """
+        cdef VisitInput given
+        cdef VisitStep step
+        cdef CalloutAnswer answer
+        cdef bytes name = interface_name or b""
+        memset(&given, 0, sizeof(given))
+        given.data = <const uint8_t*><const char*>data
+        given.captured = <uint32_t>len(data)
+        given.original = given.captured if original < 0 else <uint32_t>original
+        given.hook = HOOKS[hook]
+        given.parse_flags = self.parse_flags
+        given.loopback = loopback
+        given.now_ns = now_ns
+        given.in_interface = in_interface
+        given.out_interface = out_interface
+        if mark is not None:
+            given.has_mark = 1
+            given.mark = mark
+        if interface_name is not None:
+            given.interface_name = <const uint8_t*><const char*>name
+            given.interface_name_length = <uint32_t>len(name)
+        self.trace.n_rows = 0
+        self.trace.n_callouts = 0
+        with nogil:
+            step = visit_begin(&self.visitor, &given)
+        while step == VISIT_CALLOUT:
+            started = time.monotonic()
+            asked = self.visitor.arbitration.asked
+            self.context.call(&self.visitor, self.snapshot, &answer)
+            if time.monotonic() - started > self.late_after:
+                return self._late(asked)
+            with nogil:
+                step = visit_answer(&self.visitor, &answer)
+        return self._result()
+
+    def _late(self, uint32_t asked):
+        """The verdict that `on_late` declares, given without waiting for the rest."""
+        result = self._result()
+        result["verdict"] = "block" if self.snapshot.policy.on_late == WORD_BLOCK else "permit"
+        result["reason"] = "late"
+        result["slot"] = self.snapshot.policy.filters[asked].slot
+        result["filter"] = asked
+        result["veto"] = False
+        return result
+
+    def _result(self):
+        cdef Decision* decision = &self.visitor.decision
+        return {
+            "verdict": _ACTIONS[decision.verdict],
+            "reason": REASON_NAMES[decision.reason],
+            "malformed": parse_status_name(decision.malformed) if decision.reason == REASON_MALFORMED else None,
+            "slot": None if decision.slot == NO_SLOT else decision.slot,
+            "filter": None if decision.filter == NO_FILTER else decision.filter,
+            "callout": None if decision.callout == NO_FILTER else decision.callout,
+            "veto": bool(decision.veto),
+            "absorb": bool(decision.absorb),
+            "reply": _REPLIES[decision.reply],
+            "log": bool(decision.log),
+            "flow_id": decision.flow_id,
+            "to_server": bool(decision.to_server),
+            "rows": [self._row(&self.trace.rows[i]) for i in range(self.trace.n_rows)],
+        }
+
+    cdef tuple _row(self, TraceRow* row):
+        cdef uint32_t i
+        called = tuple([
+            self.snapshot.callout_name(self.snapshot.policy.filters[self.trace.callouts[row.first_callout + i]].callout)
+            for i in range(row.n_callouts)
+        ])
+        return (
+            row.slot, _ACTIONS[row.action], "set" if row.right else "clear",
+            None if row.filter == NO_FILTER else row.filter, called, bool(row.discard),
+        )
