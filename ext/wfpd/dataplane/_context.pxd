@@ -15,6 +15,9 @@ cdef class ClassifyContext:
     cdef readonly dict durations    # Callout name -> (calls, nanoseconds, buckets of powers of two from 256 ns).
     cdef public object on_error     # Called as on_error(callout name, exception); a burst is the logger's concern.
 
+    cdef int _release(self) except -1
+    cdef Visitor* _live(self) except NULL
+
     # Call the callout that the visitor's arbitration asks for; never raises.  GIL held.  Fills
     # `answer`; an exception becomes the filter's on_error answer.
     cdef void call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer)

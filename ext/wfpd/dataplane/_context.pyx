@@ -103,7 +103,7 @@ cdef class ClassifyContext:
         entry[1] += nanoseconds
         entry[2][min(23, max(0, (nanoseconds - 1).bit_length() - 8))] += 1
 
-    cdef _release(self):
+    cdef int _release(self) except -1:
         self.visitor = NULL
         self.snapshot = None
         view = self.view
@@ -113,6 +113,7 @@ cdef class ClassifyContext:
                 view.release()
             except BufferError:
                 pass  # A slice was kept; it reads the receive buffer, whose memory stays valid.
+        return 0
 
     cdef Visitor* _live(self) except NULL:
         if self.visitor == NULL:

@@ -94,3 +94,4 @@ cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash) noexc
 
 cdef class Flows:
     cdef FlowTable table
+    cdef int _make_shard(self, FlowShard* shard, uint32_t capacity) except -1

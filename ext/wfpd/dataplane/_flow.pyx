@@ -131,7 +131,7 @@ cdef void _expire_oldest(FlowTable* table, FlowShard* shard, uint64_t now_ns) no
             index = shard.oldest[list_]
             if index == NIL or not _expired(&shard.slots[index].entry, now_ns):
                 break
-            shard.evictions[EVICTED_TIMEOUT] += 1
+            shard.evictions[<int>EVICTED_TIMEOUT] += 1
             _drop(table, shard, index)
 
 
@@ -143,14 +143,14 @@ cdef bint _make_room(FlowTable* table, FlowShard* shard, uint64_t now_ns, bint o
     index = shard.oldest[HALF_OPEN_LIST]
     if index != NIL:
         if not only_ask:
-            shard.evictions[EVICTED_HALF_OPEN] += 1
+            shard.evictions[<int>EVICTED_HALF_OPEN] += 1
             _drop(table, shard, index)
         return True
     index = shard.oldest[OTHER_LIST]
     if index == NIL or table.block_when_full:
         return False
     if not only_ask:
-        shard.evictions[EVICTED_OLDEST] += 1
+        shard.evictions[<int>EVICTED_OLDEST] += 1
         _drop(table, shard, index)
     return True
 
@@ -172,7 +172,7 @@ cdef bint flow_find(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_
     index = _find(shard, key, hash)
     if index != NIL:
         if _expired(&shard.slots[index].entry, now_ns):
-            shard.evictions[EVICTED_TIMEOUT] += 1
+            shard.evictions[<int>EVICTED_TIMEOUT] += 1
             _drop(table, shard, index)
         else:
             entry[0] = shard.slots[index].entry
@@ -284,7 +284,7 @@ cdef class Flows:
         cdef uint32_t i
         counts = {"timeout": 0, "half_open": 0, "oldest": 0}
         for i in range(self.table.n_shards):
-            counts["timeout"] += self.table.shards[i].evictions[EVICTED_TIMEOUT]
-            counts["half_open"] += self.table.shards[i].evictions[EVICTED_HALF_OPEN]
-            counts["oldest"] += self.table.shards[i].evictions[EVICTED_OLDEST]
+            counts["timeout"] += self.table.shards[i].evictions[<int>EVICTED_TIMEOUT]
+            counts["half_open"] += self.table.shards[i].evictions[<int>EVICTED_HALF_OPEN]
+            counts["oldest"] += self.table.shards[i].evictions[<int>EVICTED_OLDEST]
         return counts

@@ -49,7 +49,9 @@ cdef uint8_t host_address_type(const HostTable* host, uint8_t family, uint64_t h
             return 0
         if (lo >> 28) == 0xE:
             return 3
-        if lo == 0xFFFFFFFF or (host != NULL and _is_broadcast(host, <uint32_t>lo)):
+        if <uint32_t>lo == <uint32_t>0xFFFFFFFF:
+            return 4
+        if host != NULL and _is_broadcast(host, <uint32_t>lo):
             return 4
         return 1
     if hi == 0 and lo == 0:

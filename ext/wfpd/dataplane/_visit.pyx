@@ -143,7 +143,7 @@ cdef void _flow_open(Visitor* visitor) noexcept nogil:
     cdef const PacketView* view = &visitor.view
     cdef bint tcp = view.has_tcp != 0
     cdef bint opening = tcp and (view.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN
-    cdef bint found
+    cdef bint found, starts_here
     visitor.flow_state = FLOW_NONE
     visitor.tracked = _tracked(visitor)
     if not visitor.tracked:
@@ -165,7 +165,11 @@ cdef void _flow_open(Visitor* visitor) noexcept nogil:
     visitor.pending.slot = NO_SLOT
     visitor.pending.state = FLOW_OPENING if view.protocol == PROTOCOL_TCP else FLOW_OTHER
     visitor.midstream = tcp and not opening
-    if _midstream_outbound(visitor) if visitor.midstream else visitor.outbound:
+    if visitor.midstream:
+        starts_here = _midstream_outbound(visitor)
+    else:
+        starts_here = visitor.outbound != 0
+    if starts_here:
         visitor.pending.flags = FLOW_OUTBOUND
 
 
