@@ -49,3 +49,12 @@ cdef inline void stats_hit(WorkerStats* stats, uint32_t counter_slot) noexcept n
     stats.hits[counter_slot // HIT_CHUNK][counter_slot % HIT_CHUNK] += 1
 
 cdef void histogram_add(Histogram* histogram, uint64_t nanoseconds) noexcept nogil
+
+# Make room for counter slots 0 to n - 1; what is counted stays.  0, or -1: no memory or too many.
+# Called before a policy that uses them is published; safe beside the counting thread.
+cdef int stats_reserve(WorkerStats* stats, uint32_t n) noexcept nogil
+
+cdef class Stats:
+    cdef WorkerStats* worker        # Zeroed, with no counter slots reserved.
+
+cdef dict histogram_dict(const Histogram* histogram)

@@ -1,0 +1,1 @@
+"""The packet path's door: import compiled parts from here only."""
