@@ -1,0 +1,58 @@
+# wfpd: everything starts here.  A fresh Debian 12 needs `apt-get install -y make git python3` and nothing else.
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+WFPD_BUILD ?= release
+export WFPD_BUILD
+SECONDS ?= 600
+
+.PHONY: build test run lint soak bench clean packages-run packages-test python
+
+build: packages-run $(STAMP)
+	@$(BIN)/python setup.py -q build_ext --inplace
+
+test: packages-test build
+	$(BIN)/python -m pytest
+
+# The lab says itself what is installed, why, and how long each step took.
+run: python
+	@bash wfpd/lab/run.sh
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+soak: packages-test build
+	WFPD_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m soak
+
+bench: packages-test build
+	@set -e; for file in bench/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file; done
+
+clean:
+	rm -rf build dist $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find wfpd ext tests -name __pycache__ -prune -exec rm -rf {} +
+	find wfpd -name '*.so' -delete
+	find ext -name '*.c' -delete
+
+# A python3 found by PATH may be another version's shim: Debian's own is named in full and checked.
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "wrong Python: wfpd is built and tested with Debian 12's Python 3.11, and $(PYTHON) is" \
+	       "$$($(PYTHON) --version 2>&1 | head -n 1)." >&2; \
+	  echo "  hint: apt-get install -y python3, or make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+
+packages-run: python
+	@.ci/packages run
+
+packages-test: python
+	@.ci/packages run test
+
+$(STAMP): pyproject.toml | packages-run
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --upgrade pip "setuptools>=77" "cython>=3.1" wheel
+	@$(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'
+	@touch $(STAMP)
