@@ -19,7 +19,7 @@ cdef enum ParseStatus:
     PARSE_BAD_FRAGMENT              # Beyond 65,535, or a non-last fragment not a multiple of 8.
     N_PARSE_IP_STATUSES             # Below here: the IP part is good.
     # Above IP: layers that need only IP are classified (contract, section 6).
-    PARSE_TINY_FRAGMENT             # First fragment without the whole transport header (RFC 1858, 3128, 7112).
+    PARSE_TINY_FRAGMENT = N_PARSE_IP_STATUSES   # First fragment without the whole transport header (RFC 1858, 3128, 7112).
     PARSE_OVERLAPPING_FRAGMENT      # TCP fragment at offset 1 (RFC 1858): would rewrite the flags.
     PARSE_TRUNCATED_TRANSPORT       # Shorter than the transport's fixed header.
     PARSE_BAD_TCP_HEADER_LENGTH     # Data offset < 5 or beyond the packet.
@@ -39,9 +39,10 @@ cdef struct PacketView:
     const uint8_t* data             # First byte of the IP header.
     uint32_t captured               # Bytes at `data`.
     uint32_t length                 # Whole IP packet by its header, in bytes (jumbogram: by its option).
-    uint8_t status                  # ParseStatus; >= N_PARSE_IP_STATUSES: the IP part below is valid.
+    uint8_t status                  # ParseStatus; PARSE_OK or >= N_PARSE_IP_STATUSES: the IP part below is valid.
     uint8_t family                  # 4 or 6.
     uint8_t truncated               # The copy is shorter than the packet: missing fields are EMPTY, not malformed.
+    uint8_t has_addresses           # The fixed IP header is in the copy; else only family and length are known.
     uint8_t fragment                # FragmentKind; an IPv6 atomic fragment (RFC 6946) is FRAGMENT_NONE.
     uint64_t source_hi              # IPv6: first 8 bytes as a big-endian number; IPv4: 0.
     uint64_t source_lo              # IPv6: last 8 bytes; IPv4: the address.  Host order.
@@ -52,7 +53,7 @@ cdef struct PacketView:
     uint8_t ttl                     # TTL or hop limit.
     uint8_t has_protocol            # Not for a later IPv6 fragment whose header names another extension header.
     uint8_t protocol                # Upper-layer protocol (contract, 2.13).
-    uint32_t transport_offset       # Of the upper-layer header; 0 if it is not in this packet.
+    uint32_t transport_offset       # Of the upper-layer header; 0 if it is not in this packet or not in the copy.
     uint8_t has_ports               # TCP, UDP, UDP-Lite, SCTP, DCCP, and the ports are in the copy.
     uint8_t has_icmp                # ICMP under IPv4, ICMPv6 under IPv6, type and code are in the copy.
     uint8_t has_icmp_id             # Echo request or reply with its identifier.
@@ -71,10 +72,11 @@ cdef struct PacketView:
     uint8_t has_window_scale
     uint8_t tcp_window_scale
     uint16_t tcp_mss
-    uint32_t payload_offset         # First byte after the transport header; 0 if unknown.
+    uint32_t payload_offset         # First byte after the transport header; 0 if unknown or not in the copy.
     uint32_t payload_length         # By the headers, not by the copy.
     # Packet quoted by an ICMP error; its direction is the original's.
     uint8_t has_quoted              # Family, addresses and protocol of the quoted packet are known.
+    uint8_t quoted_has_addresses    # Addresses alone are known: the quote breaks off in its extension headers.
     uint8_t quoted_has_ports
     uint8_t quoted_protocol
     uint16_t quoted_source_port
