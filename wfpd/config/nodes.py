@@ -1,0 +1,60 @@
+"""What a file says before anything is read into it: scalars, lists and mappings with positions.
+
+Every scalar stays text.  YAML and JSON give the same tree.
+"""
+
+from __future__ import annotations
+
+
+class Scalar:
+    """A text and where it stands.  `plain` is: written without quotes."""
+
+    __slots__ = ("column", "line", "plain", "text")
+
+    def __init__(self, text: str, line: int, column: int, plain: bool) -> None:
+        self.text = text
+        self.line = line
+        self.column = column
+        self.plain = plain
+
+
+class Sequence:
+    """A list of nodes."""
+
+    __slots__ = ("column", "items", "line")
+
+    def __init__(self, line: int, column: int) -> None:
+        self.items: list[Node] = []
+        self.line = line
+        self.column = column
+
+
+class Mapping:
+    """Keys, each once, with their values, in file order."""
+
+    __slots__ = ("column", "entries", "keys", "line")
+
+    def __init__(self, line: int, column: int) -> None:
+        self.entries: dict[str, Node] = {}
+        self.keys: dict[str, Scalar] = {}
+        """Where each key stands."""
+        self.line = line
+        self.column = column
+
+
+class Broken:
+    """A place whose error has been reported already; readers pass over it silently."""
+
+    __slots__ = ("column", "line")
+
+    def __init__(self, line: int, column: int) -> None:
+        self.line = line
+        self.column = column
+
+
+Node = Scalar | Sequence | Mapping | Broken
+
+
+def is_nothing(node: Node) -> bool:
+    """A key without a value (`filters:`, or null in JSON)."""
+    return isinstance(node, Scalar) and node.plain and not node.text

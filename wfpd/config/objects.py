@@ -1,0 +1,181 @@
+"""Providers, sublayers, provider contexts and callouts: the objects that filters refer to."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import uuid
+from dataclasses import dataclass
+
+from wfpd.config import reader
+from wfpd.config.limits import Limits
+from wfpd.config.nodes import Broken, Mapping, Node
+from wfpd.config.report import Speaker, shown
+from wfpd.config.weights import SublayerWeights
+from wfpd.model.policy import FILE_PROVIDER, Callout, Provider, ProviderContext, Sublayer, default_key
+
+UNIVERSAL = Sublayer(
+    "universal", uuid.UUID("eebecc03-ced4-4380-819a-2734397b2b74"), 0x8000, "Everything not assigned elsewhere"
+)
+INSPECTION = Sublayer("inspection", uuid.UUID("877519e1-e6a9-41a5-81b4-8c4f118e4a60"), 0, "Inspection callouts only")
+BUILT_IN = {UNIVERSAL.name: UNIVERSAL, INSPECTION.name: INSPECTION}
+_COMMON = ("name", "key", "description", "provider")
+_USE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+@dataclass(slots=True)
+class Common:
+    """What every object has."""
+
+    name: str
+    key: uuid.UUID
+    description: str
+    provider: str
+
+
+class ObjectReader:
+    """Reads the objects of one policy, in reading order."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        implicit = default_key(FILE_PROVIDER, "provider", FILE_PROVIDER)
+        self.providers: dict[str, Provider] = {FILE_PROVIDER: Provider(FILE_PROVIDER, implicit)}
+        self.sublayers: dict[str, Sublayer] = dict(BUILT_IN)
+        self.contexts: dict[str, ProviderContext] = {}
+        self.callouts: dict[str, Callout] = {}
+        self.sets: dict[str, uuid.UUID] = {}
+        self.broken: dict[str, set[str]] = {}
+        """By kind: names whose object is wrong, so that references to it are not reported again."""
+        self._weights = SublayerWeights(item.weight for item in BUILT_IN.values())
+        self._keys: dict[str, dict[uuid.UUID, str]] = {
+            "provider": {implicit: FILE_PROVIDER},
+            "sublayer": {item.key: item.name for item in BUILT_IN.values()},
+        }
+        self._counts: dict[str, int] = {}
+
+    def read_provider(self, speaker: Speaker, node: Node) -> None:
+        """One entry of `providers:`."""
+        common, _, _ = self.common(speaker, node, "provider", self.providers, ())
+        if common:
+            self.providers[common.name] = Provider(common.name, common.key, common.description)
+
+    def read_sublayer(self, speaker: Speaker, node: Node) -> None:
+        """One entry of `sublayers:`; its weight is settled here, in file order."""
+        common, found, about = self.common(speaker, node, "sublayer", self.sublayers, ("weight",))
+        if common is None or found is None:
+            return
+        requested: int | None = 0
+        if "weight" in found.entries:
+            weight_node = found.entries["weight"]
+            requested = reader.number(about, weight_node, "weight", 0, 0xFFFF, "FWP_E_INVALID_WEIGHT")
+        weight = self._weights.take(requested or 0)
+        self.sublayers[common.name] = Sublayer(common.name, common.key, weight, common.description, common.provider)
+
+    def read_context(self, speaker: Speaker, node: Node) -> None:
+        """One entry of `provider_contexts:`."""
+        common, found, _ = self.common(speaker, node, "provider_context", self.contexts, ("data",))
+        if common and found:
+            data = reader.natural(found.entries["data"]) if "data" in found.entries else None
+            self.contexts[common.name] = ProviderContext(
+                common.name, common.key, data, common.description, common.provider
+            )
+
+    def read_callout(self, speaker: Speaker, node: Node) -> None:
+        """One entry of `callouts:`; `use` is read, never imported here."""
+        common, found, about = self.common(speaker, node, "callout", self.callouts, ("use", "options"))
+        if common is None or found is None:
+            return
+        use = ""
+        if "use" in found.entries:
+            use = reader.text(about, found.entries["use"], "use", self.limits) or ""
+            if use and not _USE.fullmatch(use):
+                about.error(found.entries["use"], f"use: {shown(use)} is no class", 'use is written "module:Class"')
+        options = self._options(about, found.entries["options"]) if "options" in found.entries else {}
+        self.callouts[common.name] = Callout(
+            common.name, common.key, use, options, common.description, common.provider, about.at(found)
+        )
+
+    def _options(self, speaker: Speaker, node: Node) -> dict[str, object]:
+        found = reader.mapping(speaker, node, "options")
+        if found is None:
+            return {}
+        for name, key_node in found.keys.items():
+            if not name.isidentifier() or keyword.iskeyword(name):
+                speaker.error(key_node, f"options: {shown(name)} is no name of an argument")
+        return {name: reader.natural(value) for name, value in found.entries.items()}
+
+    def common(
+        self, speaker: Speaker, node: Node, kind: str, taken: object, known: tuple[str, ...]
+    ) -> tuple[Common | None, Mapping | None, Speaker]:
+        """Name, key, description and provider of one object; unknown keys are reported."""
+        what = kind.replace("_", " ")
+        found = reader.mapping(speaker, node, what)
+        if found is None:
+            return None, None, speaker
+        name_node = found.entries.get("name")
+        if name_node is None:
+            speaker.error(found, f"{what}: name is missing", code="FWP_E_NULL_DISPLAY_NAME")
+            reader.known_keys(speaker, found, (*_COMMON, *known), what)
+            return None, found, speaker
+        name = reader.name(speaker, name_node, self.limits)
+        about = speaker.about(f"{what} {shown(name, 128)}" if name else what)
+        reader.known_keys(about, found, (*_COMMON, *known), what)
+        provider = self.provider(about, found)
+        key = self.take_key(about, found, kind, provider, name or "")
+        text = reader.description(about, found.entries.get("description"), self.limits)
+        if name is None or not self._may_add(about, name_node, kind, name, taken):
+            return None, found, about
+        return Common(name, key, text, provider), found, about
+
+    def _may_add(self, speaker: Speaker, node: Node, kind: str, name: str, taken: object) -> bool:
+        if name in taken:  # type: ignore[operator]
+            message = f"the name {shown(name, 128)} is taken"
+            hint = "it is built in" if (kind == "sublayer" and name in BUILT_IN) or name == FILE_PROVIDER else ""
+            speaker.error(node, message, hint, "FWP_E_ALREADY_EXISTS")
+            return False
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        if self._counts[kind] > self.limits.objects:
+            if self._counts[kind] == self.limits.objects + 1:
+                code = "FWP_E_TOO_MANY_SUBLAYERS" if kind == "sublayer" else "FWP_E_OUT_OF_BOUNDS"
+                speaker.error(node, f"more than {self.limits.objects} objects of this kind", code=code)
+            return False
+        return True
+
+    def provider(self, speaker: Speaker, found: Mapping) -> str:
+        """The provider an object names, else the file itself."""
+        node = found.entries.get("provider")
+        if node is None or isinstance(node, Broken):
+            return FILE_PROVIDER
+        text = reader.scalar(speaker, node, "provider")
+        if text is None:
+            return FILE_PROVIDER
+        if text.text not in self.providers:
+            self.unknown(speaker, node, "provider", text.text, self.providers, "FWP_E_PROVIDER_NOT_FOUND")
+            return FILE_PROVIDER
+        return text.text
+
+    def unknown(self, speaker: Speaker, node: Node, kind: str, name: str, known: dict[str, object] | object, code: str) -> None:
+        """Report a reference to nothing, with the nearest name."""
+        if name in self.broken.get(kind, ()):
+            return
+        hint = speaker.report.nearest(name, known)  # type: ignore[arg-type]
+        speaker.error(node, f"there is no {kind.replace('_', ' ')} {shown(name)}", hint, code)
+
+    def take_key(
+        self, speaker: Speaker, found: Mapping, kind: str, provider: str, name: str
+    ) -> uuid.UUID:
+        """The object's key: its own, or the default; unique in its kind."""
+        node = found.entries.get("key")
+        key = reader.key(speaker, node) or default_key(provider, kind, name)
+        taken = self._keys.setdefault(kind, {})
+        if node is not None and key in taken:
+            message = f"key: {key} is the key of {shown(taken[key], 128)}"
+            speaker.error(node, message, code="FWP_E_ALREADY_EXISTS")
+        taken.setdefault(key, name)
+        return key
+
+    def remember_broken(self, kind: str, node: Node) -> None:
+        """Note the name of an object that did not load."""
+        entry = node.entries.get("name") if isinstance(node, Mapping) else None
+        if entry is not None and hasattr(entry, "text"):
+            self.broken.setdefault(kind, set()).add(entry.text)

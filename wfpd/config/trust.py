@@ -1,0 +1,67 @@
+"""Opens the files of a policy: only what root or the service's user owns and nobody else may write.
+
+Contract, section 10.  The check is made on the open descriptor, so the file that was checked is
+the file that is read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from wfpd.errors import Location, Problem
+
+SERVICE_USER = "wfpd"
+
+
+def distrust(status: os.stat_result, service_uids: frozenset[int]) -> str:
+    """Why a file with this status may not be trusted, or nothing."""
+    if status.st_uid not in service_uids:
+        return f"is owned by uid {status.st_uid}, neither root nor the service's user"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"may be written by group or others (mode {stat.S_IMODE(status.st_mode):04o})"
+    return ""
+
+
+def service_uids() -> frozenset[int]:
+    """Root, this process's user, and the service's user where there is one."""
+    import pwd
+
+    uids = {0, os.geteuid()}
+    try:
+        uids.add(pwd.getpwnam(SERVICE_USER).pw_uid)
+    except KeyError:
+        pass
+    return frozenset(uids)
+
+
+class Unreadable(Exception):
+    """The file cannot be read; `problem` says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def read_trusted(path: str, at_most: int, uids: frozenset[int]) -> tuple[bytes, str, tuple[int, int]]:
+    """Contents, reason for distrust (or nothing), and identity (device, inode) of a regular file.
+
+    Raises Unreadable; never waits for a FIFO and never reads more than `at_most` bytes.
+    """
+    place = Location(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Unreadable(Problem(f"cannot be read: {reason}", place)) from None
+    with os.fdopen(descriptor, "rb") as stream:
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise Unreadable(Problem("is not a regular file", place))
+            data = stream.read(at_most + 1)
+        except OSError as error:
+            raise Unreadable(Problem(f"cannot be read: {error.strerror}", place)) from None
+    if len(data) > at_most:
+        raise Unreadable(Problem(f"is larger than the limit of {at_most} bytes", place))
+    return data, distrust(status, uids), (status.st_dev, status.st_ino)
