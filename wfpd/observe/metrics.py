@@ -79,7 +79,7 @@ def _durations(now: EngineCounters) -> Iterator[Metric]:
                      "queue", ((str(n), queue.batch_duration) for n, queue in sorted(now.queues.items())))
     yield _histogram("wfpd_classify_duration_seconds", f"Time to classify one packet at a layer; {_SAMPLED}.",
                      "layer", sorted(now.classify_duration.items()))  # fmt: skip
-    yield _histogram("wfpd_callout_duration_seconds", f"Time of one call of a callout; {_SAMPLED}, Python callouts all.",
+    yield _histogram("wfpd_callout_duration_seconds", f"Time of one callout call; {_SAMPLED}, Python callouts all.",
                      "callout", sorted(now.callout_duration.items()))  # fmt: skip
     yield _counter("wfpd_callout_errors", "Calls of a callout that raised or answered wrongly.",
                    ("callout",), _singles(sorted(now.callout_errors.items())))  # fmt: skip
@@ -91,7 +91,7 @@ def _kernel(now: EngineCounters) -> Iterator[Metric]:
                  (((str(n),), queue.queue_length) for n, queue in queues))
     drops = [row for n, queue in queues for row in (
         ((str(n), "queue_full"), queue.dropped_full), ((str(n), "user"), queue.dropped_user))]  # fmt: skip
-    yield _counter("wfpd_nfqueue_packets_dropped", "Packets the kernel dropped: queue full, or not deliverable to wfpd.",
+    yield _counter("wfpd_nfqueue_packets_dropped", "Packets the kernel dropped: queue full, or not deliverable.",
                    ("queue", "reason"), drops)  # fmt: skip
     for name, text, member in (
         ("wfpd_nfqueue_socket_drops", "Messages lost at the netlink socket.", "socket_drops"),
@@ -111,7 +111,7 @@ def _state(now: EngineCounters) -> Iterator[Metric]:
                    _singles(sorted(now.flow_evictions.items())))  # fmt: skip
     reload = now.reload
     yield _counter("wfpd_config_reload_requests", "Reloads asked for.", (), [((), reload.requests)])
-    yield _plain("wfpd_config_last_reload_successful", "1 if the last reload was accepted.", int(reload.last_successful))
+    yield _plain("wfpd_config_last_reload_successful", "1 if the last one was accepted.", int(reload.last_successful))
     yield _plain("wfpd_config_last_reload_success_timestamp_seconds", "When a policy was last accepted.",
                  reload.last_success_timestamp)  # fmt: skip
     yield _plain("wfpd_config_reload_duration_seconds", "How long the last reload took.", reload.last_duration)
