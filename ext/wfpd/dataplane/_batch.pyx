@@ -1,0 +1,387 @@
+"""A worker's batch.
+
+Life of a batch: receive, pin the published policy (epoch odd), decide packet by packet, plan the
+verdicts, one send, let go (epoch even).  A packet that asks for a Python callout interrupts the
+deciding; _engine then takes the GIL once and finishes the rest.  Before it does, everything
+decided so far is sent, and what is left is *held*: visible to batch_enforce_late(), which may
+answer it from another thread.  `lock` guards `decided`, `given` and `held`; the packet path
+takes it only while held.
+"""
+
+from libc.errno cimport ENOENT
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from ._flow cimport FlowTable
+from ._netlink cimport (
+    Datagram, KernelAnswer, MESSAGE_ANSWER, MESSAGE_END, MESSAGE_MALFORMED, MESSAGE_PACKET, MESSAGE_VERDICT,
+    MESSAGE_VERDICT_BATCH, MessageKind, NF_ACCEPT, NF_DROP, Outcome, QueuedPacket, Verdicts, datagram_next,
+    verdicts_add, verdicts_capacity, verdicts_plan,
+)
+from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, PacketView
+from ._ring cimport SUPPRESS_ENTRIES, SuppressEntry, ring_create, ring_free, ring_next, ring_push, suppress_admit
+from ._socket cimport arena_create, arena_datagram, arena_free, arena_receive, verdicts_send
+from ._table cimport CompiledPolicy
+from ._stats cimport EVENT_BYTES, EventRecord, WorkerStats, histogram_add
+from ._types cimport *
+from ._visit cimport VISIT_CALLOUT, VISIT_DONE, VisitInput, VisitStep, visit_begin
+
+cdef extern from *:
+    """
+    #include <time.h>
+    #include <sched.h>
+    static inline uint64_t wfpd_clock(int which) {
+        struct timespec now;
+        clock_gettime(which, &now);
+        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    }
+    static inline void wfpd_batch_lock(int32_t *lock) {
+        while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) sched_yield();
+    }
+    static inline void wfpd_batch_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
+    static inline void *wfpd_load(void *at) { return __atomic_load_n((void **)at, __ATOMIC_SEQ_CST); }
+    static inline void wfpd_epoch(uint64_t *at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_SEQ_CST); }
+    """
+    uint64_t wfpd_clock(int which) noexcept nogil
+    void wfpd_batch_lock(int32_t* lock) noexcept nogil
+    void wfpd_batch_unlock(int32_t* lock) noexcept nogil
+    void* wfpd_load(void* at) noexcept nogil
+    void wfpd_epoch(uint64_t* at, uint64_t value) noexcept nogil
+    enum:
+        CLOCK_REALTIME
+        CLOCK_MONOTONIC
+
+cdef enum:
+    N_HOOKS = 5
+    MARK_UNREACHABLE = 1            # Decision bits of a reply mark (wfpd.netfilter.marks).
+    MARK_RESET = 3
+
+cdef uint8_t NO_BYTES[1]
+
+
+cdef uint64_t clock_monotonic() noexcept nogil:
+    return wfpd_clock(CLOCK_MONOTONIC)
+
+
+cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowTable* flows, uint32_t index,
+                       uint32_t batch, uint32_t events) noexcept nogil:
+    memset(worker, 0, sizeof(Worker))
+    worker.shared = shared
+    worker.stats = stats
+    worker.index = index
+    worker.visitor.flows = flows
+    worker.visitor.stats = stats
+    worker.visitor.live = 1
+    worker.verdicts.capacity = worker.late_verdicts.capacity = verdicts_capacity(batch)
+    worker.verdicts.bytes = <uint8_t*>calloc(1, worker.verdicts.capacity)
+    worker.late_verdicts.bytes = <uint8_t*>calloc(1, worker.verdicts.capacity)
+    worker.packets = <QueuedPacket*>calloc(batch, sizeof(QueuedPacket))
+    worker.outcomes = <Outcome*>calloc(batch, sizeof(Outcome))
+    worker.decided = <uint8_t*>calloc(batch, 1)
+    worker.suppress = <SuppressEntry*>calloc(SUPPRESS_ENTRIES, sizeof(SuppressEntry))
+    if (arena_create(&worker.arena, batch) or ring_create(&worker.ring, events) or worker.verdicts.bytes == NULL
+            or worker.late_verdicts.bytes == NULL or worker.packets == NULL or worker.outcomes == NULL
+            or worker.decided == NULL or worker.suppress == NULL):
+        worker_free(worker)
+        return -1
+    return 0
+
+
+cdef void worker_free(Worker* worker) noexcept nogil:
+    cdef uint32_t i
+    arena_free(&worker.arena)
+    ring_free(&worker.ring)
+    free(worker.verdicts.bytes)
+    free(worker.late_verdicts.bytes)
+    free(worker.packets)
+    free(worker.outcomes)
+    free(worker.decided)
+    free(worker.suppress)
+    for i in range(worker.n_queues):
+        free(worker.queues[i])
+    memset(worker, 0, sizeof(Worker))
+
+
+cdef inline uint32_t _error_verdict(const CompiledPolicy* policy) noexcept nogil:
+    return NF_DROP if policy.on_error == WORD_BLOCK and not policy.audit else NF_ACCEPT
+
+
+cdef void _take_answer(QueueState* queue, const KernelAnswer* answer) noexcept nogil:
+    if answer.sequence:
+        queue.answer_error = answer.error
+        queue.answer_sequence = answer.sequence
+    elif answer.error == ENOENT:
+        # The packet is gone: its interface went away, or a batch had nothing left to decide.
+        queue.not_found += 1
+    elif answer.error and (answer.type == MESSAGE_VERDICT or answer.type == MESSAGE_VERDICT_BATCH):
+        queue.refused += 1
+
+
+cdef void _answer_stray(Worker* worker, QueueState* queue, const QueuedPacket* packet) noexcept nogil:
+    """A packet of a queue that is not served here: nobody else will ever answer it."""
+    cdef Outcome outcome
+    memset(&outcome, 0, sizeof(outcome))
+    outcome.id = packet.id
+    outcome.verdict = _error_verdict(worker.published.policy)
+    worker.verdicts.queue = packet.queue
+    verdicts_add(&worker.verdicts, MESSAGE_VERDICT, &outcome)
+    verdicts_send(&worker.verdicts, queue.fd)
+    queue.strays += 1
+
+
+cdef void _read_all(Worker* worker, QueueState* queue, Datagram* datagram) noexcept nogil:
+    """Append the packets of one datagram to the batch."""
+    cdef KernelAnswer answer
+    cdef MessageKind kind
+    while worker.n < worker.arena.n_slots:
+        kind = datagram_next(datagram, &worker.packets[worker.n], &answer)
+        if kind == MESSAGE_END:
+            return
+        if kind == MESSAGE_PACKET and worker.packets[worker.n].queue == queue.number:
+            worker.n += 1
+        elif kind == MESSAGE_PACKET:
+            _answer_stray(worker, queue, &worker.packets[worker.n])
+        elif kind == MESSAGE_ANSWER:
+            _take_answer(queue, &answer)
+        elif kind == MESSAGE_MALFORMED:
+            queue.malformed += 1
+
+
+cdef void _pin(Worker* worker) noexcept nogil:
+    # The epoch is stored before the pointer is loaded, both sequentially consistent: a publisher that
+    # has stored a new pointer and then reads an even epoch knows that we shall load the new one.
+    wfpd_epoch(&worker.epoch, worker.epoch + 1)
+    worker.published = <Published*>wfpd_load(&worker.shared.current)
+    worker.visitor.policy = worker.published.policy
+    worker.visitor.host = worker.published.host
+    worker.visitor.matches = worker.published.matches[worker.index]
+    worker.visitor.hits = worker.published.hits[worker.index]
+    worker.visitor.hooks_attached = worker.shared.hooks_attached
+
+
+cdef int batch_receive(Worker* worker, QueueState* queue) noexcept nogil:
+    cdef Datagram datagram
+    cdef int n = arena_receive(&worker.arena, queue.fd), i
+    if n <= 0:
+        return n
+    worker.received_ns = wfpd_clock(CLOCK_MONOTONIC)
+    worker.received_real_ns = 0
+    worker.queue = queue
+    worker.n = worker.next = worker.flushed = 0
+    _pin(worker)
+    for i in range(n):
+        arena_datagram(&worker.arena, i, &datagram)
+        queue.truncated += datagram.cut
+        _read_all(worker, queue, &datagram)
+    memset(worker.decided, 0, worker.n)
+    for i in range(<int>worker.n):
+        worker.outcomes[i].id = worker.packets[i].id
+        worker.outcomes[i].given = 0
+    worker.verdicts.queue = worker.late_verdicts.queue = queue.number
+    return n
+
+
+cdef VisitStep batch_begin_packet(Worker* worker) noexcept nogil:
+    cdef const QueuedPacket* packet = &worker.packets[worker.next]
+    cdef VisitInput given
+    memset(&given, 0, sizeof(given))
+    given.data = packet.data if packet.data != NULL else NO_BYTES
+    given.captured = packet.captured
+    given.original = packet.original
+    given.hook = packet.hook if packet.hook < N_HOOKS else <uint8_t>HOOK_FORWARD
+    given.has_mark = packet.has_mark
+    given.mark = packet.mark
+    given.in_interface = packet.in_interface
+    given.out_interface = packet.out_interface
+    given.physical_in = packet.physical_in
+    given.physical_out = packet.physical_out
+    given.parse_flags = PARSE_WHOLE_LENGTH_KNOWN
+    given.now_ns = worker.received_ns
+    return visit_begin(&worker.visitor, &given)
+
+
+cdef VisitStep batch_decide(Worker* worker) noexcept nogil:
+    while worker.next < worker.n:
+        if batch_begin_packet(worker) == VISIT_CALLOUT:
+            return VISIT_CALLOUT
+        batch_settle(worker)
+    return VISIT_DONE
+
+
+cdef inline uint32_t _reply_mark(const Worker* worker, uint8_t reply) noexcept nogil:
+    """Our mark bits of a block that kernel rules answer (wfpd.netfilter.marks, "reply mark")."""
+    return <uint32_t>(MARK_RESET if reply == REPLY_TCP_RESET else MARK_UNREACHABLE) << (8 + worker.shared.marks_shift)
+
+
+cdef void _set_outcome(const Worker* worker, const QueuedPacket* packet, const Decision* decision,
+                       Outcome* outcome) noexcept nogil:
+    cdef uint32_t mask = worker.shared.marks_mask
+    outcome.has_mark = 0
+    outcome.mark = 0
+    outcome.verdict = NF_ACCEPT
+    if decision.verdict != ACTION_BLOCK:
+        if packet.mark & mask:      # Left over from an earlier visit or set by others: rules of ours must not act on it.
+            outcome.has_mark = 1
+            outcome.mark = packet.mark & ~mask
+    elif decision.reply != REPLY_NONE and packet.hook != HOOK_POSTROUTING:
+        outcome.has_mark = 1
+        outcome.mark = (packet.mark & ~mask) | _reply_mark(worker, decision.reply)
+    else:
+        outcome.verdict = NF_DROP
+
+
+cdef inline uint64_t _mix(uint64_t a, uint64_t b) noexcept nogil:
+    a = (a ^ b) * <uint64_t>0x9E3779B97F4A7C15
+    return a ^ (a >> 29)
+
+
+cdef uint64_t _suppress_key(const PacketView* view, const Decision* decision) noexcept nogil:
+    """The flow in either direction, and the filter."""
+    cdef uint64_t source = _mix(_mix(view.source_hi, view.source_lo), view.source_port if view.has_ports else 0)
+    cdef uint64_t target = _mix(_mix(view.destination_hi, view.destination_lo),
+                                view.destination_port if view.has_ports else 0)
+    cdef uint64_t key = _mix(source + target, (<uint64_t>view.protocol << 8) | decision.slot)
+    return _mix(key, (<uint64_t>decision.filter << 8) | decision.reason)
+
+
+cdef void _write_event(Worker* worker, const QueuedPacket* packet, const Decision* decision) noexcept nogil:
+    cdef EventRecord* record
+    cdef uint32_t suppressed = 0
+    if decision.verdict == ACTION_BLOCK and not suppress_admit(
+            worker.suppress, _suppress_key(&worker.visitor.view, decision), worker.received_ns, &suppressed):
+        return
+    record = ring_next(&worker.ring)
+    if record == NULL:
+        worker.stats.events_lost += 1
+        return
+    if worker.received_real_ns == 0:
+        worker.received_real_ns = <int64_t>wfpd_clock(CLOCK_REALTIME)
+    record.timestamp_ns = packet.timestamp_ns if packet.timestamp_ns else worker.received_real_ns
+    record.generation = worker.published.policy.generation
+    record.decision = decision[0]
+    record.hook = packet.hook
+    record.family = worker.visitor.view.family
+    record.protocol = worker.visitor.view.protocol
+    record.kind = 0 if decision.verdict == ACTION_BLOCK else 1
+    record.in_interface = packet.in_interface
+    record.out_interface = packet.out_interface
+    record.length = packet.original
+    record.suppressed = suppressed
+    record.n_bytes = <uint16_t>min(packet.captured, <uint32_t>EVENT_BYTES)
+    memcpy(record.bytes, packet.data if packet.data != NULL else NO_BYTES, record.n_bytes)
+    ring_push(&worker.ring)
+
+
+cdef void _count(Worker* worker, const QueuedPacket* packet, const Decision* decision) noexcept nogil:
+    cdef uint8_t verdict = decision.verdict
+    worker.stats.packets[verdict] += 1
+    worker.stats.octets[verdict] += packet.original
+    worker.queue.packets[verdict] += 1
+    worker.queue.octets[verdict] += packet.original
+    if verdict == ACTION_BLOCK:
+        worker.stats.drops[decision.slot if decision.slot < N_SLOTS else <int>N_SLOTS][decision.reason] += 1
+
+
+cdef void batch_settle(Worker* worker) noexcept nogil:
+    cdef Decision* decision = &worker.visitor.decision
+    cdef const QueuedPacket* packet = &worker.packets[worker.next]
+    if decision.verdict == ACTION_BLOCK and worker.published.policy.audit:
+        decision.verdict = ACTION_PERMIT
+        decision.would_block = 1
+        if decision.slot < N_SLOTS:
+            worker.stats.would_block[decision.slot] += 1
+    _count(worker, packet, decision)
+    if decision.verdict == ACTION_BLOCK or decision.log or decision.would_block:
+        _write_event(worker, packet, decision)
+    if worker.held:
+        wfpd_batch_lock(&worker.lock)
+    if not worker.outcomes[worker.next].given:
+        _set_outcome(worker, packet, decision, &worker.outcomes[worker.next])
+    worker.decided[worker.next] = 1
+    worker.next += 1
+    if worker.held:
+        wfpd_batch_unlock(&worker.lock)
+
+
+cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32_t filter) noexcept nogil:
+    cdef Decision* decision = &worker.visitor.decision
+    memset(decision, 0, sizeof(Decision))
+    decision.verdict = ACTION_BLOCK if word == WORD_BLOCK else ACTION_PERMIT
+    decision.reason = reason
+    decision.filter = filter
+    decision.slot = NO_SLOT
+    decision.callout = NO_FILTER
+    if filter != NO_FILTER:
+        decision.slot = worker.published.policy.filters[filter].slot
+        decision.callout = worker.published.policy.filters[filter].callout
+    worker.queue.late += reason == REASON_LATE
+    batch_settle(worker)
+
+
+cdef bint batch_is_late(Worker* worker) noexcept nogil:
+    if worker.outcomes[worker.next].given:
+        return 1
+    return wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns > worker.shared.late_after_ns
+
+
+cdef int _send_decided(Worker* worker) noexcept nogil:
+    """Plan and send the verdicts of packets flushed to next, all of which are settled."""
+    verdicts_plan(&worker.verdicts, &worker.queue.ids, worker.outcomes + worker.flushed, worker.next - worker.flushed,
+                  _error_verdict(worker.published.policy))
+    worker.flushed = worker.next
+    return verdicts_send(&worker.verdicts, worker.queue.fd)
+
+
+cdef int batch_hold(Worker* worker) noexcept nogil:
+    cdef int status = 0
+    if worker.next > worker.flushed:
+        status = _send_decided(worker)
+    wfpd_batch_lock(&worker.lock)
+    worker.held = 1
+    wfpd_batch_unlock(&worker.lock)
+    return status
+
+
+cdef int batch_finish(Worker* worker) noexcept nogil:
+    cdef int status
+    cdef uint64_t elapsed
+    if worker.held:
+        wfpd_batch_lock(&worker.lock)
+        worker.held = 0
+        wfpd_batch_unlock(&worker.lock)
+    status = _send_decided(worker)
+    if worker.n:
+        elapsed = wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns
+        histogram_add(&worker.stats.batch, elapsed)
+        histogram_add(&worker.queue.batch, elapsed)
+    wfpd_epoch(&worker.epoch, worker.epoch + 1)
+    return status
+
+
+cdef uint32_t _answer_held(Worker* worker) noexcept nogil:
+    cdef uint32_t i, n = 0
+    cdef Decision late
+    memset(&late, 0, sizeof(late))
+    late.verdict = ACTION_PERMIT
+    if worker.published.policy.on_late == WORD_BLOCK and not worker.published.policy.audit:
+        late.verdict = ACTION_BLOCK
+    for i in range(worker.flushed, worker.n):
+        if worker.outcomes[i].given:
+            continue
+        if not worker.decided[i]:
+            _set_outcome(worker, &worker.packets[i], &late, &worker.outcomes[i])
+            n += 1
+        worker.outcomes[i].given = 1
+        verdicts_add(&worker.late_verdicts, MESSAGE_VERDICT, &worker.outcomes[i])
+    verdicts_send(&worker.late_verdicts, worker.queue.fd)
+    return n
+
+
+cdef uint32_t batch_enforce_late(Worker* worker, uint64_t now_ns) noexcept nogil:
+    cdef uint32_t n = 0
+    wfpd_batch_lock(&worker.lock)
+    if worker.held and now_ns > worker.received_ns and now_ns - worker.received_ns > worker.shared.late_after_ns:
+        n = _answer_held(worker)
+    wfpd_batch_unlock(&worker.lock)
+    return n

@@ -1,0 +1,523 @@
+"""The packet loop, and everything that crosses between it and Python.
+
+Threads: each worker runs run_worker() in a thread of its own and touches only its Worker.
+Everything else is called by control threads.  A policy is published by one pointer store; the old
+one is released when every worker has been seen outside a batch since (the epochs), or waits in a
+graveyard until it has been.
+
+The GIL is taken once a batch, by the first packet that asks for a Python callout, and kept to the
+batch's end.  A callout that raises, or anything of ours that does, costs its packet an on_error
+verdict and nothing else: no packet leaves this file without a verdict.
+"""
+
+from cpython.ref cimport PyObject
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+import logging
+import os
+import time
+
+from wfpd.errors import KernelError
+
+from ._arbitrate import REASON_NAMES
+from ._arbitrate cimport CalloutAnswer
+from ._batch cimport (
+    MAX_QUEUES, Published, QueueState, Shared, Worker, batch_begin_packet, batch_decide, batch_enforce_late,
+    batch_finish, batch_hold, batch_is_late, batch_receive, batch_settle, batch_settle_word, clock_monotonic,
+    worker_create, worker_free,
+)
+from ._context cimport ClassifyContext
+from ._flow cimport Flows
+from ._host cimport Host
+from ._parse cimport parse_status_name
+from ._ring cimport ring_peek, ring_pop
+from ._socket cimport CONFIG_COPY, CONFIG_LENGTH, ConfigItem, config_send
+from ._socket import queue_error
+from ._stats cimport EventRecord, Stats, histogram_dict, stats_reserve
+from ._table cimport CompiledPolicy, Snapshot
+from ._types cimport *
+from ._visit cimport VISIT_CALLOUT, VISIT_DONE, VisitStep, visit_answer
+
+cdef extern from "<poll.h>" nogil:
+    cdef struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* fds, unsigned long n, int timeout) noexcept
+    enum:
+        POLLIN
+
+cdef extern from *:
+    """
+    #include <sched.h>
+    static inline void wfpd_store(void *at, void *value) { __atomic_store_n((void **)at, value, __ATOMIC_SEQ_CST); }
+    static inline uint64_t wfpd_read(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
+    static inline uint32_t wfpd_read32(const uint32_t *at) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
+    """
+    void wfpd_store(void* at, void* value) noexcept nogil
+    uint64_t wfpd_read(const uint64_t* at) noexcept nogil
+    uint32_t wfpd_read32(const uint32_t* at) noexcept nogil
+
+cdef enum:
+    IDLE_MILLISECONDS = 250         # An idle worker shows progress this often.
+    QUIET_MILLISECONDS = 20         # A stopping worker's queues have to be empty this long.
+
+logger = logging.getLogger("wfpd.engine")
+HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+_ACTIONS = ("none", "permit", "block")
+_KINDS = ("drop", "wfp", "flow")
+_REPLIES = (None, "tcp_reset", "icmp_unreachable")
+_BURST_SECONDS = 10.0
+_LIMIT = 1 << 16
+
+
+cdef class _Publication:
+    """Owns a Published: the snapshot, the host, and buffers of the right size for every worker."""
+
+    cdef Published c
+    cdef readonly Snapshot snapshot
+    cdef readonly Host host
+    cdef uint32_t n_workers
+    cdef list epochs                # Of each worker when this one was replaced.
+
+    def __cinit__(self, Snapshot snapshot not None, Host host, uint32_t n_workers):
+        cdef uint32_t i, capacity = snapshot.policy.max_layer_filters + 1
+        memset(&self.c, 0, sizeof(Published))
+        self.snapshot = snapshot
+        self.host = host
+        self.n_workers = n_workers
+        self.c.policy = &snapshot.policy
+        self.c.snapshot = <void*>snapshot
+        self.c.host = &host.table if host is not None else NULL
+        self.c.matches = <uint32_t**>calloc(n_workers, sizeof(uint32_t*))
+        self.c.hits = <uint32_t**>calloc(n_workers, sizeof(uint32_t*))
+        if self.c.matches == NULL or self.c.hits == NULL:
+            raise MemoryError
+        for i in range(n_workers):
+            self.c.matches[i] = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+            self.c.hits[i] = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+            if self.c.matches[i] == NULL or self.c.hits[i] == NULL:
+                raise MemoryError
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        for i in range(self.n_workers):
+            if self.c.matches != NULL:
+                free(self.c.matches[i])
+            if self.c.hits != NULL:
+                free(self.c.hits[i])
+        free(self.c.matches)
+        free(self.c.hits)
+
+
+cdef class Engine:
+    """The live packet path: workers, their queues, and the policy they use."""
+
+    cdef Shared shared
+    cdef Worker* workers
+    cdef readonly uint32_t n_workers
+    cdef readonly Flows flows
+    cdef _Publication current
+    cdef list graveyard
+    cdef list stats                 # Stats, one a worker
+    cdef list contexts              # ClassifyContext, one a worker
+    cdef list states                # "new", "running", "stopped", "dead", one a worker
+    cdef dict queue_workers         # number -> worker index
+    cdef int stop_read
+    cdef int stop_write
+    cdef uint64_t stop_at_ns        # 0: not stopping; else when to give up draining.
+    cdef dict logged                # Callout name -> (time of the last line, not logged since)
+    cdef uint32_t sequence          # Of configuration messages.
+
+    def __cinit__(self, uint32_t n_workers, *, flows_max=262144, flows_block_when_full=False,
+                  marks_mask=0xFFF00000, late_after=0.5, batch=64, events=4096):
+        cdef uint32_t i
+        cdef Stats stats
+        self.stop_read = self.stop_write = -1
+        if not 1 <= n_workers <= 1024 or not 1 <= batch <= 1024 or not 1 <= marks_mask < 1 << 32:
+            raise ValueError("Engine: workers and batch are 1 to 1024, marks_mask 32 bits")
+        self.workers = <Worker*>calloc(n_workers, sizeof(Worker))
+        if self.workers == NULL:
+            raise MemoryError
+        self.shared.marks_mask = marks_mask
+        self.shared.marks_shift = (marks_mask & -marks_mask).bit_length() - 1
+        self.late_after = late_after
+        self.flows = Flows(flows_max, flows_block_when_full)
+        self.graveyard, self.stats, self.contexts, self.states = [], [], [], []
+        self.queue_workers, self.logged = {}, {}
+        self.stop_read, self.stop_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for i in range(n_workers):
+            stats = Stats()
+            if worker_create(&self.workers[i], &self.shared, stats.worker, &self.flows.table, i, batch, events):
+                raise MemoryError
+            self.n_workers = i + 1
+            context = ClassifyContext()
+            context.on_error = self._callout_failed
+            self.stats.append(stats)
+            self.contexts.append(context)
+            self.states.append("new")
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        for i in range(self.n_workers):
+            worker_free(&self.workers[i])
+        free(self.workers)
+        for fd in (self.stop_read, self.stop_write):
+            if fd >= 0:
+                os.close(fd)
+
+    # ------------------------------------------------------------------------------ publishing
+
+    @property
+    def late_after(self) -> float:
+        """Seconds a packet may wait for a callout before on_late decides it."""
+        return self.shared.late_after_ns / 1e9
+
+    @late_after.setter
+    def late_after(self, seconds):
+        self.shared.late_after_ns = int(seconds * 1e9)
+
+    @property
+    def snapshot(self):
+        """The published policy, or None."""
+        return None if self.current is None else self.current.snapshot
+
+    def swap(self, Snapshot snapshot not None, *, timeout=1.0) -> bool:
+        """Publish a policy.  True when every worker has left its last batch under the old one.
+
+        On False the new policy is published all the same; a worker still holds the old one.
+        """
+        cdef uint32_t i, n = 0
+        cdef Stats stats
+        for i in range(snapshot.policy.n_filters):
+            n = max(n, snapshot.policy.counter_slots[i] + 1)
+        for stats in self.stats:
+            if stats_reserve(stats.worker, n):
+                raise MemoryError(f"{n} filter counters")
+        return self._publish(_Publication(snapshot, None if self.current is None else self.current.host,
+                                          self.n_workers), timeout)
+
+    def set_host(self, Host host not None, *, timeout=1.0) -> bool:
+        """Publish a new view of the host beside the running policy; like swap()."""
+        if self.current is None:
+            raise RuntimeError("set_host() needs a policy: call swap() first")
+        return self._publish(_Publication(self.current.snapshot, host, self.n_workers), timeout)
+
+    cdef bint _publish(self, _Publication publication, timeout) except -1:
+        cdef _Publication old = self.current
+        wfpd_store(&self.shared.current, &publication.c)
+        self.current = publication
+        if old is not None:
+            old.epochs = [wfpd_read(&self.workers[i].epoch) for i in range(self.n_workers)]
+            self.graveyard.append(old)
+        end = time.monotonic() + timeout
+        while not self.reap():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.0005)
+        return True
+
+    def reap(self) -> bool:
+        """Release replaced policies that no worker can hold any more; True when none is left."""
+        self.graveyard = [old for old in self.graveyard if self._in_use(old)]
+        return not self.graveyard
+
+    cdef bint _in_use(self, _Publication old) except -1:
+        # An even epoch: outside a batch when the pointer changed.  Another value now: left it since.
+        for i in range(self.n_workers):
+            then = old.epochs[i]
+            if then & 1 and wfpd_read(&self.workers[i].epoch) == then:
+                return True
+        return False
+
+    # ---------------------------------------------------------------------------------- queues
+
+    def add_queue(self, uint16_t number, uint32_t worker, int fd, hook=None) -> None:
+        """Give a bound and configured queue to a worker that does not run yet.
+
+        From here on nobody else reads `fd`; the caller keeps it open until the worker has ended.
+        `hook` is the hook's name, where known.
+        """
+        cdef QueueState* queue
+        if worker >= self.n_workers or self.states[worker] != "new" or number in self.queue_workers:
+            raise ValueError(f"queue {number}, worker {worker}: no such worker, it runs, or the queue is served")
+        if self.workers[worker].n_queues == MAX_QUEUES:
+            raise ValueError(f"a worker serves at most {MAX_QUEUES} queues")
+        queue = <QueueState*>calloc(1, sizeof(QueueState))
+        if queue == NULL:
+            raise MemoryError
+        queue.fd = fd
+        queue.number = number
+        self.workers[worker].queues[self.workers[worker].n_queues] = queue
+        self.workers[worker].n_queues += 1
+        self.queue_workers[number] = worker
+        if hook is not None:
+            self.shared.hooks_attached |= 1 << HOOKS.index(hook)
+
+    cdef QueueState* _queue(self, number) except NULL:
+        cdef Worker* worker = &self.workers[<uint32_t>self.queue_workers[number]]
+        cdef uint32_t i
+        for i in range(worker.n_queues):
+            if worker.queues[i].number == number:
+                return worker.queues[i]
+        raise KeyError(number)
+
+    def decided_through(self, number) -> int:
+        """The id up to which every packet of the queue has a verdict."""
+        return self._queue(number).ids.decided_through
+
+    def set_copy_bytes(self, number, copy_bytes, *, timeout=2.0) -> None:
+        """Change how much of each packet is handed over, while the worker runs."""
+        self._configure(number, CONFIG_COPY, copy_bytes, timeout)
+
+    def set_length(self, number, length, *, timeout=2.0) -> None:
+        """Change how many packets the queue holds, while the worker runs."""
+        if length < 1:
+            raise ValueError("a queue of length 0 drops everything")
+        self._configure(number, CONFIG_LENGTH, length, timeout)
+
+    cdef int _configure(self, number, ConfigItem item, uint64_t value, timeout) except -1:
+        # The worker reads the kernel's answer from the socket that it owns and leaves it here.
+        cdef QueueState* queue = self._queue(number)
+        self.sequence += 1
+        error = -config_send(queue.fd, queue.number, self.sequence, item, value)
+        end = time.monotonic() + timeout
+        while not error:
+            if wfpd_read32(&queue.answer_sequence) == self.sequence:
+                error = queue.answer_error
+                break
+            if time.monotonic() > end:
+                raise KernelError(f"queue {number}: no answer from the kernel (is its worker running?)")
+            time.sleep(0.001)
+        if error:
+            raise queue_error(number, error, "changing its configuration")
+        return 0
+
+    # -------------------------------------------------------------------------------- the loop
+
+    def run_worker(self, uint32_t index) -> None:
+        """Serve the worker's queues until stop(); call it in a thread of its own.
+
+        Raises KernelError when a queue's socket fails; the worker is then dead and the process has
+        to end (with bypass rules one dead queue is a hole).
+        """
+        cdef int status
+        if self.current is None or index >= self.n_workers or self.states[index] != "new":
+            raise RuntimeError("run_worker() needs a policy, and a worker that has not run")
+        self.states[index] = "running"
+        try:
+            with nogil:
+                status = self._loop(&self.workers[index])
+            if status:
+                raise KernelError(f"worker {index}: {os.strerror(-status)} on queue {self.workers[index].queue.number}")
+            self.states[index] = "stopped"
+        except BaseException:
+            self.states[index] = "dead"
+            raise
+
+    cdef int _loop(self, Worker* worker) noexcept nogil:
+        """0 when stopped, -errno when a queue failed."""
+        cdef uint32_t i
+        cdef int n, status, quiet = 0
+        cdef bint busy
+        while True:
+            busy = False
+            for i in range(worker.n_queues):
+                n = self._batch(worker, worker.queues[i])
+                if n < 0:
+                    return n
+                busy |= n > 0
+            worker.progress += 1
+            if self.stop_at_ns and clock_monotonic() > self.stop_at_ns:
+                return 0
+            if busy:
+                quiet = 0
+                continue
+            if self.stop_at_ns and quiet == 2:
+                return 0
+            quiet += self.stop_at_ns != 0
+            status = self._wait(worker)
+            if status:
+                return status
+
+    cdef int _batch(self, Worker* worker, QueueState* queue) noexcept nogil:
+        """Packets decided, or -errno."""
+        cdef int n = batch_receive(worker, queue), status
+        if n <= 0:
+            worker.queue = queue
+            return n
+        if batch_decide(worker) == VISIT_CALLOUT:
+            batch_hold(worker)
+            with gil:
+                self._finish_held(worker)
+        status = batch_finish(worker)
+        return status if status else n
+
+    cdef int _wait(self, Worker* worker) noexcept nogil:
+        cdef pollfd fds[MAX_QUEUES + 1]
+        cdef uint32_t i
+        for i in range(worker.n_queues):
+            fds[i].fd = worker.queues[i].fd
+            fds[i].events = POLLIN
+        fds[worker.n_queues].fd = self.stop_read
+        fds[worker.n_queues].events = POLLIN
+        if self.stop_at_ns:         # The stop pipe stays readable: only the queues are waited for.
+            i = poll(fds, worker.n_queues, QUIET_MILLISECONDS) < 0
+        else:
+            i = poll(fds, worker.n_queues + 1, IDLE_MILLISECONDS) < 0
+        return -errno if i and errno != EINTR else 0
+
+    cdef void _finish_held(self, Worker* worker) noexcept:
+        """Settle the rest of a batch, of which packet worker.next asks for a callout.  GIL held."""
+        try:
+            self._call_callouts(worker)
+        except BaseException:       # A fault of ours; callouts are guarded one by one.
+            logger.exception("fault while deciding a batch; on_error decides the rest")
+        while worker.next < worker.n:
+            batch_settle_word(worker, worker.published.policy.on_error, REASON_ERROR, NO_FILTER)
+
+    cdef int _call_callouts(self, Worker* worker) except -1:
+        cdef ClassifyContext context = self.contexts[worker.index]
+        cdef Snapshot snapshot = <Snapshot><PyObject*>worker.published.snapshot
+        cdef CalloutAnswer answer
+        cdef VisitStep step = VISIT_CALLOUT
+        cdef uint32_t asked
+        while worker.next < worker.n:
+            asked = NO_FILTER
+            while step == VISIT_CALLOUT and not batch_is_late(worker):
+                asked = worker.visitor.arbitration.asked
+                context.call(&worker.visitor, snapshot, &answer)
+                if batch_is_late(worker):
+                    break
+                step = visit_answer(&worker.visitor, &answer)
+            if step == VISIT_CALLOUT:
+                batch_settle_word(worker, snapshot.policy.on_late, REASON_LATE,
+                                  worker.visitor.arbitration.asked if asked == NO_FILTER else asked)
+            else:
+                batch_settle(worker)
+            step = self._next_packet(worker)
+        return 0
+
+    cdef VisitStep _next_packet(self, Worker* worker) noexcept:
+        """Begin the next packet that is not answered yet."""
+        while worker.next < worker.n and worker.outcomes[worker.next].given:
+            batch_settle_word(worker, worker.published.policy.on_late, REASON_LATE, NO_FILTER)
+        return batch_begin_packet(worker) if worker.next < worker.n else VISIT_DONE
+
+    def _callout_failed(self, name, error):
+        """Log a failing callout: at once, then at most every ten seconds with what was left out."""
+        now = time.monotonic()
+        last, left_out = self.logged.get(name, (-_BURST_SECONDS, 0))
+        if now - last < _BURST_SECONDS:
+            self.logged[name] = (last, left_out + 1)
+            return
+        self.logged[name] = (now, 0)
+        trace = error.__traceback__
+        logger.error("callout %s raised %r%s", name, error, f" ({left_out} more before it)" if left_out else "",
+                     exc_info=(type(error), error, trace.tb_next if trace is not None else None))
+
+    def enforce_late(self, now_ns=None) -> int:
+        """Give on_late to every packet held too long; for a monitor thread.  Returns how many."""
+        cdef uint64_t now = clock_monotonic() if now_ns is None else now_ns
+        cdef uint32_t i, n = 0
+        with nogil:
+            for i in range(self.n_workers):
+                n += batch_enforce_late(&self.workers[i], now)
+        return n
+
+    def stop(self, *, drain=5.0) -> None:
+        """Ask the workers to end when their queues are empty, at the latest after `drain` seconds.
+
+        Rules go out first: what still arrives afterwards is dropped with the queue.
+        """
+        self.stop_at_ns = clock_monotonic() + <uint64_t>int(drain * 1e9) + 1
+        os.write(self.stop_write, b"x")
+
+    # -------------------------------------------------------------------------------- counters
+
+    def progress(self) -> list:
+        """(state, turns of the loop) of each worker; a running one turns at least every 250 ms."""
+        return [(self.states[i], self.workers[i].progress) for i in range(self.n_workers)]
+
+    def filter_hits(self, slots) -> list:
+        """Hits by counter slot, summed over the workers."""
+        slots = list(slots)
+        return [sum(column) for column in zip(*[stats.hits(slots) for stats in self.stats])]
+
+    def counters(self) -> dict:
+        """Everything counted, summed over the workers, cumulative since the start."""
+        total = {}
+        for stats in self.stats:
+            _add(total, stats.counters())
+        total["queues"] = {number: self._queue_counters(number) for number in sorted(self.queue_workers)}
+        total["callout_errors"], total["callout_durations"] = {}, {}
+        for context in self.contexts:
+            _add(total["callout_errors"], dict(context.errors))
+            _add(total["callout_durations"], {name: {"count": entry[0], "sum": entry[1] / 1e9, "buckets": list(entry[2])}
+                                              for name, entry in list(context.durations.items())})
+        total["flows"] = {"used": len(self.flows), "capacity": self.flows.capacity,
+                          "evictions": self.flows.evictions()}
+        total["workers"] = self.progress()
+        return total
+
+    def _queue_counters(self, number):
+        cdef QueueState* queue = self._queue(number)
+        return {
+            "packets": {"permit": queue.packets[<int>ACTION_PERMIT], "block": queue.packets[<int>ACTION_BLOCK]},
+            "bytes": {"permit": queue.octets[<int>ACTION_PERMIT], "block": queue.octets[<int>ACTION_BLOCK]},
+            "batch": histogram_dict(&queue.batch),
+            "id_gaps": queue.ids.gaps, "decided_through": queue.ids.decided_through,
+            "receive_truncated": queue.truncated, "malformed_messages": queue.malformed, "strays": queue.strays,
+            "verdicts_not_found": queue.not_found, "verdicts_refused": queue.refused, "late": queue.late,
+            "worker": self.queue_workers[number],
+        }
+
+    def drain_events(self, limit=1024) -> list:
+        """Up to `limit` events, oldest first within a worker, as dicts; for one consumer thread.
+
+        `filter` and `callout` are indexes in the snapshot of `generation`; `bytes` are the packet's
+        first 96.
+        """
+        cdef const EventRecord* record
+        found = []
+        for i in range(self.n_workers):
+            while len(found) < limit:
+                record = ring_peek(&self.workers[i].ring)
+                if record == NULL:
+                    break
+                found.append(_event_dict(record))
+                ring_pop(&self.workers[i].ring)
+        return found
+
+
+cdef dict _event_dict(const EventRecord* record):
+    cdef const Decision* decision = &record.decision
+    return {
+        "timestamp_ns": record.timestamp_ns, "generation": record.generation, "kind": _KINDS[record.kind],
+        "hook": HOOKS[record.hook] if record.hook < 5 else None, "family": record.family,
+        "protocol": record.protocol, "in_interface": record.in_interface, "out_interface": record.out_interface,
+        "length": record.length, "suppressed": record.suppressed,
+        "bytes": (<const char*>record.bytes)[:record.n_bytes],
+        "verdict": _ACTIONS[decision.verdict], "reason": REASON_NAMES[decision.reason],
+        "malformed": parse_status_name(decision.malformed) if decision.reason == REASON_MALFORMED else None,
+        "slot": None if decision.slot == NO_SLOT else decision.slot,
+        "filter": None if decision.filter == NO_FILTER else decision.filter,
+        "callout": None if decision.callout == NO_FILTER else decision.callout,
+        "veto": bool(decision.veto), "absorb": bool(decision.absorb), "reply": _REPLIES[decision.reply],
+        "would_block": bool(decision.would_block), "flow_id": decision.flow_id,
+        "to_server": bool(decision.to_server),
+    }
+
+
+def _add(total, more):
+    """Add numbers, lists of numbers and dicts of either into `total`, in place."""
+    for key, value in more.items():
+        if isinstance(value, dict):
+            _add(total.setdefault(key, {}), value)
+        elif isinstance(value, list):
+            total[key] = [a + b for a, b in zip(total.get(key, [0] * len(value)), value)]
+        else:
+            total[key] = total.get(key, 0) + value
