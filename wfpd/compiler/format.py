@@ -28,9 +28,10 @@ SECTIONS = (
 )
 
 LAYER = "<IIQ"  # first filter, filter count, content hash (of the slot's filters; drives reauthorization)
-FILTER = "<16sQIIHBBHBBIIII8x"
+FILTER = "<16sQIIHBBHBBIIIIQ"
 # key, weight, name (string), provider (string), sublayer (index), slot, action, flags, reply, on_error,
-# callout (index or NONE32), provider context (string or NONE32), first condition, condition count
+# callout (index or NONE32), provider context (string or NONE32), first condition, condition count,
+# content hash (what the filter decides; drives the life of its counters)
 CONDITION = "<HHI"  # field id, term count, first term
 TERM = "<HBBII"  # reserved, negate, reserved, atom count, first atom
 ATOM = "<BBHIQQQQ"

@@ -25,7 +25,7 @@ cdef packed struct PackedFilter:
     uint32_t context                # String index, or NO_FILTER.
     uint32_t first_condition
     uint32_t n_conditions
-    uint8_t reserved[8]
+    uint64_t hash                   # Content: what the filter decides.
 
 cdef packed struct PackedCondition:
     uint16_t field
@@ -67,6 +67,11 @@ cdef packed struct PackedSublayer:
     uint16_t reserved
     uint32_t name
 
+cdef packed struct PackedCallout:
+    uint8_t key[16]
+    uint32_t name
+    uint32_t reserved
+
 # One compiled policy: pointers into the packed buffer, and the tables of each slot.  Immutable
 # from the moment it is published.
 cdef struct CompiledPolicy:
@@ -98,13 +103,36 @@ cdef struct CompiledPolicy:
     uint8_t audit                   # Daemon-wide audit mode.
     void* search[N_SLOTS]           # _classify's table of the slot; NULL where it has no filters.
 
+# The counter slots in use, shared by a snapshot and its successors.  A slot is free again when the
+# last snapshot that counts in it is gone.  Guarded by the GIL.
+cdef class CounterSlots:
+    cdef uint32_t* uses             # [size] Snapshots that hold the slot.
+    cdef readonly uint32_t size     # Slots ever given out; a pool of this many counters is enough.
+    cdef uint32_t capacity
+    cdef list _free
+    cdef uint32_t take(self) except 0xFFFFFFFF
+    cdef void release(self, uint32_t slot) noexcept
+
 cdef class Snapshot:
     cdef CompiledPolicy policy
     cdef readonly object buffer     # Keeps the packed bytes alive.
     cdef readonly list callouts     # Callables or None, by callout index.
     cdef readonly uint64_t generation
     cdef readonly object info       # Whatever the control side attaches (hash, names); never read here.
+    cdef readonly CounterSlots slots
+    cdef object _view               # The buffer's export: its memory stays while this lives.
     cdef tuple _names
+    cdef dict _counters             # (key, content hash) to counter slot.
+    cdef tuple _new_slots           # Slots that `previous` did not have.
+    cdef uint32_t _n_held           # Filters whose counter slot this holds.
+    cdef const PackedCallout* _callout_names
+    cdef int _adopt(self, buffer) except -1
+    cdef tuple _decode_strings(self, uint64_t count, const PackedText* strings)
+    cdef int _resolve_callouts(self) except -1
+    cdef int _resolve_layers(self, Snapshot previous) except -1
+    cdef int _resolve_counters(self, Snapshot previous) except -1
+    cdef const PackedFilter* _filter(self, uint32_t index) except NULL
+    cdef unsigned int _slot(self, unsigned int slot) except? 0xFFFF
 
 # Whether every condition of filter `index` holds for `values`.  Slow and obvious; the fast table
 # calls it only for what its boxes do not express.
