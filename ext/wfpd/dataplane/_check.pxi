@@ -84,7 +84,7 @@ cdef const char* sections_read(const uint8_t* data, uint64_t size, Sections* sec
             return "a section of broken records"
         sections.at[i] = data + offset
         sections.count[i] = length // record_size[i]
-        if sections.count[i] >= 0xFFFFFFFF:
+        if sections.count[i] >= <uint64_t>0xFFFFFFFF:
             return "a section too large"
     if sections.count[SECTION_LAYERS] != N_SLOTS:
         return "not one record for each slot"

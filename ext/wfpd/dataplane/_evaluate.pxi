@@ -107,7 +107,7 @@ cdef bint _glob_holds(const uint8_t* glob, uint64_t length, const uint8_t* text,
 
 cdef bint _in_ranges32(const uint32_t* pairs, uint32_t count, uint64_t hi, uint64_t lo) noexcept nogil:
     cdef uint32_t low = 0, high = count, middle
-    if hi or lo > 0xFFFFFFFF:
+    if hi or lo > <uint64_t>0xFFFFFFFF:
         return False
     # Invariant: ranges below `low` end below the value, ranges from `high` on do not.
     while low < high:
