@@ -1,0 +1,259 @@
+"""`wfpd replay`: decides a capture by a policy, one line a packet, on the packet path's own tables."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from wfpd.callouts.registry import load_callouts
+from wfpd.capture import CapturedPacket, read_capture
+from wfpd.compiler.pack import pack
+from wfpd.dataplane._flow import Flows
+from wfpd.dataplane._replay import Replayer
+from wfpd.dataplane._table import Snapshot
+from wfpd.errors import CaptureError
+from wfpd.model.layers import BY_SLOT, slot_name
+from wfpd.model.policy import Policy
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Result = dict[str, Any]
+
+_HOOKS_OF = {"input": ("input",), "output": ("output",), "forward": ("forward",)}
+
+
+def make_snapshot(policy: Policy, *, generation: int = 1, audit: bool = False) -> Snapshot:
+    """The policy as the packet path's tables, its callouts imported."""
+    callouts = load_callouts(policy.callouts, policy.daemon.callout_path)
+    return Snapshot(
+        pack(policy),
+        callouts,
+        generation=generation,
+        on_error=int(policy.faults.on_error),
+        on_malformed=int(policy.faults.on_malformed),
+        on_late=int(policy.faults.on_late),
+        flows_full=int(policy.daemon.flows_full),
+        audit=audit,
+    )
+
+
+class LocalPrefixes:
+    """Which addresses are this host's, as `--local` says."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._ranges = {
+            4: [(int(n.network_address), int(n.broadcast_address)) for n in networks if n.version == 4],
+            6: [(int(n.network_address), int(n.broadcast_address)) for n in networks if n.version == 6],
+        }
+
+    def holds(self, family: int, address: int) -> bool:
+        """Whether `address` lies in a local prefix."""
+        return any(low <= address <= high for low, high in self._ranges[family])
+
+
+def parse_local(text: str) -> LocalPrefixes:
+    """`PREFIX[,PREFIX...]`; ValueError if one is no prefix."""
+    return LocalPrefixes([ipaddress.ip_network(part.strip()) for part in text.split(",")])
+
+
+def _is_multicast(family: int, address: int) -> bool:
+    if family == 4:
+        return address >> 28 == 0xE or address == 0xFFFFFFFF
+    return address >> 120 == 0xFF
+
+
+def hooks_for(data: bytes, local: LocalPrefixes) -> tuple[str, ...]:
+    """The hooks a packet passes on a host whose addresses are `local` (contract, section 7, replay)."""
+    family = data[0] >> 4 if data else 0
+    if family == 4 and len(data) >= 20:
+        source, destination = int.from_bytes(data[12:16], "big"), int.from_bytes(data[16:20], "big")
+    elif family == 6 and len(data) >= 40:
+        source, destination = int.from_bytes(data[8:24], "big"), int.from_bytes(data[24:40], "big")
+    else:
+        return ("forward",)
+    from_here, to_here = local.holds(family, source), local.holds(family, destination)
+    if from_here and to_here:
+        return ("output", "input")
+    if from_here:
+        return ("output",)
+    if to_here or _is_multicast(family, destination):
+        return ("input",)
+    return ("forward",)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a replay has counted."""
+
+    packets: int = 0
+    blocked: int = 0
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """The last line on stderr."""
+        rate = self.packets / self.seconds if self.seconds > 0 else 0.0
+        return (
+            f"{self.packets} packets, {self.packets - self.blocked} permitted, {self.blocked} blocked, "
+            f"{self.seconds:.3f} seconds, {rate:.0f} packets a second"
+        )
+
+
+class Replay:
+    """One policy and the state of its flows, packet after packet."""
+
+    def __init__(
+        self, policy: Policy, *, hook: str = "forward", local: LocalPrefixes | None = None, checksums: bool = False
+    ) -> None:
+        self.snapshot = make_snapshot(policy)
+        flows = Flows(policy.daemon.flows_max, policy.daemon.flows_full.name == "BLOCK")
+        self.replayer = Replayer(
+            self.snapshot, flows, checksums=checksums, late_after=policy.faults.late_after
+        )
+        self._hook = (hook,)
+        self._local = local
+        self._now_ns = 0
+
+    def decide(self, packet: CapturedPacket) -> Result:
+        """One captured packet as contract.md's JSON object."""
+        self._now_ns = max(self._now_ns, packet.timestamp_ns)
+        if not packet.is_ip:
+            return self._line(packet.number, [])
+        hooks = self._hook if self._local is None else hooks_for(packet.data, self._local)
+        visits: list[Result] = []
+        for hook in hooks:
+            visit = self.replayer.visit(
+                packet.data,
+                hook,
+                self._now_ns,
+                original=packet.original_length,
+                interface_name=packet.interface_name,
+                loopback=len(hooks) > 1,
+            )
+            visits.append(visit)
+            if visit["verdict"] == "block":
+                break
+        return self._line(packet.number, visits)
+
+    def _line(self, number: int, visits: list[Result]) -> Result:
+        deciding = _deciding(visits)
+        line: Result = {
+            "packet": number,
+            "verdict": deciding["verdict"],
+            "reason": deciding["reason"],
+            "layer": None if deciding["slot"] is None else slot_name(deciding["slot"]),
+            "sublayer": self._sublayer(deciding["filter"]),
+            "filter": self._filter(deciding["filter"]),
+            "veto": deciding["veto"],
+            "layers": [self._row(row) for visit in visits for row in visit["rows"]],
+        }
+        if deciding["reason"] == "malformed":
+            line["malformed"] = deciding["malformed"]
+        return line
+
+    def _row(self, row: tuple[Any, ...]) -> Result:
+        slot, action, right, index, callouts, discard = row
+        line: Result = {
+            "layer": slot_name(slot),
+            "action": action,
+            "right": right,
+            "sublayer": self._sublayer(index),
+            "filter": self._filter(index),
+            "callouts": list(callouts),
+        }
+        if discard:
+            line["discard"] = True
+        return line
+
+    def _filter(self, index: int | None) -> str | None:
+        return None if index is None else self.snapshot.filter_name(index)
+
+    def _sublayer(self, index: int | None) -> str | None:
+        return None if index is None else self.snapshot.filter_info(index)["sublayer"]
+
+
+_NOT_IP: Result = {"verdict": "permit", "reason": "not_ip", "slot": None, "filter": None, "veto": False}
+_RANK = {"no_match": 0, "flow": 1, "malformed": 2}
+
+
+def _deciding(visits: list[Result]) -> Result:
+    """The visit whose result is the packet's: the blocking one, else the last that decided most."""
+    if not visits:
+        return _NOT_IP
+    best = visits[0]
+    for visit in visits[1:]:
+        if visit["verdict"] == "block" or _RANK.get(visit["reason"], 3) >= _RANK.get(best["reason"], 3):
+            best = visit
+    return best
+
+
+def unfed_filters(policy: Policy, hooks: Sequence[str]) -> list[str]:
+    """One warning for each filter at a layer that none of `hooks` feeds."""
+    fed = {name for hook in hooks for name in _HOOKS_OF[hook]}
+    warnings: dict[tuple[str, str], str] = {}
+    for item in policy.filters:
+        layer, _ = BY_SLOT[item.slot]
+        at = {layer.hook}
+        if layer.name.removesuffix("_discard") in ("ale_flow_established", "stream_packet", "datagram_data"):
+            at.add("output")
+        if layer.name.removesuffix("_discard").startswith("ale_auth"):
+            at |= {"input", "output"}
+        if not at & fed:
+            warnings.setdefault(
+                (item.name, layer.name),
+                f'warning: filter "{item.name}": nothing feeds layer {layer.name} in this run '
+                f"(it is served by the {layer.hook} hook)",
+            )
+    return list(warnings.values())
+
+
+def describe(line: Result) -> str:
+    """One packet for a person."""
+    by = " ".join(str(line[key]) for key in ("layer", "sublayer", "filter") if line[key] is not None)
+    detail = f" ({line['malformed']})" if "malformed" in line else ""
+    return f"{line['packet']:>6}  {line['verdict']:<6}  {line['reason']}{detail}  {by}".rstrip()
+
+
+def run(
+    policy: Policy,
+    packets: Iterator[CapturedPacket],
+    *,
+    hook: str = "forward",
+    local: LocalPrefixes | None = None,
+    checksums: bool = False,
+    as_json: bool = False,
+    out: IO[str] | None = None,
+    err: IO[str] | None = None,
+    each: Callable[[CapturedPacket, Result, Replay], None] | None = None,
+) -> int:
+    """Decide `packets`, print a line each, and a summary on `err`.  0, or 1 if the capture breaks off."""
+    out, err = out or sys.stdout, err or sys.stderr
+    for warning in unfed_filters(policy, ("input", "output", "forward") if local is not None else (hook,)):
+        print(warning, file=err)
+    replay = Replay(policy, hook=hook, local=local, checksums=checksums)
+    summary = Summary()
+    started = time.monotonic()
+    status = 0
+    encode = json.JSONEncoder(ensure_ascii=True).encode
+    try:
+        for packet in packets:
+            line = replay.decide(packet)
+            summary.packets += 1
+            summary.blocked += line["verdict"] == "block"
+            out.write((encode(line) if as_json else describe(line)) + "\n")
+            if each is not None:
+                each(packet, line, replay)
+    except CaptureError as error:
+        out.flush()
+        print(f"error: {error.message}", file=err)
+        status = 1
+    summary.seconds = time.monotonic() - started
+    out.flush()
+    print(summary.line(), file=err)
+    return status
+
+
+__all__ = ["CapturedPacket", "Replay", "hooks_for", "make_snapshot", "parse_local", "read_capture", "run"]
