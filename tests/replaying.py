@@ -1,0 +1,31 @@
+"""Decides described packets by a policy text: the short way from a policy to a verdict in tests."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+from typing import Any
+
+from scapy.packet import Packet
+
+from wfpd.capture import CapturedPacket
+from wfpd.config import load_policy
+from wfpd.replay import Replay, parse_local
+
+
+def decide(
+    policy: str, packets: list[Packet | bytes], *, hook: str = "forward", local: str | None = None,
+    checksums: bool = False, times: list[float] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One result a packet, as `wfpd replay --json` prints them; packets are a second apart unless `times` says."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "policy.yaml"
+        path.write_text(policy)
+        loaded = load_policy(str(path), trust="warn")
+    replay = Replay(loaded, hook=hook, local=parse_local(local) if local else None, checksums=checksums)
+    results = []
+    for number, packet in enumerate(packets, 1):
+        data = bytes(packet)
+        when = times[number - 1] if times else float(number)
+        results.append(replay.decide(CapturedPacket(number, int(when * 1e9), data, len(data), True, None)))
+    return results
