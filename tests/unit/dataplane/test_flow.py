@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from replaying import decide
+from tests.replaying import decide
 from scapy.layers.inet import IP, TCP, UDP
 
 from wfpd.dataplane._flow import Flows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from replaying import decide
+from tests.replaying import decide
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
