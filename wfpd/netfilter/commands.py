@@ -1,0 +1,70 @@
+"""Run rule tools: argument lists only, a time-out, an own environment, errors with what they said."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wfpd.errors import KernelError
+from wfpd.netfilter.namespace import call_in
+
+SEARCH_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
+"""Where the tools are looked for, whatever the caller's PATH says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """A runner for one network namespace.  Nothing here goes through a shell."""
+
+    netns: Path | None = None
+    """Handle of the namespace; None = the caller's own."""
+    timeout: float = 20.0
+    """Seconds for one command, waiting for the xtables lock included."""
+    search_path: str = SEARCH_PATH
+
+    def find(self, tool: str) -> str | None:
+        """Full path of a tool, or None."""
+        return shutil.which(tool, path=self.search_path)
+
+    def run(self, argv: Sequence[str], stdin: str = "") -> str:
+        """Run a tool to its end and return what it printed; KernelError if it cannot or does not want to."""
+        path = self.find(argv[0])
+        if path is None:
+            raise KernelError(f"{argv[0]} is not installed", hint=f"looked in {self.search_path}")
+        try:
+            done = call_in(self.netns, self._start, [path, *argv[1:]], stdin)
+        except subprocess.TimeoutExpired as error:
+            raise KernelError(f"{argv[0]} did not end within {self.timeout:g} s") from error
+        except OSError as error:
+            raise KernelError(f"{argv[0]}: {error.strerror}") from error
+        if done.returncode:
+            said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").replace("\n", "; ")
+            raise KernelError(f"{argv[0]}: {said}", hint=_hint(said))
+        return done.stdout
+
+    def _start(self, argv: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=self.timeout,
+            env=self._environment(), check=False,
+        )  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        kept = {"PATH": self.search_path, "LC_ALL": "C"}
+        if lock := os.environ.get("XTABLES_LOCKFILE"):
+            kept["XTABLES_LOCKFILE"] = lock
+        return kept
+
+
+def _hint(said: str) -> str:
+    """What to do about an error of a rule tool."""
+    if "ermission denied" in said or "not permitted" in said or "must be root" in said:
+        return "rules need CAP_NET_ADMIN"
+    if "missing kernel module" in said or "No such file or directory" in said:
+        return "the kernel lacks a part that a rule needs (xt_NFQUEUE, xt_conntrack, xt_mark, xt_comment ...)"
+    if "incompatible" in said:
+        return "another tool made a table that iptables cannot read; attach with backend: nftables"
+    return ""
