@@ -1,0 +1,28 @@
+#!/bin/bash
+# What `make run` does: packages, build, lab, each with its seconds.
+set -eu
+cd "$(dirname "$0")/../.."
+trap 'echo; echo "lab: interrupted; nothing was left behind" >&2; exit 130' INT TERM
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "lab: the lab needs root: it makes network namespaces and binds a queue" >&2
+    echo "  hint: sudo make run" >&2
+    exit 3
+fi
+
+echo "1. Packages"
+started=$SECONDS
+.ci/packages run
+.ci/packages --list | sed -n "s/^run /   uses/p"
+echo "   $((SECONDS - started)) s"
+
+echo "2. Build"
+log=$(mktemp)
+started=$SECONDS
+make --no-print-directory -s build >"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; exit 1; }
+rm -f "$log"
+echo "   .venv and the Cython modules are up to date, $((SECONDS - started)) s"
+
+echo "3. Lab"
+trap - INT TERM
+exec .venv/bin/python -m wfpd.lab
