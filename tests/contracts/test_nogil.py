@@ -47,5 +47,8 @@ def test_no_function_of_the_packet_path_raises(path: Path) -> None:
 
 
 def test_the_search_for_raises_finds_one_in_a_noexcept_cdef() -> None:
-    text = "def a():\n    raise X\ncdef int b(int c,\n    int d) noexcept nogil:\n    raise Y\ncdef int e(f) except -1:\n    raise Z\n"
+    door = "def a():\n    raise X\n"
+    packet_path = "cdef int b(int c,\n    int d) noexcept nogil:\n    raise Y\n"
+    helper = "cdef int e(f) except -1:\n    raise Z\n"
+    text = door + packet_path + helper
     assert raises_on_packet_path(text) == [5]
