@@ -157,7 +157,8 @@ def monitor(engine: Engine, seconds: float = 0.01) -> Iterator[None]:
 def blocked_port(port: int, **more: str) -> str:
     """A filter that blocks one destination port at ipforward."""
     extra = "".join(f", {key}: {value}" for key, value in more.items())
-    return f"  - {{name: blocked, layer: ipforward_v4, action: block, when: {{ip_destination_port: {port}, ip_protocol: udp}}{extra}}}"
+    return ("  - {name: blocked, layer: ipforward_v4, action: block, "
+            f"when: {{ip_destination_port: {port}, ip_protocol: udp}}{extra}}}")
 
 
 def all_to_callout(name: str = "watch", kind: str = "terminating", **more: str) -> str:

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from tests.integration.live import (
-    ACCEPT, DROP, Live, all_to_callout, bind, blocked_port, live, monitor, proc_queue, queue_rule, snapshot_of,
+    ACCEPT,
+    DROP,
+    all_to_callout,
+    bind,
+    blocked_port,
+    live,
+    monitor,
+    proc_queue,
+    queue_rule,
+    snapshot_of,
 )
 from tests.integration.netns import ROUTER_CLIENT4, SERVER4, Network, wait_until
 from wfpd.dataplane._engine import Engine
@@ -20,6 +29,9 @@ from wfpd.dataplane._socket import configure_queue
 from wfpd.errors import KernelError
 
 
+def drop_rule(*match: str) -> list[str]:
+    """A rule behind ours that drops by mark."""
+    return ["iptables", "-t", "filter", "-A", "FORWARD", "-m", "mark", *match, "-j", "DROP"]
 
 
 def test_permitted_packets_pass_and_blocked_ones_do_not(net: Network, tmp_path: Path) -> None:
@@ -99,14 +111,14 @@ def test_a_block_with_a_reply_leaves_with_the_reply_mark_and_keeps_foreign_bits(
         running.add(net.router, 3)
         net.router.run(["iptables", "-t", "mangle", "-A", "FORWARD", "-j", "MARK", "--set-mark", "0x42"])
         queue_rule(net.router, 3)
-        net.router.run("iptables -t filter -A FORWARD -m mark --mark 0x10000042/0xffffffff -j DROP".split())
+        net.router.run(drop_rule("--mark", "0x10000042/0xffffffff"))
         running.start()
         with net.udp_receiver(net.server, 5000) as good:
             net.send_udp(net.client, 4, 64, 5001)
             net.send_udp(net.client, 4, 64, 5000)
             assert good.wait_for(4)
         assert running.count(3, "block") == 4
-        listing = net.router.run("iptables -t filter -nvxL FORWARD".split()).stdout
+        listing = net.router.run(["iptables", "-t", "filter", "-nvxL", "FORWARD"]).stdout
         assert " 4 " in next(line for line in listing.splitlines() if "DROP" in line and "0x10000042" in line)
 
 
@@ -115,7 +127,7 @@ def test_stale_bits_of_ours_are_cleared_from_permitted_packets(net: Network, tmp
         running.add(net.router, 3)
         net.router.run(["iptables", "-t", "mangle", "-A", "FORWARD", "-j", "MARK", "--set-mark", "0x30000042"])
         queue_rule(net.router, 3)
-        net.router.run("iptables -t filter -A FORWARD -m mark ! --mark 0x42/0xffffffff -j DROP".split())
+        net.router.run(drop_rule("!", "--mark", "0x42/0xffffffff"))
         running.start()
         with net.udp_receiver(net.server, 5000) as good:
             net.send_udp(net.client, 10, 64, 5000)
@@ -152,7 +164,8 @@ def test_a_filter_s_on_error_wins_over_the_policy_s(net: Network, tmp_path: Path
     def watch(c: Any) -> None:
         raise SystemExit
 
-    policy = snapshot_of(tmp_path, all_to_callout(on_error="permit"), callouts={"watch": watch}, faults="{on_error: block}")
+    asked = all_to_callout(on_error="permit")
+    policy = snapshot_of(tmp_path, asked, callouts={"watch": watch}, faults="{on_error: block}")
     with live(Engine(1), policy) as running:
         running.add(net.router, 3)
         queue_rule(net.router, 3)

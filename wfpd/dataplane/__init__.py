@@ -1,3 +1,7 @@
 """The packet path's door: import compiled parts from here only."""
+from wfpd.dataplane._engine import Engine as Engine
+from wfpd.dataplane._socket import configure_queue as configure_queue
+from wfpd.dataplane._socket import queue_error as queue_error
+from wfpd.dataplane._stats import bucket_bounds as bucket_bounds
 from wfpd.dataplane._table import CounterSlots as CounterSlots
 from wfpd.dataplane._table import Snapshot as Snapshot

@@ -41,8 +41,8 @@ def test_every_attribute_of_a_packet_is_read() -> None:
         packet_message(
             HEADER, attribute(3, struct.pack(">I", 0xDEADBEEF)), attribute(4, struct.pack(">QQ", 1700000000, 123456)),
             attribute(5, struct.pack(">I", 2)), attribute(6, struct.pack(">I", 3)), attribute(7, struct.pack(">I", 4)),
-            attribute(8, struct.pack(">I", 5)), attribute(14, struct.pack(">I", 3)), attribute(16, struct.pack(">I", 1000)),
-            attribute(17, struct.pack(">I", 100)), attribute(13, struct.pack(">I", 1500)), attribute(10, b"E" * 21),
+            attribute(8, struct.pack(">I", 5)), attribute(14, struct.pack(">I", 3)),
+            attribute(16, struct.pack(">I", 1000)), attribute(17, struct.pack(">I", 100)), attribute(13, struct.pack(">I", 1500)), attribute(10, b"E" * 21),
         )
     )
     assert found == [
@@ -181,7 +181,8 @@ def test_packets_that_have_their_verdict_get_no_second_one() -> None:
 
 def test_ids_wrap() -> None:
     last = 2**32 - 1
-    raw, through, gaps = plan_verdicts([(last, ACCEPT, None, False), (0, ACCEPT, None, False)], decided_through=last - 1)
+    items: list[Item] = [(last, ACCEPT, None, False), (0, ACCEPT, None, False)]
+    raw, through, gaps = plan_verdicts(items, decided_through=last - 1)
     assert messages_of(raw) == [(BATCH, 0, ACCEPT, 0, None)]
     assert (through, gaps) == (0, 0)
 
