@@ -1,0 +1,151 @@
+import json
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from wfpd.control.admin import AdminServer, Method, Peer, Roles
+from wfpd.control.client import Client
+from wfpd.control.protocol import MAX_LINE, NOT_ALLOWED, REFUSED, Role, RpcError
+from wfpd.errors import ControlError, PolicyError, Problem
+from wfpd.observe.record import EventRecord
+from wfpd.observe.sinks import Hub
+
+
+def _refuse(params: object, peer: Peer) -> object:
+    raise PolicyError([Problem("wrong")])
+
+
+def _fail(params: object, peer: Peer) -> object:
+    raise ZeroDivisionError
+
+
+METHODS = {
+    "status": Method(Role.READ, lambda params, peer: {"enforcing": True, "uid": peer.uid}),
+    "reload": Method(Role.OPERATE, _refuse, changes=True),
+    "fail": Method(Role.READ, _fail),
+}
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub()
+
+
+@pytest.fixture
+def server(tmp_path, hub: Hub) -> Iterator[AdminServer]:
+    server = AdminServer(str(tmp_path / "c.sock"), METHODS, Roles(), hub=hub, max_connections=3, hello_timeout=0.5)
+    server.start()
+    yield server
+    server.close()
+
+
+def raw(server: AdminServer) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(5)
+    connection.connect(server._path)
+    return connection
+
+
+def test_a_call_is_answered_and_knows_its_peer(server: AdminServer) -> None:
+    with Client(server._path) as client:
+        assert client.hello["role"] == "administer"
+        assert client.call("status") == {"enforcing": True, "uid": os.geteuid()}
+        assert client.call("version")["protocol"] == 1
+
+
+def test_the_socket_is_for_its_owner_and_group_only(server: AdminServer) -> None:
+    assert stat.S_IMODE(os.stat(server._path).st_mode) == 0o660
+
+
+def test_hello_comes_first(server: AdminServer) -> None:
+    with raw(server) as connection:
+        connection.sendall(b'{"jsonrpc":"2.0","id":1,"method":"status"}\n')
+        assert json.loads(connection.makefile().readline())["error"]["code"] == -32002
+
+
+def test_who_says_nothing_is_disconnected(server: AdminServer) -> None:
+    with raw(server) as connection:
+        assert connection.recv(1) == b""
+
+
+def test_a_line_over_the_limit_ends_the_connection(server: AdminServer) -> None:
+    with raw(server) as connection:
+        connection.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":1}}\n')
+        file = connection.makefile("rb")
+        file.readline()
+        try:
+            connection.sendall(b"x" * (4 * MAX_LINE))
+            rest = file.read()
+        except (BrokenPipeError, ConnectionResetError):
+            rest = b""
+        assert rest == b"" or b"longer than" in rest
+
+
+def test_connections_over_the_limit_are_closed(server: AdminServer) -> None:
+    held = [Client(server._path) for _ in range(3)]
+    with pytest.raises(ControlError):
+        Client(server._path)
+    for client in held:
+        client.close()
+
+
+def test_a_refused_policy_carries_its_errors_and_is_logged(server: AdminServer, caplog) -> None:
+    with caplog.at_level("INFO"), Client(server._path) as client, pytest.raises(RpcError) as raised:
+        client.call("reload")
+    assert raised.value.code == REFUSED
+    assert raised.value.data == {"problems": ["wrong"]}
+    assert f"reload by uid {os.geteuid()} pid {os.getpid()}" in caplog.text
+
+
+def test_a_fault_of_ours_tells_the_peer_no_internals(server: AdminServer) -> None:
+    with Client(server._path) as client:
+        with pytest.raises(RpcError, match="fault of wfpd"):
+            client.call("fail")
+        assert client.call("status")
+
+
+def test_subscribers_get_events_until_they_leave(server: AdminServer, hub: Hub) -> None:
+    with Client(server._path) as client:
+        events = client.events()
+        timer = threading.Timer(0.2, hub.write, (EventRecord(0, "block"), b'{"event_type":"drop"}\n'))
+        timer.start()
+        assert next(events) == {"event_type": "drop"}
+        timer.join()
+
+
+def test_a_role_below_the_methods_is_refused(server: AdminServer, monkeypatch) -> None:
+    monkeypatch.setattr(server._roles, "of", lambda uid, gid: Role.READ)
+    with Client(server._path) as client:
+        assert client.call("status")
+        with pytest.raises(RpcError) as raised:
+            client.call("reload")
+    assert raised.value.code == NOT_ALLOWED
+
+
+def test_no_role_no_hello(server: AdminServer, monkeypatch) -> None:
+    monkeypatch.setattr(server._roles, "of", lambda uid, gid: Role.NONE)
+    with pytest.raises(ControlError, match="no role"):
+        Client(server._path)
+
+
+def test_root_administers_and_strangers_have_no_role() -> None:
+    assert Roles().of(0, 0) is Role.ADMINISTER
+    assert Roles(read=["no-such-group"]).of(65533, 65533) is Role.NONE
+    assert Roles(read=["root"], operate=["daemon"]).of(65533, 1) is Role.OPERATE
+
+
+def test_a_path_left_behind_is_taken_over_and_a_living_one_is_not(server: AdminServer, tmp_path) -> None:
+    path = str(tmp_path / "old.sock")
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(path)
+    dead.close()
+    second = AdminServer(path, METHODS, Roles())
+    second.start()
+    second.close()
+    assert not os.path.exists(path)
+    with pytest.raises(ControlError, match="another wfpd"):
+        AdminServer(server._path, METHODS, Roles()).start()
