@@ -98,7 +98,7 @@ def glob_pattern(glob: bytes) -> bytes:
             out, rest = out + b".*", rest[1:]
         elif rest[:1] == b"?":
             out, rest = out + b".", rest[1:]
-        elif found := re.match(rb"\[(!?)(.[^\]]*)\]", rest, re.DOTALL):
+        elif found := re.match(rb"\[(!?+)(.[^\]]*)\]", rest, re.DOTALL):
             out, rest = out + _class_pattern(found[1] == b"!", found[2]), rest[found.end() :]
         else:
             out, rest = out + re.escape(rest[:1]), rest[1:]
