@@ -1,0 +1,414 @@
+"""The daemon's life: what starts in which order, what is watched, and how it ends.
+
+Start: policy, snapshot, queues (bound and configured), workers, rules, listeners, "ready".  Rules
+go in last and come out first.  A worker that dies ends the process: with bypass rules one dead
+queue is a hole.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from wfpd.callouts.registry import load_callouts
+from wfpd.daemon import reading
+from wfpd.daemon.queues import HEADERS, WHOLE_PACKET, BoundQueue
+from wfpd.daemon.records import RecordMaker
+from wfpd.dataplane._engine import Engine
+from wfpd.dataplane._host import Host
+from wfpd.dataplane._table import Snapshot
+from wfpd.errors import KernelError, WfpdError
+from wfpd.model.layers import LAYERS
+from wfpd.model.policy import Attachment, Faults, Policy, Word
+from wfpd.netfilter import rules
+from wfpd.netfilter.commands import Commands
+from wfpd.netfilter.host import HostWatcher, read_host
+from wfpd.netfilter.marks import Marks
+from wfpd.observe.counters import EngineCounters
+from wfpd.observe.record import EventRecord
+
+logger = logging.getLogger("wfpd")
+
+RULES_CHECK_SECONDS = 5.0
+TICK_SECONDS = 0.25
+SWITCH_INTERVAL = 0.0005
+"""Seconds; a Python callout's worker waits at most about this long for the GIL (kernel F14)."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A policy ready to be published: the file's words and the packed tables."""
+
+    policy: Policy
+    packed: bytes
+
+
+@dataclass(slots=True)
+class RulesState:
+    """What the last look at our rules found."""
+
+    status: tuple[rules.HookStatus, ...] = ()
+    counters: dict[str, int] = field(default_factory=dict)
+    base: dict[str, int] = field(default_factory=dict)
+    """Counters when this process's queues began: adopted rules go on counting."""
+    uninspected: dict[str, int] = field(default_factory=dict)
+    growing: bool = False
+    error: str = ""
+
+
+def hooks_with_layers(snapshot: Snapshot) -> frozenset[str]:
+    """Hooks that some filter of the snapshot needs; as `netfilter.ruleset.needed_hooks`."""
+    hooks: set[str] = set()
+    for layer in LAYERS:
+        if not any(snapshot.layer_count(layer.slot(family)) for family in (4, 6)):
+            continue
+        name = layer.name.removesuffix("_discard")
+        if name.startswith(("ale_", "stream", "datagram_data")):
+            hooks |= {"input", "output"}
+        else:
+            hooks.add(layer.hook)
+        if name == "inbound_ippacket":
+            hooks.add("prerouting")
+        elif name == "outbound_ippacket":
+            hooks.add("postrouting")
+    return frozenset(hooks)
+
+
+def queue_ranges(attachments: tuple[Attachment, ...], workers: int) -> list[tuple[int, int]]:
+    """Queues of each attachment: as written, else one a worker, from the first free number on."""
+    taken = {n for a in attachments if a.queues for n in range(a.queues[0], a.queues[1] + 1)}
+    ranges = []
+    for attachment in attachments:
+        if attachment.queues:
+            ranges.append(attachment.queues)
+            continue
+        first = 0
+        while any(n in taken for n in range(first, first + workers)):
+            first += 1
+        taken.update(range(first, first + workers))
+        ranges.append((first, first + workers - 1))
+    return ranges
+
+
+class Daemon:
+    """One running wfpd.  `publish` and the readers may be called from any control thread."""
+
+    def __init__(self, loaded: Loaded, *, audit: bool = False, on_event: Callable[[EventRecord], None] | None = None):
+        self.audit = audit
+        self.policy = loaded.policy
+        self.on_event = on_event or (lambda record: None)
+        self.records = RecordMaker()
+        self.started_at = time.time()
+        self.generation = 0
+        self.fatal: BaseException | None = None
+        self.rules = RulesState()
+        self.commands = Commands()
+        self._publish_lock = threading.RLock()
+        self._rules_lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._queues: list[BoundQueue] = []
+        self._hook_queues: dict[str, tuple[int, ...]] = {}
+        self._interfaces: dict[int, str] = {}
+        self._tasks: list[tuple[float, Callable[[], None]]] = []
+        workers = loaded.policy.daemon.workers or os.cpu_count() or 1
+        self._ranges = queue_ranges(loaded.policy.attach, workers)
+        numbers = sorted({n for first, last in self._ranges for n in range(first, last + 1)})
+        self._numbers = numbers
+        self.engine = Engine(
+            max(1, min(workers, len(numbers) or 1)),
+            flows_max=loaded.policy.daemon.flows_max,
+            flows_block_when_full=loaded.policy.daemon.flows_full is Word.BLOCK,
+            marks_mask=loaded.policy.daemon.marks_mask,
+            late_after=loaded.policy.faults.late_after,
+        )
+
+    # ------------------------------------------------------------------------------- publishing
+
+    def _snapshot(self, loaded: Loaded) -> Snapshot:
+        faults = loaded.policy.faults
+        return Snapshot(
+            loaded.packed,
+            load_callouts(loaded.policy.callouts, loaded.policy.daemon.callout_path),
+            generation=self.generation + 1,
+            previous=self.engine.snapshot,
+            on_error=int(faults.on_error),
+            on_malformed=int(faults.on_malformed),
+            on_late=int(faults.on_late),
+            flows_full=int(loaded.policy.daemon.flows_full),
+            audit=self.audit,
+        )
+
+    def publish(self, loaded: Loaded) -> int:
+        """Check and publish a policy; the running one is untouched if anything fails.  Its generation."""
+        with self._publish_lock:
+            snapshot = self._snapshot(loaded)
+            before = self.engine.snapshot
+            running = bool(self._queues)
+            if running and before is not None and snapshot.needs_payload and not before.needs_payload:
+                self._copy_bytes(WHOLE_PACKET, settle=True)
+            self.records.learn(snapshot)
+            self.engine.late_after = loaded.policy.faults.late_after
+            self.engine.swap(snapshot)
+            self.generation = snapshot.generation
+            self.policy = loaded.policy
+            if running and before is not None and before.needs_payload and not snapshot.needs_payload:
+                self._copy_bytes(HEADERS, settle=False)
+            if running:
+                self._install_rules()
+            return self.generation
+
+    def _copy_bytes(self, size: int, *, settle: bool) -> None:
+        """Change the copy range of every queue; with `settle` wait until what was copied before is decided."""
+        for number in self._numbers:
+            self.engine.set_copy_bytes(number, size)
+        if not settle:
+            return
+        marks = {number: status.sequence for number, status in reading.proc.queues().items()}
+        end = time.monotonic() + 2.0
+        for number in self._numbers:
+            while self.engine.decided_through(number) < marks.get(number, 0) and time.monotonic() < end:
+                time.sleep(0.001)
+
+    # ------------------------------------------------------------------------------------ rules
+
+    def ruleset(self) -> rules.RuleSet:
+        """The rules that the running policy asks for."""
+        snapshot = self.engine.snapshot
+        needed = hooks_with_layers(snapshot) if snapshot is not None else None
+        return rules.plan(
+            self.policy.attach, self.policy.faults, Marks(self.policy.daemon.marks_mask), self._ranges, needed
+        )
+
+    def _install_rules(self) -> None:
+        if not self.policy.attach:
+            return
+        with self._rules_lock:
+            ruleset = self.ruleset()
+            changed = rules.install(ruleset, self.commands)
+            counters = rules.counters(self.commands, ruleset.backend)
+            if not self.rules.base or changed:
+                self.rules.base = {} if changed else counters
+        self.check_rules()
+
+    def check_rules(self) -> None:
+        """Look at our rules and at what passed uninspected; never raises."""
+        try:
+            with self._rules_lock:
+                ruleset = self.ruleset()
+                self.rules.status = rules.present(ruleset, self.commands)
+                counters = rules.counters(self.commands, ruleset.backend)
+            since = {hook: count - self.rules.base.get(hook, 0) for hook, count in counters.items()}
+            raw = self.engine.counters()["queues"]
+            now = reading.uninspected(since, self._hook_queues, raw)
+            # A packet on its way between rule and queue is not lost: only what two looks saw counts.
+            held = {hook: max(self.rules.uninspected.get(hook, 0), min(count, self._seen.get(hook, 0)))
+                    for hook, count in now.items()}  # fmt: skip
+            self.rules.growing = any(count > self.rules.uninspected.get(hook, 0) for hook, count in held.items())
+            self._seen, self.rules.uninspected, self.rules.error = now, held, ""
+        except WfpdError as error:
+            self.rules.error = error.message
+
+    _seen: dict[str, int] = {}
+
+    @property
+    def rules_in_place(self) -> bool:
+        """Every attached hook that has layers is covered."""
+        return not self.rules.error and all(status.in_place for status in self.rules.status)
+
+    @property
+    def enforcing(self) -> bool:
+        """Contract, section 8: a policy, every queue bound, rules in place, nothing passed uninspected."""
+        alive = all(state == "running" for state, _ in self.engine.progress())
+        bound = all(number in reading.proc.queues() for number in self._numbers)
+        attached = bool(self._numbers) and self.engine.snapshot is not None
+        return attached and alive and bound and self.rules_in_place and not self.rules.growing and not self.audit
+
+    # ------------------------------------------------------------------------------------ start
+
+    def start(self, loaded: Loaded) -> None:
+        """Bring everything up; on failure take down what was started, but no rules."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        try:
+            self.publish(loaded)
+            self.refresh_host()
+            self._bind()
+            self._start_threads()
+            self._install_rules()
+        except BaseException:
+            self._stop_workers(drain=0.0)
+            raise
+
+    def _bind(self) -> None:
+        snapshot = self.engine.snapshot
+        assert snapshot is not None
+        faults = self.policy.faults
+        for index, number in enumerate(self._numbers):
+            queue = BoundQueue(
+                number,
+                fail_open=faults.on_full is Word.PERMIT,
+                error_permits=faults.on_error is Word.PERMIT,
+                copy_bytes=WHOLE_PACKET if snapshot.needs_payload else HEADERS,
+            )
+            self._queues.append(queue)
+            self.engine.add_queue(number, index % self.engine.n_workers, queue.fd)
+        for attachment, (first, last) in zip(self.policy.attach, self._ranges, strict=True):
+            numbers = tuple(range(first, last + 1))
+            self._hook_queues[attachment.hook] = tuple(
+                sorted({*self._hook_queues.get(attachment.hook, ()), *numbers})
+            )
+        for hook in {a.hook for a in self.policy.attach} & {"prerouting", "postrouting"}:
+            logger.info("%s is attached: input and output leave its layer out", hook)
+
+    def _start_threads(self) -> None:
+        for index in range(self.engine.n_workers if self._numbers else 0):
+            self._thread(f"wfpd-worker-{index}", self._work, index)
+        self._thread("wfpd-late", self._watch_late)
+        self._thread("wfpd-events", self._pump_events)
+        deadline = time.monotonic() + 5.0
+        while self._numbers and any(state == "new" for state, _ in self.engine.progress()):
+            if time.monotonic() > deadline:
+                raise KernelError("a worker did not start")
+            time.sleep(0.001)
+
+    def _thread(self, name: str, target: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _work(self, index: int) -> None:
+        try:
+            self.engine.run_worker(index)
+        except BaseException as error:
+            self.fatal = error
+            logger.error("%s: %s", threading.current_thread().name, error)
+
+    def _watch_late(self) -> None:
+        while not self._stopping.wait(max(0.005, min(0.05, self.engine.late_after / 4))):
+            self.engine.enforce_late()
+
+    def _pump_events(self) -> None:
+        while True:
+            stopping = self._stopping.is_set()
+            events = self.engine.drain_events(1024)
+            for event in events:
+                interface = self._interfaces.get(event["in_interface"] or event["out_interface"], "")
+                self.on_event(self.records.record(event, interface))
+            if not events:
+                if stopping:
+                    return
+                self._stopping.wait(0.05)
+
+    def refresh_host(self) -> None:
+        """Read interfaces, addresses and listeners anew and publish them to the packet path."""
+        info = read_host()
+        self._interfaces = {item.index: item.name for item in info.interfaces}
+        tunnels = {131: 1}
+        self.engine.set_host(
+            Host(
+                [(i.index, os.fsencode(i.name), i.iana_type, i.is_loopback, tunnels.get(i.iana_type, 0))
+                 for i in info.interfaces],
+                [low for low, high in info.broadcast4 if low == high],
+                [low for low, high in info.anycast6 if low == high],
+                listening_ports(),
+                os.stat("/proc/thread-self/ns/net").st_ino & 0xFFFFFFFF,
+            )
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------- stop
+
+    def _stop_workers(self, drain: float) -> None:
+        self.engine.stop(drain=drain)
+        for thread in self._threads:
+            if thread.name.startswith("wfpd-worker"):
+                thread.join(drain + 2.0)
+        self._stopping.set()
+        for thread in self._threads:
+            if not thread.name.startswith("wfpd-worker"):
+                thread.join(2.0)
+        for queue in self._queues:
+            queue.close()
+        self._queues = []
+
+    def stop(self) -> bool:
+        """Clean stop.  True if the rules were removed, False if they stay (on_absent: block)."""
+        removed = True
+        if self.policy.attach and self._queues:
+            with self._rules_lock:
+                removed = rules.remove(self.ruleset(), self.commands)
+        self._stop_workers(drain=5.0)
+        return removed
+
+    # ---------------------------------------------------------------------------------- reading
+
+    def counters(self) -> EngineCounters:
+        """One reading for the exporter and `status`."""
+        dead = frozenset(i for i, (state, _) in enumerate(self.engine.progress()) if state == "dead")
+        found = reading.read(self.engine, dead)
+        found.uninspected = {attachment.hook: 0 for attachment in self.policy.attach} | self.rules.uninspected
+        found.enforcing = self.enforcing
+        return found
+
+    def watch(self, turn: Callable[[], bool]) -> None:
+        """Keep watch until `turn` (called every TICK_SECONDS or on a signal) says stop, or a worker died."""
+        watcher = HostWatcher()
+        next_check = time.monotonic() + RULES_CHECK_SECONDS
+        try:
+            while turn() and self.fatal is None:
+                self.engine.reap()
+                now = time.monotonic()
+                changed = watcher.drain()
+                if changed or now >= next_check:
+                    self.refresh_host()
+                if now >= next_check:
+                    self.check_rules()
+                    next_check = now + RULES_CHECK_SECONDS
+        finally:
+            watcher.close()
+
+
+def listening_ports() -> set[int]:
+    """Local TCP ports that some socket of this namespace listens on."""
+    ports = set()
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/thread-self/net/{name}") as table:
+                next(table, None)
+                for line in table:
+                    parts = line.split()
+                    if parts[3] == "0A":  # TCP_LISTEN
+                        ports.add(int(parts[1].rpartition(":")[2], 16))
+        except OSError:
+            continue
+    return ports
+
+
+class Signals:
+    """Signals as events of the main thread's loop."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        for end in (self._reader, self._writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, lambda *_: None)
+
+    def wait(self, seconds: float) -> list[int]:
+        """Numbers of the signals that came, after at most `seconds`."""
+        self._reader.settimeout(seconds)
+        try:
+            return list(self._reader.recv(64))
+        except (TimeoutError, BlockingIOError):
+            return []
+
+
+__all__ = ["Daemon", "Faults", "Loaded", "Signals", "hooks_with_layers", "queue_ranges"]
