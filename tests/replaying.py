@@ -27,5 +27,5 @@ def decide(
     for number, packet in enumerate(packets, 1):
         data = bytes(packet)
         when = times[number - 1] if times else float(number)
-        results.append(replay.decide(CapturedPacket(number, int(when * 1e9), data, len(data), True, None)))
+        results.append(replay.decide(CapturedPacket(number, int(when * 1e9), data, len(data), True, None, 101)))
     return results

@@ -27,7 +27,7 @@ def load(tmp_path: pathlib.Path, text: str) -> Policy:
 
 def packets(n: int, *, broken: bool = False) -> Iterator[CapturedPacket]:
     for number in range(1, n + 1):
-        yield CapturedPacket(number, number, PACKET, len(PACKET), True, None)
+        yield CapturedPacket(number, number, PACKET, len(PACKET), True, None, 101)
     if broken:
         raise CaptureError("the capture breaks off")
 
