@@ -137,10 +137,9 @@ def value_sets() -> tuple[ValueSet, ...]:
 
 @st.composite
 def conditions(draw: st.DrawFn, field: str, family: int) -> Condition:
-    term = st.builds(
-        Term, st.lists(atoms(field, family), min_size=0, max_size=3).map(tuple), negate=st.sampled_from([False, False, True])
-    )
-    return Condition(FIELD[field].id, tuple(draw(st.lists(term, min_size=0, max_size=3))))
+    tests = st.lists(atoms(field, family), max_size=3).map(tuple)
+    term = st.builds(Term, tests, negate=st.sampled_from([False, False, True]))
+    return Condition(FIELD[field].id, tuple(draw(st.lists(term, max_size=3))))
 
 
 @st.composite

@@ -97,7 +97,8 @@ class _Packer:
     def run(self) -> bytes:
         layers, filters = self._filters()
         sublayers = [
-            struct.pack(fmt.SUBLAYER, item.key.bytes, item.weight, 0, self._string(item.name)) for item in self.sublayers
+            struct.pack(fmt.SUBLAYER, item.key.bytes, item.weight, 0, self._string(item.name))
+            for item in self.sublayers
         ]
         callouts = [
             struct.pack(fmt.CALLOUT, item.key.bytes, self._string(item.name), 0) for item in self.policy.callouts
