@@ -42,7 +42,8 @@ def test_every_attribute_of_a_packet_is_read() -> None:
             HEADER, attribute(3, struct.pack(">I", 0xDEADBEEF)), attribute(4, struct.pack(">QQ", 1700000000, 123456)),
             attribute(5, struct.pack(">I", 2)), attribute(6, struct.pack(">I", 3)), attribute(7, struct.pack(">I", 4)),
             attribute(8, struct.pack(">I", 5)), attribute(14, struct.pack(">I", 3)),
-            attribute(16, struct.pack(">I", 1000)), attribute(17, struct.pack(">I", 100)), attribute(13, struct.pack(">I", 1500)), attribute(10, b"E" * 21),
+            attribute(16, struct.pack(">I", 1000)), attribute(17, struct.pack(">I", 100)),
+            attribute(13, struct.pack(">I", 1500)), attribute(10, b"E" * 21),
         )
     )
     assert found == [
