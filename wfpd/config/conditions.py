@@ -65,7 +65,9 @@ class ConditionReader:
         one.read_field(node)
         if one.failed:
             return None
-        result = (one.draft.finish(field, 4, self.sets), one.draft.finish(field, 6, self.sets))
+        at_v4 = one.draft.finish(field, 4, self.sets)
+        by_family = field.is_address or names is Vocabulary.ICMP_TYPE
+        result = (at_v4, one.draft.finish(field, 6, self.sets) if by_family else at_v4)
         if seen_key is not None:
             self._seen[seen_key] = result
         return result
@@ -190,13 +192,13 @@ class _FieldReader:
             self.add_text_value(self.draft, node)
             return
         if name in ("prefix", "not_prefix"):
-            self.fail(node.keys[name], f"{name} is not read", _PREFIX_HINT, MATCH)
+            self.fail(node.key(name), f"{name} is not read", _PREFIX_HINT, MATCH)
             return
         method = _READERS.get(name)
         if method is None:
             hint = quote_hint(name + ":") if ":" in name else self.speaker.report.nearest(name, MATCH_TYPES)
             message = f"unknown match type {shown(name)}"
-            self.fail(node.keys[name], message, hint or f"known: {', '.join(MATCH_TYPES)}", "FWP_E_INVALID_ENUMERATOR")
+            self.fail(node.key(name), message, hint or f"known: {', '.join(MATCH_TYPES)}", "FWP_E_INVALID_ENUMERATOR")
             return
         if isinstance(value, Broken):
             self.failed = True

@@ -23,7 +23,7 @@ from yaml.events import (
 
 from wfpd.config.json_text import JsonError, read_json
 from wfpd.config.limits import Limits
-from wfpd.config.nodes import Broken, Mapping, Node, Scalar, Sequence
+from wfpd.config.nodes import Broken, Mapping, Node, Scalar, Sequence, is_nothing
 from wfpd.config.report import Report, Speaker, shown
 from wfpd.errors import Location
 
@@ -93,7 +93,7 @@ def _report_syntax(error: yaml.MarkedYAMLError, text: str, speaker: Speaker) -> 
     line, column = (mark.line, mark.column) if mark else (0, 0)
     message = error.problem or "is not YAML"
     hint = _colon_hint(text, line)
-    if mark and "'\\t'" in message:
+    if mark and text[mark.index : mark.index + 1] == "\t":
         hint = "indent with spaces, not tabs"
     speaker.report.error(message, Location(speaker.file, line + 1, column + 1), hint=hint)
 
@@ -173,34 +173,26 @@ class _YamlBuilder:
             if n_nodes > at_most:
                 self._error(event, f"holds more than {at_most} values")
                 raise Unparsable
-            is_container = kind is MappingStartEvent or kind is SequenceStartEvent
             if stack:
-                self._attach(stack[-1], keys, node, is_container)
-            if is_container:
-                stack.append(node)  # type: ignore[arg-type]
-                keys.append(None)
-                if len(stack) > deepest:
-                    self._error(event, f"is nested deeper than {deepest} levels")
-                    raise Unparsable
-            elif not stack:
-                get_event()  # DocumentEnd
-                if isinstance(node, Scalar) and node.plain and not node.text:
-                    return None
-                return node
-
-    def _attach(self, parent: Sequence | Mapping, keys: list[Scalar | Broken | None], node: Node, _container: bool) -> None:
-        if type(parent) is Sequence:
-            parent.items.append(node)
-            return
-        assert isinstance(parent, Mapping)
-        key = keys[-1]
-        if key is None:
-            keys[-1] = self._take_key(parent, node)
-            return
-        keys[-1] = None
-        if type(key) is Scalar:
-            parent.entries[key.text] = node
-            parent.keys[key.text] = key
+                parent = stack[-1]
+                if type(parent) is Sequence:
+                    parent.items.append(node)
+                elif (key := keys[-1]) is None:
+                    keys[-1] = self._take_key(parent, node)  # type: ignore[arg-type]
+                else:
+                    keys[-1] = None
+                    if type(key) is Scalar:
+                        parent.add(key, node)  # type: ignore[union-attr]
+            if kind is ScalarEvent or kind is AliasEvent:
+                if not stack:
+                    get_event()  # DocumentEnd
+                    return None if is_nothing(node) else node
+                continue
+            stack.append(node)  # type: ignore[arg-type]
+            keys.append(None)
+            if len(stack) > deepest:
+                self._error(event, f"is nested deeper than {deepest} levels")
+                raise Unparsable
 
     def _take_key(self, parent: Mapping, node: Node) -> Scalar | Broken:
         """The key to use; Broken where its value has to be dropped."""
@@ -209,7 +201,7 @@ class _YamlBuilder:
                 self.speaker.error(node, "a key has to be a plain word")
             return Broken(node.line, node.column)
         if node.text in parent.entries:
-            first = parent.keys[node.text].line
+            first = parent.key(node.text).line
             self.speaker.error(node, f"key {shown(node.text)} is given twice; first on line {first}")
             return Broken(node.line, node.column)
         if node.plain and node.text == "<<":

@@ -53,8 +53,11 @@ class Draft:
     def value_atoms(self, family: int, table: SetTable) -> list[Atom]:
         """The tests of plain values."""
         atoms = [Atom(Op.RANGE, low, high) for low, high in merged(self.ranges[family])]
-        atoms += [Atom(Op.TEXT_EQUAL, text=text) for text in dict.fromkeys(self.texts)]
-        atoms += [Atom(Op.IN_SET, set=name) for name in dict.fromkeys(self.sets) if table.has_values(name, family)]
+        if self.texts:
+            atoms += [Atom(Op.TEXT_EQUAL, text=text) for text in dict.fromkeys(self.texts)]
+        if self.sets:
+            names = dict.fromkeys(self.sets)
+            atoms += [Atom(Op.IN_SET, set=name) for name in names if table.has_values(name, family)]
         if self.empty:
             atoms.append(Atom(Op.EMPTY))
         return atoms

@@ -381,12 +381,12 @@ class FilterReader:
         for label, value in when.entries.items():
             known = names.get(label)
             if known is None:
-                self._no_such_field(speaker, when.keys[label], label, place.layer)
+                self._no_such_field(speaker, when.key(label), label, place.layer)
                 continue
             field, vocabulary = known
             if field.id in given:
                 message = f"{label} and {given[field.id]} are one field at layer {place.layer.name}"
-                speaker.error(when.keys[label], message, "list both values under one name", "FWP_E_DUPLICATE_CONDITION")
+                speaker.error(when.key(label), message, "list both values under one name", "FWP_E_DUPLICATE_CONDITION")
                 continue
             given[field.id] = label
             if label in reported:
@@ -402,7 +402,7 @@ class FilterReader:
     def _check_names_only(self, speaker: Speaker, when: Mapping) -> None:
         for label in when.entries:
             if label not in _KNOWN_FIELDS:
-                self._no_such_field(speaker, when.keys[label], label, None)
+                self._no_such_field(speaker, when.key(label), label, None)
 
     def _no_such_field(self, speaker: Speaker, node: Node, label: str, layer: Layer | None) -> None:
         code = "FWP_E_CONDITION_NOT_FOUND"
@@ -421,12 +421,12 @@ class FilterReader:
                 if label in entries:
                     hint = "for ICMP the local port is the type and the remote port the code; add ip_protocol"
                     message = f"{label} without ip_protocol at layer {place.layer.name}"
-                    speaker.lint(when.keys[label], message, hint)
+                    speaker.lint(when.key(label), message, hint)
                     break
         for label in given.values():
             why = EMPTY_FIELDS.get(label)
             if why:
-                speaker.lint(when.keys[label], f"{label} is always empty here: {why}")
+                speaker.lint(when.key(label), f"{label} is always empty here: {why}")
 
 
 _AUTO = _Weight()

@@ -90,8 +90,7 @@ class _Reader:
             if isinstance(current, Sequence):
                 current.items.append(value)
             elif key is not None:
-                current.entries[key.text] = value
-                current.keys[key.text] = key
+                current.add(key, value)
             if isinstance(value, (Sequence, Mapping)):
                 stack.append((current, None))
                 if len(stack) >= self.limits.nesting:
@@ -111,7 +110,7 @@ class _Reader:
         if isinstance(key, Broken):
             return None, position
         if key.text in current.entries:
-            first = current.keys[key.text].line
+            first = current.key(key.text).line
             self.speaker.error(key, f"key {shown(key.text)} is given twice; first on line {first}")
             return None, position
         return key, position

@@ -5,6 +5,8 @@ Every scalar stays text.  YAML and JSON give the same tree.
 
 from __future__ import annotations
 
+from sys import intern
+
 
 class Scalar:
     """A text and where it stands.  `plain` is: written without quotes."""
@@ -32,14 +34,23 @@ class Sequence:
 class Mapping:
     """Keys, each once, with their values, in file order."""
 
-    __slots__ = ("column", "entries", "keys", "line")
+    __slots__ = ("_places", "column", "entries", "line")
 
     def __init__(self, line: int, column: int) -> None:
         self.entries: dict[str, Node] = {}
-        self.keys: dict[str, Scalar] = {}
-        """Where each key stands."""
+        self._places: list[int] = []
         self.line = line
         self.column = column
+
+    def add(self, key: Scalar, value: Node) -> None:
+        """Add an entry whose key is not there yet."""
+        self.entries[intern(key.text)] = value
+        self._places.append(key.line << 32 | key.column)
+
+    def key(self, name: str) -> Scalar:
+        """The key and where it stands (kept packed: only errors ask)."""
+        place = self._places[list(self.entries).index(name)]
+        return Scalar(name, place >> 32, place & 0xFFFFFFFF, False)
 
 
 class Broken:

@@ -99,9 +99,9 @@ class ObjectReader:
         found = reader.mapping(speaker, node, "options")
         if found is None:
             return {}
-        for name, key_node in found.keys.items():
+        for name in found.entries:
             if not name.isidentifier() or keyword.iskeyword(name):
-                speaker.error(key_node, f"options: {shown(name)} is no name of an argument")
+                speaker.error(found.key(name), f"options: {shown(name)} is no name of an argument")
         return {name: reader.natural(value) for name, value in found.entries.items()}
 
     def common(

@@ -11,6 +11,8 @@ Range = tuple[int, int]
 
 def merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
     """The same numbers as sorted, disjoint ranges; adjacent ones are joined."""
+    if isinstance(ranges, list) and len(ranges) <= 1:
+        return tuple(ranges)
     result: list[Range] = []
     last_low = last_high = -2
     for low, high in sorted(ranges):

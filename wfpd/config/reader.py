@@ -159,7 +159,7 @@ def known_keys(speaker: Speaker, node: Mapping, known: Iterable[str], what: str)
     for entry in node.entries:
         if entry not in allowed:
             hint = speaker.report.nearest(entry, sorted(allowed)) or f"known: {', '.join(sorted(allowed))}"
-            speaker.error(node.keys[entry], f"{what}: unknown key {shown(entry)}", hint)
+            speaker.error(node.key(entry), f"{what}: unknown key {shown(entry)}", hint)
 
 
 def natural(node: Node) -> object:

@@ -54,10 +54,14 @@ class Report:
         """Lints in file order."""
         return tuple(sorted(self.lints, key=self._rank))
 
+    def sorted_errors(self) -> list[Problem]:
+        """Errors in file order; those without a place last."""
+        return sorted(self.errors, key=self._rank)
+
     def raise_errors(self) -> None:
         """PolicyError with everything found, if anything was."""
         if self.errors:
-            raise PolicyError(sorted(self.errors, key=self._rank))
+            raise PolicyError(self.sorted_errors())
 
     def _rank(self, problem: Problem) -> tuple[int, int, int]:
         place = problem.location

@@ -76,8 +76,7 @@ class _Schema:
             self.files.read_policy(self.path)
             filters = self._read_sections()
         except TooManyProblems:
-            self.report.raise_errors()
-            raise PolicyError(self.report.errors) from None
+            raise PolicyError(self.report.sorted_errors()) from None
         self.report.raise_errors()
         objects = self.objects
         return Policy(
@@ -186,7 +185,7 @@ class _Schema:
     def _named_sets(self, speaker: Speaker, node: Node) -> Iterator[tuple[Node, Node | None]]:
         if isinstance(node, Mapping):
             for name, entry in node.entries.items():
-                yield entry, node.keys[name]
+                yield entry, node.key(name)
         elif isinstance(node, Sequence):
             for item in node.items:
                 yield item, item.entries.get("name") if isinstance(item, Mapping) else None
