@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wfpd.callouts.registry import load_callouts
+from wfpd.control.handover import Compiled
 from wfpd.daemon import reading
 from wfpd.daemon.queues import HEADERS, WHOLE_PACKET, BoundQueue
 from wfpd.daemon.records import RecordMaker
@@ -27,7 +28,7 @@ from wfpd.dataplane._host import Host
 from wfpd.dataplane._table import Snapshot
 from wfpd.errors import KernelError, WfpdError
 from wfpd.model.layers import LAYERS
-from wfpd.model.policy import Attachment, Faults, Policy, Word
+from wfpd.model.policy import Attachment, Word
 from wfpd.netfilter import rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.host import HostWatcher, read_host
@@ -44,23 +45,16 @@ SWITCH_INTERVAL = 0.0005
 
 
 @dataclass(slots=True)
-class Loaded:
-    """A policy ready to be published: the file's words and the packed tables."""
-
-    policy: Policy
-    packed: bytes
-
-
-@dataclass(slots=True)
 class RulesState:
     """What the last look at our rules found."""
 
     status: tuple[rules.HookStatus, ...] = ()
-    counters: dict[str, int] = field(default_factory=dict)
     base: dict[str, int] = field(default_factory=dict)
     """Counters when this process's queues began: adopted rules go on counting."""
     uninspected: dict[str, int] = field(default_factory=dict)
     growing: bool = False
+    seen: dict[str, int] = field(default_factory=dict)
+    """What the last look computed; a packet between rule and queue shows up in one look only."""
     error: str = ""
 
 
@@ -99,9 +93,9 @@ def queue_ranges(attachments: tuple[Attachment, ...], workers: int) -> list[tupl
 
 
 class Daemon:
-    """One running wfpd.  `publish` and the readers may be called from any control thread."""
+    """The packet path and its rules.  `publish` and the readers may be called from any control thread."""
 
-    def __init__(self, loaded: Loaded, *, audit: bool = False, on_event: Callable[[EventRecord], None] | None = None):
+    def __init__(self, loaded: Compiled, *, audit: bool = False, on_event: Callable[[EventRecord], None] | None = None):
         self.audit = audit
         self.policy = loaded.policy
         self.on_event = on_event or (lambda record: None)
@@ -133,12 +127,12 @@ class Daemon:
 
     # ------------------------------------------------------------------------------- publishing
 
-    def _snapshot(self, loaded: Loaded) -> Snapshot:
+    def _snapshot(self, loaded: Compiled, generation: int) -> Snapshot:
         faults = loaded.policy.faults
         return Snapshot(
             loaded.packed,
             load_callouts(loaded.policy.callouts, loaded.policy.daemon.callout_path),
-            generation=self.generation + 1,
+            generation=generation,
             previous=self.engine.snapshot,
             on_error=int(faults.on_error),
             on_malformed=int(faults.on_malformed),
@@ -147,10 +141,10 @@ class Daemon:
             audit=self.audit,
         )
 
-    def publish(self, loaded: Loaded) -> int:
-        """Check and publish a policy; the running one is untouched if anything fails.  Its generation."""
+    def publish(self, loaded: Compiled, generation: int) -> None:
+        """Check and publish a policy; the running one is untouched if anything fails."""
         with self._publish_lock:
-            snapshot = self._snapshot(loaded)
+            snapshot = self._snapshot(loaded, generation)
             before = self.engine.snapshot
             running = bool(self._queues)
             if running and before is not None and snapshot.needs_payload and not before.needs_payload:
@@ -164,7 +158,6 @@ class Daemon:
                 self._copy_bytes(HEADERS, settle=False)
             if running:
                 self._install_rules()
-            return self.generation
 
     def _copy_bytes(self, size: int, *, settle: bool) -> None:
         """Change the copy range of every queue; with `settle` wait until what was copied before is decided."""
@@ -210,14 +203,12 @@ class Daemon:
             raw = self.engine.counters()["queues"]
             now = reading.uninspected(since, self._hook_queues, raw)
             # A packet on its way between rule and queue is not lost: only what two looks saw counts.
-            held = {hook: max(self.rules.uninspected.get(hook, 0), min(count, self._seen.get(hook, 0)))
+            held = {hook: max(self.rules.uninspected.get(hook, 0), min(count, self.rules.seen.get(hook, 0)))
                     for hook, count in now.items()}  # fmt: skip
             self.rules.growing = any(count > self.rules.uninspected.get(hook, 0) for hook, count in held.items())
-            self._seen, self.rules.uninspected, self.rules.error = now, held, ""
+            self.rules.seen, self.rules.uninspected, self.rules.error = now, held, ""
         except WfpdError as error:
             self.rules.error = error.message
-
-    _seen: dict[str, int] = {}
 
     @property
     def rules_in_place(self) -> bool:
@@ -234,11 +225,11 @@ class Daemon:
 
     # ------------------------------------------------------------------------------------ start
 
-    def start(self, loaded: Loaded) -> None:
-        """Bring everything up; on failure take down what was started, but no rules."""
+    def start(self) -> None:
+        """Bring up queues, workers and rules for the published policy; on failure take down what was
+        started, but no rules."""
         sys.setswitchinterval(SWITCH_INTERVAL)
         try:
-            self.publish(loaded)
             self.refresh_host()
             self._bind()
             self._start_threads()
@@ -411,4 +402,4 @@ class Signals:
             return []
 
 
-__all__ = ["Daemon", "Faults", "Loaded", "Signals", "hooks_with_layers", "queue_ranges"]
+__all__ = ["Daemon", "Signals", "hooks_with_layers", "queue_ranges"]

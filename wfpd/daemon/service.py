@@ -1,0 +1,297 @@
+"""`wfpd run`: the packet path, reloads, metrics, events and the control socket as one process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import wfpd
+from wfpd.control.admin import AdminServer, Method, Peer, Roles
+from wfpd.control.compile_child import compile_in_child
+from wfpd.control.handover import Compiled
+from wfpd.control.notify import Notifier
+from wfpd.control.protocol import Role
+from wfpd.control.reload import ReloadManager, ReloadResult, policy_path
+from wfpd.control.state import State
+from wfpd.daemon.life import TICK_SECONDS, Daemon, Signals
+from wfpd.errors import PolicyError, WfpdError
+from wfpd.model.policy import Faults, Policy, Word
+from wfpd.observe.counters import EngineCounters
+from wfpd.observe.events import Encoder
+from wfpd.observe.exporter import MetricsServer
+from wfpd.observe.metrics import exposition, registry_of
+from wfpd.observe.record import EventRecord
+from wfpd.observe.sinks import EventStream, FileSink, Hub, JournalSink, Sink
+
+logger = logging.getLogger("wfpd")
+
+CLEAN, BAD_POLICY, UNREACHABLE, OURS = 0, 1, 3, 70
+_WORDS = ("on_absent", "on_full", "on_late", "on_error", "on_malformed")
+
+
+def make_sinks(policy: Policy, hub: Hub) -> list[Sink]:
+    """The sinks of `daemon: events`, and the control socket's subscribers."""
+    sinks: list[Sink] = [hub]
+    for entry in policy.daemon.events:
+        if entry["type"] == "journald":
+            sinks.append(JournalSink())
+        else:
+            sinks.append(FileSink(str(entry["path"])))
+    return sinks
+
+
+class Service:
+    """Everything around one Daemon."""
+
+    def __init__(self, path: str, compiled: Compiled, *, audit: bool = False) -> None:
+        self.path = path
+        self.hub = Hub()
+        self.stream = EventStream(make_sinks(compiled.policy, self.hub), Encoder(os.urandom(16)))
+        self.daemon = Daemon(compiled, audit=audit, on_event=self._event)
+        self.state = State()
+        self.notifier = Notifier()
+        self.manager = ReloadManager(path, self.daemon.publish, accepted=self._accepted)
+        self.last_drop: EventRecord | None = None
+        self._compiled = compiled
+        self._metrics: MetricsServer | None = None
+        self._admin: AdminServer | None = None
+        self._progress: list[int] = []
+        self._last_sign = 0.0
+
+    def _event(self, record: EventRecord) -> None:
+        if record.verdict == "block":
+            self.last_drop = record
+        self.stream.feed(record)
+
+    def _accepted(self, compiled: Compiled, generation: int) -> None:
+        self.state.save(compiled.policy.faults, compiled.policy.hash, generation)
+
+    # ----------------------------------------------------------------------------------- readers
+
+    def counters(self) -> EngineCounters:
+        """One reading of everything, for the exporter and `status`."""
+        found = self.daemon.counters()
+        found.reload = self.manager.counters()
+        found.events_dropped |= self.stream.dropped()
+        return found
+
+    def status(self, _parameters: Mapping[str, Any] | None = None, _peer: Peer | None = None) -> dict[str, Any]:
+        """What `wfpd status` shows."""
+        now = self.counters()
+        policy = self.daemon.policy
+        return {
+            "version": wfpd.__version__,
+            "pid": os.getpid(),
+            "policy": self.path,
+            "enforcing": now.enforcing,
+            "audit": self.daemon.audit,
+            "generation": now.reload.generation,
+            "hash": now.reload.hash,
+            "uptime_seconds": round(time.time() - self.daemon.started_at, 3),
+            "hooks": self._hooks(now),
+            "queues": [self._queue(number, queue) for number, queue in sorted(now.queues.items())],
+            "workers": [{"state": state, "turns": turns} for state, turns in self.daemon.engine.progress()],
+            "flows": {"used": now.flows, "max": now.flows_max},
+            "reload": {
+                "requests": now.reload.requests,
+                "last_successful": now.reload.last_successful,
+                "last_success_timestamp": now.reload.last_success_timestamp,
+                "last_duration": now.reload.last_duration,
+                "last_error": now.reload.last_error,
+                "confirm_remaining": self.manager.confirm_remaining,
+            },
+            "words": {name: getattr(policy.faults, name).name.lower() for name in _WORDS}
+            | {"late_after": policy.faults.late_after},
+            "rules_error": self.daemon.rules.error,
+        }
+
+    def _hooks(self, now: EngineCounters) -> list[dict[str, Any]]:
+        rows: dict[str, dict[str, Any]] = {}
+        for status in self.daemon.rules.status:
+            row = rows.setdefault(
+                status.hook,
+                {"hook": status.hook, "rules": True, "problem": "", "uninspected": now.uninspected.get(status.hook, 0)},
+            )
+            row["rules"] = row["rules"] and status.in_place
+            row["problem"] = row["problem"] or status.shadowed_by or status.acts_shadowed_by
+        for hook in {attachment.hook for attachment in self.daemon.policy.attach} - set(rows):
+            rows[hook] = {"hook": hook, "rules": False, "problem": "no filter needs it: not queued", "uninspected": 0}
+        return list(rows.values())
+
+    @staticmethod
+    def _queue(number: int, queue: Any) -> dict[str, Any]:
+        return {
+            "queue": number,
+            "bound": queue.bound,
+            "length": queue.queue_length,
+            "permitted": queue.packets["permit"],
+            "blocked": queue.packets["block"],
+            "dropped_full": queue.dropped_full,
+            "dropped_user": queue.dropped_user,
+            "socket_drops": queue.socket_drops,
+            "id_gaps": queue.id_gaps,
+            "truncated": queue.receive_truncated,
+        }
+
+    # ---------------------------------------------------------------------------------- methods
+
+    def reload(self, parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
+        """Read the policy again; waits and reports."""
+        confirm = parameters.get("confirm")
+        self.notifier.reloading()
+        result: ReloadResult = self.manager.reload(None if confirm is None else float(confirm))
+        self.notifier.ready(self._line())
+        return dict(result.as_json())
+
+    def confirm(self, _parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
+        """Keep the policy that waits to be confirmed."""
+        return dict(self.manager.confirm().as_json())
+
+    def reopen(self, _parameters: Mapping[str, Any] | None = None, _peer: Peer | None = None) -> dict[str, Any]:
+        """Open the event files anew, after their rotation."""
+        self.stream.reopen()
+        return {"reopened": True}
+
+    def last(self, _parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
+        """The last block, as an event; empty if there was none."""
+        return {} if self.last_drop is None else Encoder(b"last").event(self.last_drop)
+
+    def methods(self) -> dict[str, Method]:
+        """The control socket's methods (hello and events.subscribe are the server's own)."""
+        return {
+            "status": Method(Role.READ, self.status),
+            "version": Method(Role.READ, lambda parameters, peer: {"version": wfpd.__version__}),
+            "events.last": Method(Role.READ, self.last),
+            "events.reopen": Method(Role.OPERATE, self.reopen, changes=True),
+            "reload": Method(Role.OPERATE, self.reload, changes=True),
+            "confirm": Method(Role.OPERATE, self.confirm, changes=True),
+        }
+
+    # ------------------------------------------------------------------------------------- life
+
+    def _line(self) -> str:
+        enforcing = "enforcing" if self.daemon.enforcing else "audit" if self.daemon.audit else "not enforcing"
+        return f"{enforcing}, generation {self.manager.counters().generation}"
+
+    def start(self) -> None:
+        """Listeners first (cheap to fail), then the packet path, then rules, then ready."""
+        daemon = self.daemon.policy.daemon
+        if daemon.metrics:
+            self._metrics = MetricsServer(daemon.metrics, lambda: exposition(registry))
+            registry = registry_of(self, daemon.metrics_filters)
+        roles = Roles(daemon.control_read, daemon.control_operate, daemon.control_administer)
+        self._admin = AdminServer(daemon.control_path, self.methods(), roles, hub=self.hub,
+                                  group=_control_group(daemon.control_read), state=self._line)  # fmt: skip
+        self._admin.start()
+        self.manager.start(self._compiled)
+        self.daemon.start()
+        if self._metrics is not None:
+            self._metrics.start()
+        queues = ", ".join(str(number) for number in sorted(self.daemon.engine.counters()["queues"])) or "none"
+        logger.info("wfpd is %s (queue %s, generation %d)", "enforcing" if self.daemon.enforcing else "running",
+                    queues, self.manager.counters().generation)  # fmt: skip
+        self.notifier.ready(self._line())
+
+    def serve(self, signals: Signals) -> None:
+        """Until told to stop, or a worker has died."""
+        self.daemon.watch(lambda: self._turn(signals))
+
+    def _turn(self, signals: Signals) -> bool:
+        for number in signals.wait(TICK_SECONDS):
+            if number in (signal.SIGTERM, signal.SIGINT):
+                return False
+            if number in (signal.SIGHUP, signal.SIGUSR2):
+                threading.Thread(target=self.reload, args=({},), name="wfpd-reload", daemon=True).start()
+            elif number == signal.SIGUSR1:
+                with contextlib.suppress(OSError):
+                    self.reopen()
+        self.manager.tick()
+        self.stream.tick(time.time_ns())
+        self._sign_of_life()
+        return True
+
+    def _sign_of_life(self) -> None:
+        """Feed the watchdog by the packet loop's own progress: every worker has turned since last time."""
+        period = self.notifier.watchdog_seconds
+        now = time.monotonic()
+        if not period or now - self._last_sign < period / 4:
+            return
+        turns = [count for state, count in self.daemon.engine.progress()]
+        if all(new > old for new, old in zip(turns, self._progress, strict=False)) or not self._progress:
+            self.notifier.watchdog()
+            self._progress, self._last_sign = turns, now
+
+    def stop(self) -> bool:
+        """Stop in order; True if the rules were removed."""
+        self.notifier.stopping()
+        removed = self.daemon.stop()
+        self.close()
+        return removed
+
+    def close(self) -> None:
+        """Close listeners and sinks."""
+        if self._admin is not None:
+            self._admin.close()
+        if self._metrics is not None:
+            self._metrics.close()
+        self.stream.close()
+
+
+def _control_group(readers: tuple[str, ...]) -> str:
+    return readers[0] if readers else "wfpd"
+
+
+def obey_kept_words(state: State) -> str:
+    """After a failed start: what the last accepted policy's on_absent means now."""
+    faults: Faults | None = state.load()
+    if faults is not None and faults.on_absent is Word.BLOCK:
+        return "on_absent: block (of the last accepted policy): rules that stand stay; `wfpd purge` takes them away"
+    return ""
+
+
+def run(path: str, *, audit: bool = False) -> int:
+    """Run until stopped.  Exit status: 0 clean, 1 bad policy, 3 queue taken or no capability, 70 a fault of ours."""
+    path = policy_path(path)
+    signals = Signals()
+    try:
+        compiled = compile_in_child(path)
+        for lint in compiled.policy.lints:
+            logger.warning("%s", lint)
+        service = Service(path, compiled, audit=audit)
+    except WfpdError as error:
+        return _refuse(error)
+    try:
+        service.start()
+    except WfpdError as error:
+        service.close()
+        return _refuse(error)
+    service.serve(signals)
+    fatal = service.daemon.fatal
+    if fatal is not None:
+        logger.error("a worker died: %s; the process ends, so that no queue is left unserved", fatal)
+        service.close()
+        os._exit(OURS)  # Queue sockets close with the process; threads may hang in a callout.
+    if not service.stop():
+        logger.warning("on_absent: block: the rules stay and packets are dropped; `wfpd purge` takes them away")
+    logger.info("stopped")
+    return CLEAN
+
+
+def _refuse(error: WfpdError) -> int:
+    for line in str(error.message).splitlines():
+        logger.error("%s", line)
+    if error.hint:
+        logger.error("hint: %s", error.hint)
+    words = obey_kept_words(State())
+    if words:
+        logger.error("%s", words)
+    return BAD_POLICY if isinstance(error, PolicyError) else max(error.exit_status, 1)
+
+
+__all__ = ["Service", "run"]
