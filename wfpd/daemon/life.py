@@ -29,7 +29,7 @@ from wfpd.dataplane._table import Snapshot
 from wfpd.errors import KernelError, WfpdError
 from wfpd.model.layers import LAYERS
 from wfpd.model.policy import Attachment, Word
-from wfpd.netfilter import rules
+from wfpd.netfilter import proc, rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.host import HostWatcher, read_host
 from wfpd.netfilter.marks import Marks
@@ -165,7 +165,7 @@ class Daemon:
             self.engine.set_copy_bytes(number, size)
         if not settle:
             return
-        marks = {number: status.sequence for number, status in reading.proc.queues().items()}
+        marks = {number: status.sequence for number, status in proc.queues().items()}
         end = time.monotonic() + 2.0
         for number in self._numbers:
             while self.engine.decided_through(number) < marks.get(number, 0) and time.monotonic() < end:
@@ -219,7 +219,7 @@ class Daemon:
     def enforcing(self) -> bool:
         """Contract, section 8: a policy, every queue bound, rules in place, nothing passed uninspected."""
         alive = all(state == "running" for state, _ in self.engine.progress())
-        bound = all(number in reading.proc.queues() for number in self._numbers)
+        bound = all(number in proc.queues() for number in self._numbers)
         attached = bool(self._numbers) and self.engine.snapshot is not None
         return attached and alive and bound and self.rules_in_place and not self.rules.growing and not self.audit
 

@@ -1,0 +1,1 @@
+# No door of its own: used through cimport.
