@@ -1,0 +1,170 @@
+"""A batch on real queues: marks, events, packets held too long, packets that vanish."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.live import (
+    all_to_callout,
+    blocked_port,
+    live,
+    monitor,
+    proc_queue,
+    queue_rule,
+    snapshot_of,
+)
+from tests.integration.netns import SERVER4, Network, wait_until
+from wfpd.dataplane._engine import Engine
+
+
+def drop_rule(*match: str) -> list[str]:
+    """A rule behind ours that drops by mark."""
+    return ["iptables", "-t", "filter", "-A", "FORWARD", "-m", "mark", *match, "-j", "DROP"]
+
+
+def test_a_flow_s_drops_are_one_event_that_names_the_filter(net: Network, tmp_path: Path) -> None:
+    with live(Engine(1), snapshot_of(tmp_path, blocked_port(5001), generation=7)) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        running.start()
+        net.send_udp(net.client, 1, 64, 5001)
+        with net.client.socket() as sock:
+            for _ in range(5):
+                sock.sendto(b"x", (SERVER4, 5001))
+        assert running.wait_for(3, 6)
+        events = running.engine.drain_events()
+        assert len(events) == 2  # Two source ports, two flows.
+        event = events[0]
+        assert (event["kind"], event["verdict"], event["reason"], event["filter"]) == ("drop", "block", "filter", 0)
+        assert (event["generation"], event["slot"], event["hook"], event["length"]) == (7, 24, "forward", 92)
+        assert event["bytes"][:1] == b"E" and len(event["bytes"]) == 92
+        assert running.engine.drain_events() == []
+
+
+def test_a_block_with_a_reply_leaves_with_the_reply_mark_and_keeps_foreign_bits(net: Network, tmp_path: Path) -> None:
+    policy = snapshot_of(tmp_path, blocked_port(5001, reply="icmp_unreachable"))
+    with live(Engine(1), policy) as running:
+        running.add(net.router, 3)
+        net.router.run(["iptables", "-t", "mangle", "-A", "FORWARD", "-j", "MARK", "--set-mark", "0x42"])
+        queue_rule(net.router, 3)
+        net.router.run(drop_rule("--mark", "0x10000042/0xffffffff"))
+        running.start()
+        with net.udp_receiver(net.server, 5000) as good:
+            net.send_udp(net.client, 4, 64, 5001)
+            net.send_udp(net.client, 4, 64, 5000)
+            assert good.wait_for(4)
+        assert running.count(3, "block") == 4
+        listing = net.router.run(["iptables", "-t", "filter", "-nvxL", "FORWARD"]).stdout
+        assert " 4 " in next(line for line in listing.splitlines() if "DROP" in line and "0x10000042" in line)
+
+
+def test_stale_bits_of_ours_are_cleared_from_permitted_packets(net: Network, tmp_path: Path) -> None:
+    with live(Engine(1), snapshot_of(tmp_path, blocked_port(9))) as running:
+        running.add(net.router, 3)
+        net.router.run(["iptables", "-t", "mangle", "-A", "FORWARD", "-j", "MARK", "--set-mark", "0x30000042"])
+        queue_rule(net.router, 3)
+        net.router.run(drop_rule("!", "--mark", "0x42/0xffffffff"))
+        running.start()
+        with net.udp_receiver(net.server, 5000) as good:
+            net.send_udp(net.client, 10, 64, 5000)
+            assert good.wait_for(10)
+
+
+@pytest.mark.parametrize(("word", "arrive"), [("permit", 8), ("block", 0)])
+def test_packets_held_too_long_get_on_late_while_the_callout_still_hangs(
+    net: Network, tmp_path: Path, word: str, arrive: int
+) -> None:
+    release = threading.Event()
+
+    def watch(c: Any) -> None:
+        release.wait(5)
+        c.permit() if word == "block" else c.block()
+
+    policy = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": watch}, faults=f"{{on_late: {word}}}")
+    with live(Engine(1, late_after=0.05), policy) as running, monitor(running.engine):
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        with net.udp_receiver(net.server, 5000) as receiver:
+            net.send_udp(net.client, 8, 64, 5000)
+            running.start()
+            assert wait_until(lambda: proc_queue(net.router, 3)["waiting"] == 0)
+            assert not release.is_set()
+            assert receiver.wait_for(arrive)
+            release.set()
+            assert running.wait_for(3, 8)
+            assert receiver.count == arrive
+        counters = running.engine.counters()["queues"][3]
+        assert (counters["late"], counters["verdicts_refused"]) == (8, 0)
+        assert running.count(3, word) == 8
+
+
+def test_a_late_answer_counts_as_late_without_a_monitor_too(net: Network, tmp_path: Path) -> None:
+    def watch(c: Any) -> None:
+        threading.Event().wait(0.1)
+        c.permit()
+
+    policy = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": watch}, faults="{on_late: block}")
+    with live(Engine(1, late_after=0.02), policy) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        running.start()
+        net.send_udp(net.client, 2, 64, 5000)
+        assert running.wait_for(3, 2)
+        assert running.engine.counters()["drops"] == {(24, 8): 2}
+
+
+def test_an_interface_that_goes_away_with_packets_queued_is_harmless(net: Network, tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    def watch(c: Any) -> None:
+        gate.wait(5)
+        c.permit()
+
+    policy = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": watch})
+    with live(Engine(1, late_after=30), policy) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        net.send_udp(net.client, 6, 64, 5000)
+        running.start()
+        net.router.run(["ip", "link", "del", "s0"])
+        assert wait_until(lambda: proc_queue(net.router, 3)["waiting"] == 0)
+        gate.set()
+        assert running.wait_for(3, 6)
+        assert wait_until(lambda: running.engine.counters()["queues"][3]["verdicts_not_found"] > 0)
+        assert running.engine.counters()["queues"][3]["verdicts_refused"] == 0
+        assert running.engine.progress()[0][0] == "running"
+
+
+def test_audit_permits_and_counts_what_would_have_been_blocked(net: Network, tmp_path: Path) -> None:
+    with live(Engine(1), snapshot_of(tmp_path, blocked_port(5001), audit=True)) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        running.start()
+        with net.udp_receiver(net.server, 5001) as receiver:
+            net.send_udp(net.client, 9, 64, 5001)
+            assert receiver.wait_for(9)
+        assert running.engine.counters()["would_block"] == {24: 9}
+        assert running.engine.drain_events()[0]["would_block"]
+
+
+def test_gso_packets_are_inspected_whole(net: Network, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def watch(c: Any) -> None:
+        sizes.append(len(c.packet))
+        c.permit()
+
+    filters = ("  - {name: asked, layer: ipforward_v4, action: {callout: watch, kind: inspection}, "
+               "when: {ip_protocol: tcp}}")
+    with live(Engine(1, late_after=30), snapshot_of(tmp_path, filters, callouts={"watch": watch})) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        running.start()
+        with net.tcp_echo(net.server, 7000):
+            assert net.tcp_round_trip(net.client, 7000, b"x" * 400_000) == b"x" * 400_000
+        assert max(sizes) > 1500
+        assert running.engine.counters()["queues"][3]["receive_truncated"] == 0
