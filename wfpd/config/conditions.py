@@ -34,8 +34,7 @@ _TEXT = {
 }
 _BOUNDS = {"ip_dscp": 63, "ip_ecn": 3, "ip_fragment": 2}
 _PREFIX_HINT = (
-    "FWP_MATCH_PREFIX tests how a string ends: write ends_with or not_ends_with for that, "
-    "starts_with for how it begins"
+    "FWP_MATCH_PREFIX tests how a string ends: write ends_with or not_ends_with for that, starts_with for how it begins"
 )
 _EMPTY_HINT = "write {equal: empty} for a packet without the field, {equal: {text: empty}} for the text"
 TYPE, MATCH = "FWP_E_TYPE_MISMATCH", "FWP_E_MATCH_TYPE_MISMATCH"
@@ -114,7 +113,9 @@ class _FieldReader:
         if not node.items:
             self.fail(node, "an empty list", "leave the field out to match everything", "FWP_E_ZERO_LENGTH_ARRAY")
         elif len(node.items) > self.limits.condition_values:
-            self.fail(node, f"lists more than {self.limits.condition_values} values", "use a set", "FWP_E_OUT_OF_BOUNDS")
+            self.fail(
+                node, f"lists more than {self.limits.condition_values} values", "use a set", "FWP_E_OUT_OF_BOUNDS"
+            )
         else:
             return True
         return False
@@ -140,7 +141,11 @@ class _FieldReader:
                     self.read_entry(item)
                 return
             if n_mappings:
-                self.fail(node, "mixes names with mappings", "a list of names is one mask; to OR masks write a list of mappings")
+                self.fail(
+                    node,
+                    "mixes names with mappings",
+                    "a list of names is one mask; to OR masks write a list of mappings",
+                )
                 return
         self.add_mask_value(node)
 
@@ -185,7 +190,12 @@ class _FieldReader:
                 self.fail(node, "a match type is needed", f"one of: {', '.join(MATCH_TYPES)}")
                 return
             both = " and ".join(list(node.entries)[:2])
-            self.fail(node, f"one match type is allowed, not {both}", "write a list of mappings to OR them", "FWP_E_INVALID_PARAMETER")
+            self.fail(
+                node,
+                f"one match type is allowed, not {both}",
+                "write a list of mappings to OR them",
+                "FWP_E_INVALID_PARAMETER",
+            )
             return
         ((name, value),) = node.entries.items()
         if name == "text":
@@ -260,7 +270,9 @@ class _FieldReader:
             return False
         if self.is_range(node.text) or (self.field.is_address and "/" in node.text):
             what = "prefix" if "/" in node.text else "range"
-            self.fail(node, f"{name} takes one value, not a {what}: {shown(node.text)}", "use none_of to exclude it", MATCH)
+            self.fail(
+                node, f"{name} takes one value, not a {what}: {shown(node.text)}", "use none_of to exclude it", MATCH
+            )
             return False
         self.add_value(into, node)
         return not self.failed

@@ -46,7 +46,7 @@ class Draft:
         self.add_term(Term((Atom(op, low=mask),)), specificity(mask.bit_count(), bits))
 
     def add_negation(self, other: Draft, table: SetTable) -> None:
-        """"Has a value and none of `other`'s values" for each family."""
+        """ "Has a value and none of `other`'s values" for each family."""
         for family in FAMILIES:
             self.add_term(Term(tuple(other.value_atoms(family, table)), negate=True), LEAST, family)
 

@@ -64,7 +64,9 @@ class _Reader:
             raise self.fail("there is text after the end of the JSON document", position)
         return root
 
-    def _fill(self, root: Sequence | Mapping, position: int, stack: list[tuple[Sequence | Mapping, Scalar | None]]) -> int:
+    def _fill(
+        self, root: Sequence | Mapping, position: int, stack: list[tuple[Sequence | Mapping, Scalar | None]]
+    ) -> int:
         """Read the inside of `root`, which has been opened; returns the position after its end."""
         current: Sequence | Mapping = root
         first = True

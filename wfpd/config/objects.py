@@ -154,16 +154,16 @@ class ObjectReader:
             return FILE_PROVIDER
         return text.text
 
-    def unknown(self, speaker: Speaker, node: Node, kind: str, name: str, known: dict[str, object] | object, code: str) -> None:
+    def unknown(
+        self, speaker: Speaker, node: Node, kind: str, name: str, known: dict[str, object] | object, code: str
+    ) -> None:
         """Report a reference to nothing, with the nearest name."""
         if name in self.broken.get(kind, ()):
             return
         hint = speaker.report.nearest(name, known)  # type: ignore[arg-type]
         speaker.error(node, f"there is no {kind.replace('_', ' ')} {shown(name)}", hint, code)
 
-    def take_key(
-        self, speaker: Speaker, found: Mapping, kind: str, provider: str, name: str
-    ) -> uuid.UUID:
+    def take_key(self, speaker: Speaker, found: Mapping, kind: str, provider: str, name: str) -> uuid.UUID:
         """The object's key: its own, or the default; unique in its kind."""
         node = found.entries.get("key")
         key = reader.key(speaker, node) or default_key(provider, kind, name)

@@ -123,13 +123,9 @@ def name(speaker: Speaker, node: Node, limits: Limits, what: str = "name") -> st
     if not found.text:
         speaker.error(node, f"{what}: is empty", code="FWP_E_NULL_DISPLAY_NAME")
     elif len(found.text) > limits.name_length:
-        speaker.error(
-            node, f"{what}: is longer than {limits.name_length} characters", code="FWP_E_INVALID_PARAMETER"
-        )
+        speaker.error(node, f"{what}: is longer than {limits.name_length} characters", code="FWP_E_INVALID_PARAMETER")
     elif not is_printable(found.text):
-        speaker.error(
-            node, f"{what}: {shown(found.text)} is not printable ASCII", code="FWP_E_INVALID_PARAMETER"
-        )
+        speaker.error(node, f"{what}: {shown(found.text)} is not printable ASCII", code="FWP_E_INVALID_PARAMETER")
     else:
         return found.text
     return None
@@ -189,5 +185,3 @@ def _natural_scalar(node: Scalar) -> object:
         except ValueError:
             return node.text
     return node.text
-
-

@@ -16,7 +16,15 @@ from wfpd.model.fields import DataType, Field
 from wfpd.model.names import PROTOCOLS, SERVICES
 from wfpd.model.policy import ValueSet
 
-SET_BITS: dict[str, int] = {"port": 16, "protocol": 8, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64, "number": 64}
+SET_BITS: dict[str, int] = {
+    "port": 16,
+    "protocol": 8,
+    "uint8": 8,
+    "uint16": 16,
+    "uint32": 32,
+    "uint64": 64,
+    "number": 64,
+}
 """Widths of the sets of numbers."""
 SET_TYPES = ("address", *SET_BITS, "text")
 _FITS: dict[str, frozenset[DataType]] = {
@@ -186,9 +194,7 @@ class _Collector:
 
     def finish(self, name: str, location: Location) -> ValueSet:
         """The set, sorted and merged."""
-        return ValueSet(
-            name, self.type, merged(self.v4), merged(self.v6), tuple(sorted(self.texts)), location
-        )
+        return ValueSet(name, self.type, merged(self.v4), merged(self.v6), tuple(sorted(self.texts)), location)
 
 
 class SetTable:

@@ -54,14 +54,24 @@ def read_trusted(path: str, at_most: int, uids: frozenset[int]) -> tuple[bytes, 
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise Unreadable(Problem(f"cannot be read: {reason}", place)) from None
-    with os.fdopen(descriptor, "rb") as stream:
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise Unreadable(Problem("is not a regular file", place))
-            data = stream.read(at_most + 1)
-        except OSError as error:
-            raise Unreadable(Problem(f"cannot be read: {error.strerror}", place)) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable(Problem("is not a regular file", place))
+        data = _read_at_most(descriptor, at_most + 1)
+    except OSError as error:
+        raise Unreadable(Problem(f"cannot be read: {error.strerror}", place)) from None
+    finally:
+        os.close(descriptor)
     if len(data) > at_most:
         raise Unreadable(Problem(f"is larger than the limit of {at_most} bytes", place))
     return data, distrust(status, uids), (status.st_dev, status.st_ino)
+
+
+def _read_at_most(descriptor: int, at_most: int) -> bytes:
+    """Everything, or the first `at_most` bytes."""
+    chunks: list[bytes] = []
+    while at_most > 0 and (chunk := os.read(descriptor, min(at_most, 1 << 20))):
+        chunks.append(chunk)
+        at_most -= len(chunk)
+    return b"".join(chunks)

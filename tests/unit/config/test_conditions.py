@@ -302,7 +302,12 @@ def test_rule_8_names_stand_for_numbers(policies, field, name, number):
 
 @pytest.mark.parametrize(
     ("field", "name", "number"),
-    [("interface_type", "wifi", 71), ("tunnel_type", "teredo", 14), ("tunnel_type", "6to4", 11), ("direction", "inbound", 1)],
+    [
+        ("interface_type", "wifi", 71),
+        ("tunnel_type", "teredo", 14),
+        ("tunnel_type", "6to4", 11),
+        ("direction", "inbound", 1),
+    ],
 )
 def test_rule_8_names_of_interfaces_tunnels_and_directions(policies, field, name, number):
     assert ranges(policies.condition(field, name, "datagram_data_v4")) == [(number, number)]

@@ -48,7 +48,12 @@ def test_a_name_given_twice_exists_already(policies, section):
 
 @pytest.mark.parametrize(
     ("section", "kind"),
-    [("sublayers", "sublayer"), ("provider_contexts", "provider_context"), ("callouts", "callout"), ("providers", "provider")],
+    [
+        ("sublayers", "sublayer"),
+        ("provider_contexts", "provider_context"),
+        ("callouts", "callout"),
+        ("providers", "provider"),
+    ],
 )
 def test_default_keys_come_from_provider_kind_and_name(policies, section, kind):
     policy = policies.load(HEAD + f"{section}: [{{name: a, description: words}}]\n")

@@ -46,7 +46,10 @@ def test_a_set_file_has_one_value_a_line_and_comments(policies):
 def test_errors_in_a_set_file_carry_its_lines(policies):
     path = policies.write("a.txt", "192.0.2.1\n192.0.2.1/24\nnonsense\n")
     problems = policies.errors(HEAD + "sets: {a: {type: address, file: a.txt}}\n")
-    assert [(p.location.file, p.location.line, p.subject) for p in problems] == [(path, 2, 'set "a"'), (path, 3, 'set "a"')]
+    assert [(p.location.file, p.location.line, p.subject) for p in problems] == [
+        (path, 2, 'set "a"'),
+        (path, 3, 'set "a"'),
+    ]
     assert "192.0.2.0/24" in problems[0].hint
 
 
