@@ -82,7 +82,12 @@ class Namespace:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside to its end and return its text output."""
         done = self.call(
-            subprocess.run, list(argv), input=stdin, capture_output=True, text=True, timeout=timeout  # type: ignore[arg-type]
+            subprocess.run,
+            list(argv),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,  # type: ignore[arg-type]
         )
         if check and done.returncode:
             raise RuntimeError(f"{self.name}: {' '.join(argv)}: exit {done.returncode}: {done.stderr or done.stdout}")
@@ -216,9 +221,7 @@ class Network:
         self._cleanup.callback(end)
         return process
 
-    def send_udp(
-        self, space: Namespace, n: int, size: int, port: int, *, to: str = SERVER4, pause: float = 0.0
-    ) -> int:
+    def send_udp(self, space: Namespace, n: int, size: int, port: int, *, to: str = SERVER4, pause: float = 0.0) -> int:
         """Send `n` datagrams of `size` payload bytes, numbered in their first 4; returns how many left."""
         sent = 0
         with space.socket(family_of(to)) as sock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,12 +14,15 @@ import pytest
 from tests.integration import netns
 from tests.integration.netns import Namespace, Network
 from wfpd.model.policy import Attachment, Faults, Reply, Word
-from wfpd.netfilter import rules
+from wfpd.netfilter import conflicts, rules
+from wfpd.netfilter.conflicts import Kind
 from wfpd.netfilter.marks import Marks
+from wfpd.netfilter.nftables import Nftables, table_text
 from wfpd.netfilter.rules import Commands, RuleSet
 
 MARKS = Marks()
 BLOCKING = Faults(on_absent=Word.BLOCK)
+pytestmark = pytest.mark.root
 Decide = Callable[[netfilterqueue.Packet], None]
 
 
@@ -107,7 +111,9 @@ def test_forwarded_packets_are_queued_once_and_counted(net: Network, family: int
 
 def test_input_and_output_are_counted_apart(net: Network) -> None:
     commands = in_namespace(net.server)
-    ruleset = planned(Attachment("input", queues=(0, 0), families=(4,)), Attachment("output", queues=(1, 1), families=(4,)))
+    ruleset = planned(
+        Attachment("input", queues=(0, 0), families=(4,)), Attachment("output", queues=(1, 1), families=(4,))
+    )
     rules.install(ruleset, commands)
     with consumer(net.server, 0) as arriving, consumer(net.server, 1) as leaving:
         assert net.ping(net.client, n=3) == 3
@@ -118,9 +124,7 @@ def test_input_and_output_are_counted_apart(net: Network) -> None:
 def test_prerouting_and_postrouting_are_queued_where_asked_for(net: Network) -> None:
     commands = in_namespace(net.router)
     rules.install(
-        planned(
-            Attachment("prerouting", ("c0",), families=(4,)), Attachment("postrouting", ("s0",), families=(4,))
-        ),
+        planned(Attachment("prerouting", ("c0",), families=(4,)), Attachment("postrouting", ("s0",), families=(4,))),
         commands,
     )
     with consumer(net.router) as queue, net.udp_receiver(net.server, 9000) as receiver:
@@ -150,9 +154,12 @@ def test_without_a_listener_packets_stay_out_where_absence_blocks(net: Network) 
 def test_a_reset_reply_refuses_the_connection(net: Network, hook: str, family: int) -> None:
     space = {"forward": net.router, "prerouting": net.router, "input": net.server, "output": net.client}[hook]
     rules.install(planned(Attachment(hook)), in_namespace(space))
-    with net.tcp_echo(net.server, 7000, family):
-        with consumer(space, 0, _only_tcp_and_udp(Reply.TCP_RESET, family)), pytest.raises(ConnectionRefusedError):
-            net.tcp_connect(net.client, 7000, to=netns.SERVER[family])
+    with (
+        net.tcp_echo(net.server, 7000, family),
+        consumer(space, 0, _only_tcp_and_udp(Reply.TCP_RESET, family)),
+        pytest.raises(ConnectionRefusedError),
+    ):
+        net.tcp_connect(net.client, 7000, to=netns.SERVER[family])
 
 
 @pytest.mark.parametrize("hook", ["forward", "input", "output"])
@@ -160,11 +167,14 @@ def test_a_reset_reply_refuses_the_connection(net: Network, hook: str, family: i
 def test_an_unreachable_reply_reaches_the_sending_socket(net: Network, hook: str, family: int) -> None:
     space = {"forward": net.router, "input": net.server, "output": net.client}[hook]
     rules.install(planned(Attachment(hook)), in_namespace(space))
-    with consumer(space, 0, _only_tcp_and_udp(Reply.ICMP_UNREACHABLE, family)):
-        with net.client.socket(netns.family_of(netns.SERVER[family])) as sock:
-            sock.connect((netns.SERVER[family], 9000))
-            with contextlib.suppress(ConnectionRefusedError):
-                sock.send(b"x")
+    with (
+        consumer(space, 0, _only_tcp_and_udp(Reply.ICMP_UNREACHABLE, family)),
+        net.client.socket(netns.family_of(netns.SERVER[family])) as sock,
+    ):
+        sock.connect((netns.SERVER[family], 9000))
+        # An error made while the packet is sent is send()'s, a later one recv()'s.
+        with contextlib.suppress(ConnectionRefusedError):
+            sock.send(b"x")
             with pytest.raises(ConnectionRefusedError):
                 sock.recv(10)
 
@@ -200,14 +210,14 @@ def test_foreign_values_in_our_bits_neither_reach_wfpd_nor_the_act_rules(net: Ne
 def test_purge_leaves_nothing_and_foreign_rules_alone(net: Network) -> None:
     commands = in_namespace(net.router)
     net.router.run(["iptables-nft", "-A", "FORWARD", "-p", "udp", "--dport", "1", "-j", "DROP"])
-    before = _lines(net.router)
+    before = _rules(net.router)
     every = [Attachment(hook, balance="flows") for hook in ("prerouting", "input", "forward", "output", "postrouting")]
     assert rules.install(planned(*every, workers=3), commands)
     assert "WFPD_" in net.router.rules()
     assert rules.purge(commands)
     assert "WFPD_" not in net.router.rules()
     assert "wfpd" not in net.router.rules()
-    assert [line for line in _lines(net.router) if line.startswith("-A")] == [line for line in before if line.startswith("-A")]
+    assert _rules(net.router) == before
     assert not rules.purge(commands)
 
 
@@ -317,6 +327,36 @@ def test_balance_by_flows_spreads_ports_and_keeps_a_flow_on_one_queue(net: Netwo
     assert not ports[0] & ports[1]
 
 
+def test_the_kernel_takes_the_nft_table_apart_from_the_queue_statement(net: Network) -> None:
+    # Not every kernel has nft's queue statement; all other statements of the table are tried here.
+    every = [Attachment(hook, ("eth0", "w*")) for hook in ("prerouting", "input", "forward", "output", "postrouting")]
+    ruleset = planned(*every, Attachment("input", families=(6,)), workers=2)
+    text = re.sub(r" queue (flags bypass )?to \S+( mod \d+ offset \d+)?", "", table_text(ruleset))
+    assert "queue" not in text
+    net.router.run(["nft", "-f", "-"], stdin=text)
+    backend = Nftables(in_namespace(net.router))
+    assert all(status.in_place for status in backend.present(ruleset))
+    assert not backend.install(ruleset)
+    assert backend.purge()
+    assert "wfpd" not in net.router.run(["nft", "list", "ruleset"]).stdout
+
+
+def test_rules_of_others_that_meet_ours_are_found(net: Network) -> None:
+    router = net.router
+    router.run(["iptables-nft", "-t", "mangle", "-A", "FORWARD", "-j", "MARK", "--set-xmark", "0x100000/0x100000"])
+    router.run(["iptables-nft", "-N", "DOCKER-USER"])
+    router.run(["iptables-nft", "-A", "FORWARD", "-j", "NFQUEUE", "--queue-num", "3"])
+    router.run(
+        ["nft", "-f", "-"], stdin="table inet fw {\nchain f {\nmeta mark and 0xf0000000 == 0x10000000 accept\n}\n}\n"
+    )
+    netns.run_ip("-n", router.name, "rule", "add", "fwmark", "0x200000/0xff00000", "lookup", "52")
+    rules.install(planned(Attachment("forward")), in_namespace(router))
+    found = conflicts.others(MARKS.mask, in_namespace(router))
+    kinds = [finding.kind for finding in found]
+    assert kinds == [Kind.MARK, Kind.MARK, Kind.ROUTE, Kind.QUEUE, Kind.NEIGHBOUR]
+    assert not any("WFPD" in finding.text for finding in found)
+
+
 def _only_tcp_and_udp(kind: Reply, family: int) -> Decide:
     """Reply to TCP and UDP, accept the rest (ICMP errors, neighbour discovery)."""
 
@@ -329,5 +369,5 @@ def _only_tcp_and_udp(kind: Reply, family: int) -> Decide:
     return decide
 
 
-def _lines(space: Namespace) -> list[str]:
-    return [line for line in space.rules().splitlines() if not line.startswith("#")]
+def _rules(space: Namespace) -> list[str]:
+    return [line for line in space.rules().splitlines() if line.startswith("-A")]

@@ -36,7 +36,6 @@ FORGED_RESET = {"output": _FORGED, "input": f"-i lo {_FORGED}"}
 BUILTIN = {hook: hook.upper() for hook in HOOKS}
 TABLES = ("mangle", "filter")
 _QUEUE_CHAIN = re.compile(r"WFPD_(PRE|IN|FWD|OUT|POST)_Q\d+(_\d+)?")
-_FINGERPRINT = re.compile(rf"{COMMENT} \w+ ([0-9a-f]{{8}})")
 
 
 @dataclass(frozen=True, slots=True)

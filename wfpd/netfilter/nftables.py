@@ -10,6 +10,7 @@ none; a queue rule therefore needs no place in anybody's chain.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,7 @@ QUEUE_PRIORITY = -150
 _FORGED = "tcp flags & rst == rst fib saddr type != local "
 FORGED_RESET = {"output": _FORGED, "input": f'iifname "lo" {_FORGED}'}
 """See iptables.FORGED_RESET."""
+_COMMENT = re.compile(rf"{COMMENT} \w+ ([0-9a-f]{{8}})")
 ACT_PRIORITY = -1
 """Just ahead of everybody's filter chains."""
 
@@ -32,7 +34,7 @@ def table_text(ruleset: RuleSet) -> str:
     """The transaction that replaces the table, or takes it away where nothing is to be queued."""
     lines = [f"add table {TABLE}", f"delete table {TABLE}"]
     if ruleset.rules:
-        lines += [f"table {TABLE} {{", f'\tcomment "{COMMENT} {ruleset.fingerprint}"']
+        lines.append(f"table {TABLE} {{")
         for hook in ruleset.hooks:
             lines += _chain(hook, _queue_chain(ruleset, hook), QUEUE_PRIORITY, hook)
         for hook in ruleset.act_hooks:
@@ -57,10 +59,12 @@ def _queue_chain(ruleset: RuleSet, hook: str) -> list[str]:
     if hook in FORGED_RESET:
         lines.append(f'{FORGED_RESET[hook]}accept comment "{COMMENT} reply"')
     mask = ruleset.marks.mask
+    # The fingerprint stands in a rule: the listing of this nft leaves a table's comment out.
+    comment = f"{COMMENT} {hook} {ruleset.fingerprint}"
     for rule in rules:
         for match in _matches(rule):
             clear = f"meta mark and {mask:#x} != 0 meta mark set meta mark and {~mask & 0xFFFFFFFF:#x}"
-            lines += [f"{match}{clear}", f'{match}counter {_queue(rule, ruleset.bypass)} comment "{COMMENT} {hook}"']
+            lines += [f"{match}{clear}", f'{match}counter {_queue(rule, ruleset.bypass)} comment "{comment}"']
             # With the bypass flag a queue without listener goes on to the next rule: one visit a hook.
             lines.append(f"{match}accept")
     return lines
@@ -175,10 +179,10 @@ class Nftables:
 
 
 def _fingerprint(listing: list[dict[str, Any]]) -> str:
-    """The fingerprint in our table's comment."""
+    """The fingerprint in the comments of our queue rules."""
     for entry in listing:
-        if "table" in entry:
-            return str(entry["table"].get("comment", "")).removeprefix(f"{COMMENT} ")
+        if match := _COMMENT.fullmatch(str(entry.get("rule", {}).get("comment", ""))):
+            return match[1]
     return ""
 
 

@@ -13,8 +13,8 @@ from wfpd.netfilter.iptables import Iptables
 from wfpd.netfilter.nftables import Nftables
 from wfpd.netfilter.ruleset import RuleSet, default_queues, needed_hooks, plan
 
-__all__ = ["Commands", "HookStatus", "RuleSet", "choose", "counters", "default_queues", "install", "needed_hooks", "plan",
-           "present", "purge", "remove", "render"]  # fmt: skip
+__all__ = ["Commands", "HookStatus", "RuleSet", "choose", "counters", "default_queues", "install",
+           "needed_hooks", "plan", "present", "purge", "remove", "render"]  # fmt: skip
 
 
 def choose(name: str, commands: Commands) -> Backend:

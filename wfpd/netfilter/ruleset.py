@@ -171,5 +171,6 @@ def _backend_problems(attachments: Sequence[Attachment]) -> list[Problem]:
         return [Problem(text, unknown[0].location, hint=f"one of {', '.join(BACKENDS)}")]
     named = [a for a in attachments if a.backend != "auto"]
     if len({a.backend for a in named}) > 1:
-        return [Problem("attachments name different backends", named[-1].location, hint="write the same one everywhere")]
+        hint = "write the same one everywhere"
+        return [Problem("attachments name different backends", named[-1].location, hint=hint)]
     return []
