@@ -13,9 +13,7 @@ from typing import IO, Any
 from wfpd.callouts.registry import load_callouts
 from wfpd.capture import CapturedPacket, read_capture
 from wfpd.compiler.pack import pack
-from wfpd.dataplane._flow import Flows
-from wfpd.dataplane._replay import Replayer
-from wfpd.dataplane._table import Snapshot
+from wfpd.dataplane import Flows, Replayer, Snapshot
 from wfpd.errors import CaptureError
 from wfpd.model.layers import BY_SLOT, slot_name
 from wfpd.model.policy import Policy
@@ -110,9 +108,7 @@ class Replay:
     ) -> None:
         self.snapshot = make_snapshot(policy)
         flows = Flows(policy.daemon.flows_max, policy.daemon.flows_full.name == "BLOCK")
-        self.replayer = Replayer(
-            self.snapshot, flows, checksums=checksums, late_after=policy.faults.late_after
-        )
+        self.replayer = Replayer(self.snapshot, flows, checksums=checksums, late_after=policy.faults.late_after)
         self._hook = (hook,)
         self._local = local
         self._now_ns = 0

@@ -23,9 +23,7 @@ from wfpd.control.handover import Compiled
 from wfpd.daemon import reading
 from wfpd.daemon.queues import HEADERS, WHOLE_PACKET, BoundQueue
 from wfpd.daemon.records import RecordMaker
-from wfpd.dataplane._engine import Engine
-from wfpd.dataplane._host import Host
-from wfpd.dataplane._table import Snapshot
+from wfpd.dataplane import Engine, Host, Snapshot
 from wfpd.errors import KernelError, WfpdError
 from wfpd.model.layers import LAYERS
 from wfpd.model.policy import Attachment, Word
@@ -253,9 +251,7 @@ class Daemon:
             self.engine.add_queue(number, index % self.engine.n_workers, queue.fd)
         for attachment, (first, last) in zip(self.policy.attach, self._ranges, strict=True):
             numbers = tuple(range(first, last + 1))
-            self._hook_queues[attachment.hook] = tuple(
-                sorted({*self._hook_queues.get(attachment.hook, ()), *numbers})
-            )
+            self._hook_queues[attachment.hook] = tuple(sorted({*self._hook_queues.get(attachment.hook, ()), *numbers}))
         for hook in {a.hook for a in self.policy.attach} & {"prerouting", "postrouting"}:
             logger.info("%s is attached: input and output leave its layer out", hook)
 

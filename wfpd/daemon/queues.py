@@ -11,7 +11,7 @@ import pathlib
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue
 
-from wfpd.dataplane._socket import configure_queue
+from wfpd.dataplane import configure_queue
 from wfpd.errors import KernelError
 
 NFNETLINK_QUEUE = pathlib.Path("/proc/thread-self/net/netfilter/nfnetlink_queue")

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wfpd.dataplane._arbitrate import REASON_NAMES
-from wfpd.dataplane._engine import Engine
-from wfpd.dataplane._parse import PARSE_STATUS_NAMES
-from wfpd.dataplane._table import Snapshot
+from wfpd.dataplane import PARSE_STATUS_NAMES, REASON_NAMES, Engine, Snapshot
 from wfpd.model.layers import BY_SLOT, slot_name
 from wfpd.model.policy import FilterFlag
 from wfpd.netfilter import proc

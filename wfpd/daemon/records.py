@@ -5,8 +5,7 @@ from __future__ import annotations
 import collections
 from typing import Any
 
-from wfpd.dataplane._parse import parse_of
-from wfpd.dataplane._table import Snapshot
+from wfpd.dataplane import Snapshot, parse_of
 from wfpd.model.layers import slot_name
 from wfpd.observe.record import EventRecord
 

@@ -1,5 +1,12 @@
 """The packet path's door: import compiled parts from here only."""
+
+from wfpd.dataplane._arbitrate import REASON_NAMES as REASON_NAMES
 from wfpd.dataplane._engine import Engine as Engine
+from wfpd.dataplane._flow import Flows as Flows
+from wfpd.dataplane._host import Host as Host
+from wfpd.dataplane._parse import PARSE_STATUS_NAMES as PARSE_STATUS_NAMES
+from wfpd.dataplane._parse import parse_of as parse_of
+from wfpd.dataplane._replay import Replayer as Replayer
 from wfpd.dataplane._socket import configure_queue as configure_queue
 from wfpd.dataplane._socket import queue_error as queue_error
 from wfpd.dataplane._stats import bucket_bounds as bucket_bounds

@@ -27,7 +27,7 @@ def test_options_are_keyword_arguments() -> None:
 
 @pytest.mark.parametrize("use", ["no_such_module:X", "wfpd.callouts.fixed:Nothing", "wfpd.callouts.fixed"])
 def test_what_cannot_be_imported_is_an_error_of_the_policy(use: str) -> None:
-    with pytest.raises(PolicyError, match="policy.yaml:3"):
+    with pytest.raises(PolicyError, match=r"policy\.yaml:3"):
         load_callouts([callout(use)])
 
 

@@ -19,9 +19,7 @@ def snapshot(tmp_path: pathlib.Path, *actions: str) -> Snapshot:
     lines = ["version: 1", 'callouts: [{name: c, use: "wfpd.callouts.fixed:Fixed"}]', "sublayers:"]
     lines += [f"  - {{name: s{n}, weight: {0x9000 - n}}}" for n in range(len(actions))]
     lines.append("filters:")
-    lines += [
-        f"  - {{name: f{n}, layer: ipforward_v4, sublayer: s{n}, {action}}}" for n, action in enumerate(actions)
-    ]
+    lines += [f"  - {{name: f{n}, layer: ipforward_v4, sublayer: s{n}, {action}}}" for n, action in enumerate(actions)]
     path = tmp_path / "policy.yaml"
     path.write_text("\n".join(lines) + "\n")
     policy = load_policy(str(path), trust="warn")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.replaying import decide
 from scapy.layers.inet import IP, TCP, UDP
 
+from tests.replaying import decide
 from wfpd.dataplane._flow import Flows
 
 AUTHORIZE = """version: 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.replaying import decide
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
+
+from tests.replaying import decide
 
 SYN = IP(src="192.0.2.1", dst="198.51.100.2", tos=0xB9, ttl=33) / TCP(
     sport=4000, dport=80, flags="S", window=5000, options=[("MSS", 1400), ("WScale", 7)]
@@ -47,7 +48,9 @@ CASES: list[tuple[str, str, Packet, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("hook", "layer", "packet", "field", "value"), CASES, ids=[f"{c[1]}-{c[3]}-{c[4]}" for c in CASES])
+@pytest.mark.parametrize(
+    ("hook", "layer", "packet", "field", "value"), CASES, ids=[f"{c[1]}-{c[3]}-{c[4]}" for c in CASES]
+)
 def test_a_condition_on_the_field_holds_for_the_packet_that_has_the_value(
     hook: str, layer: str, packet: Packet, field: str, value: str
 ) -> None:

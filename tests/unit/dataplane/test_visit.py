@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.replaying import decide
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment
 from scapy.packet import Raw
+
+from tests.replaying import decide
 
 CLIENT, SERVER = "192.0.2.1", "198.51.100.2"
 
@@ -255,8 +256,10 @@ def test_a_callout_that_raises_is_decided_by_on_error() -> None:
 
 
 def test_a_callout_slower_than_late_after_is_decided_by_on_late() -> None:
-    head = ('faults: {on_late: block, late_after: 10ms}\n'
-            'callouts: [{name: slow, use: "wfpd.callouts.fixed:Fixed", options: {answer: sleep, seconds: 0.05}}]')  # fmt: skip
+    head = (
+        "faults: {on_late: block, late_after: 10ms}\n"
+        'callouts: [{name: slow, use: "wfpd.callouts.fixed:Fixed", options: {answer: sleep, seconds: 0.05}}]'
+    )
     text = policy("layer: ipforward, action: {callout: slow}", head=head)
     (result,) = decide(text, [IP(src=CLIENT, dst=SERVER) / UDP()])
     assert result["verdict"] == "block" and result["reason"] == "late"

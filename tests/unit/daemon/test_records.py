@@ -1,0 +1,63 @@
+"""From the ring's dicts to event records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+
+from wfpd.daemon.records import KEPT_GENERATIONS, RecordMaker, packet_members
+
+
+class FakeSnapshot:
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+
+    def filter_info(self, index: int) -> dict[str, str]:
+        return {"name": f"filter-{self.generation}-{index}", "sublayer": "universal"}
+
+    def callout_name(self, index: int) -> str:
+        return f"callout-{index}"
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    data = bytes(IP(src="192.0.2.1", dst="198.51.100.2") / TCP(sport=9, dport=23, flags="S"))
+    return {
+        "timestamp_ns": 5, "generation": 1, "kind": "drop", "hook": "forward", "family": 4, "protocol": 6,
+        "in_interface": 2, "out_interface": 3, "length": len(data), "suppressed": 4, "bytes": data,
+        "verdict": "block", "reason": "filter", "malformed": None, "slot": 24, "filter": 0, "callout": None,
+        "veto": False, "absorb": False, "reply": None, "would_block": False, "flow_id": 0, "to_server": True,
+    } | changes  # fmt: skip
+
+
+def test_names_come_from_the_generation_that_decided() -> None:
+    maker = RecordMaker()
+    maker.learn(FakeSnapshot(1))  # type: ignore[arg-type]
+    maker.learn(FakeSnapshot(2))  # type: ignore[arg-type]
+    record = maker.record(event(callout=3), "eth0")
+    assert (record.filter, record.callout, record.layer) == ("filter-1-0", "callout-3", "ipforward_v4")
+    assert (record.in_iface, record.suppressed, record.destination_port) == ("eth0", 4, 23)
+    assert maker.record(event(generation=2), "").filter == "filter-2-0"
+
+
+def test_a_generation_long_gone_leaves_the_name_out() -> None:
+    maker = RecordMaker()
+    for generation in range(KEPT_GENERATIONS + 2):
+        maker.learn(FakeSnapshot(generation))  # type: ignore[arg-type]
+    assert maker.record(event(generation=1), "").filter is None
+
+
+def test_a_block_that_audit_mode_let_pass_is_a_block_marked_audit() -> None:
+    record = RecordMaker().record(event(verdict="permit", would_block=True), "")
+    assert record.verdict == "block" and record.audit
+
+
+def test_packet_members_are_those_that_the_packet_has() -> None:
+    tcp = packet_members(bytes(IP(id=7) / TCP(seq=8, window=9)), 40)
+    assert tcp["tcp_seq"] == 8 and tcp["tcp_window"] == 9 and tcp["ip_id"] == 7
+    icmp = packet_members(bytes(IP() / ICMP(type=3, code=1)), 28)
+    assert icmp["icmp_type"] == 3 and "source_port" not in icmp
+    v6 = packet_members(bytes(IPv6(fl=5) / UDP(sport=1, dport=2)), 48)
+    assert len(v6["source"]) == 16 and v6["flow_label"] == 5
+    assert packet_members(b"\x00", 1) == {"length": 1}

@@ -1,0 +1,44 @@
+"""The traced visit: rows as the packet path wrote them."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+from scapy.layers.inet import IP, UDP
+
+from wfpd.config import load_policy
+from wfpd.dataplane import Flows, Replayer
+from wfpd.model.layers import LAYER
+from wfpd.replay import make_snapshot
+
+PACKET = bytes(IP(src="192.0.2.1", dst="198.51.100.2") / UDP(dport=53))
+
+
+def replayer(tmp_path: pathlib.Path, text: str) -> Replayer:
+    path = tmp_path / "policy.yaml"
+    path.write_text("version: 1\nfilters:\n" + text)
+    return Replayer(make_snapshot(load_policy(str(path), trust="warn")), Flows(16))
+
+
+def test_rows_name_slots_and_filters_by_number(tmp_path: pathlib.Path) -> None:
+    replay = replayer(tmp_path, "  - {name: one, layer: ipforward_v4, action: block, reply: icmp_unreachable}\n")
+    result = replay.visit(PACKET, "forward", 1)
+    assert result["rows"] == [(LAYER["ipforward"].slot(4), "block", "clear", 0, (), False)]
+    assert result["reply"] == "icmp_unreachable" and result["slot"] == LAYER["ipforward"].slot(4)
+
+
+def test_an_unknown_hook_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(KeyError):
+        replayer(tmp_path, "  - {name: one, layer: ipforward, action: block}\n").visit(PACKET, "sideways", 1)
+
+
+def test_a_mark_and_an_interface_are_fields_where_they_are_known(tmp_path: pathlib.Path) -> None:
+    text = (
+        "  - {name: marked, layer: ipforward, action: block, when: {packet_mark: 7}}\n"
+        "  - {name: named, layer: ipforward, action: block, when: {interface_name: eth7}}\n"
+    )
+    replay = replayer(tmp_path, text)
+    assert replay.visit(PACKET, "forward", 1)["verdict"] == "permit"
+    assert replay.visit(PACKET, "forward", 1, mark=7)["verdict"] == "block"
+    assert replay.visit(PACKET, "forward", 1, interface_name=b"eth7")["verdict"] == "block"
