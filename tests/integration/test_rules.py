@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -177,6 +178,40 @@ def test_an_unreachable_reply_reaches_the_sending_socket(net: Network, hook: str
             sock.send(b"x")
             with pytest.raises(ConnectionRefusedError):
                 sock.recv(10)
+
+
+@pytest.mark.parametrize("hook", ["input", "forward"])
+def test_a_block_with_reply_at_prerouting_stands_though_a_later_hook_would_permit(net: Network, hook: str) -> None:
+    space = {"input": net.server, "forward": net.router}[hook]
+    ruleset = planned(Attachment("prerouting", queues=(0, 0)), Attachment(hook, queues=(1, 1)))
+    rules.install(ruleset, in_namespace(space))
+    with (
+        net.tcp_echo(net.server, 7000),
+        consumer(space, 0, _only_tcp_and_udp(Reply.TCP_RESET, 4)),
+        consumer(space, 1) as later,
+        pytest.raises(ConnectionRefusedError),
+    ):
+        net.tcp_connect(net.client, 7000)
+    assert later.count == 0
+
+
+def test_net_admin_alone_is_enough_for_every_rule(net: Network) -> None:
+    program = """
+from wfpd.model.policy import Attachment, Faults
+from wfpd.netfilter import rules
+from wfpd.netfilter.marks import Marks
+hooks = ("prerouting", "input", "forward", "output", "postrouting")
+attachments = [Attachment(hook, balance="flows") for hook in hooks]
+ruleset = rules.plan(attachments, Faults(), Marks(), rules.default_queues(attachments, 2))
+assert rules.install(ruleset, rules.Commands())
+statuses, counters = rules.look(ruleset, rules.Commands())
+assert all(status.in_place for status in statuses) and len(statuses) == 10
+assert set(counters) == set(hooks)
+assert rules.purge(rules.Commands())
+"""
+    argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+    argv += [f"--{kind}=-all,+net_admin" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
+    net.router.run([*argv, sys.executable, "-c", program])
 
 
 def test_a_drop_mark_and_a_reset_mark_on_udp_are_silent_drops(net: Network) -> None:

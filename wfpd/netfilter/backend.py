@@ -53,5 +53,8 @@ class Backend(Protocol):
     def counters(self) -> dict[str, int]:
         """Packets that met the queue rules, by hook, both families, since the rules went in."""
 
+    def look(self, ruleset: RuleSet) -> tuple[tuple[HookStatus, ...], dict[str, int]]:
+        """`present` and `counters` from one listing."""
+
     def render(self, ruleset: RuleSet) -> str:
         """What install would give to the tool, for people."""

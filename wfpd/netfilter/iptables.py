@@ -81,6 +81,8 @@ def _queue_chains(table: Wanted, ruleset: RuleSet, hook: str, rules: tuple[Queue
     if any(rule.defragment for rule in rules):
         # No target: that the rule is loaded makes conntrack reassemble fragments ahead of every hook.
         lines.append(f'-m conntrack --ctstate NEW -m comment --comment "{COMMENT} defragment"')
+    if hook in ("input", "forward"):
+        lines += _blocked_before(ruleset, family)
     if hook in FORGED_RESET:
         lines.append(f'{FORGED_RESET[hook]}-m comment --comment "{COMMENT} reply" -j RETURN')
     for number, rule in enumerate(rules):
@@ -89,6 +91,14 @@ def _queue_chains(table: Wanted, ruleset: RuleSet, hook: str, rules: tuple[Queue
         _queue_chain(table, queue_chain, rule, ruleset, family)
     comment = f"{COMMENT} {hook} {ruleset.fingerprint}"
     table.jumps.append(Jump(BUILTIN[hook], top, comment, head=False))
+
+
+def _blocked_before(ruleset: RuleSet, family: int) -> Iterator[str]:
+    """What prerouting blocked with a reply keeps its mark and goes on to the act rules, unqueued."""
+    for rule in ruleset.of("prerouting", family):
+        for match in _interface_matches("prerouting", rule.interfaces):
+            for reply in Reply:
+                yield f"{match}-m mark --mark {ruleset.marks.reply(reply):#x}/{ruleset.marks.mask:#x} -j RETURN"
 
 
 def _queue_chain(table: Wanted, name: str, rule: QueueRule, ruleset: RuleSet, family: int) -> None:
@@ -292,21 +302,26 @@ class Iptables:
 
     def present(self, ruleset: RuleSet) -> tuple[HookStatus, ...]:
         """See Backend."""
+        return self.look(ruleset)[0]
+
+    def counters(self) -> dict[str, int]:
+        """See Backend."""
+        return self.look(RuleSet())[1]
+
+    def look(self, ruleset: RuleSet) -> tuple[tuple[HookStatus, ...], dict[str, int]]:
+        """See Backend."""
         found = {family: self.found(family) for family in (4, 6)}
-        return tuple(
+        statuses = tuple(
             hook_status(ruleset, hook, family, found[family])
             for hook in ruleset.hooks
             for family in (4, 6)
             if ruleset.of(hook, family)
         )
-
-    def counters(self) -> dict[str, int]:
-        """See Backend."""
         total: dict[str, int] = {}
-        for family in (4, 6):
-            for hook, packets in queue_counters(self.found(family)).items():
+        for tables in found.values():
+            for hook, packets in queue_counters(tables).items():
                 total[hook] = total.get(hook, 0) + packets
-        return total
+        return statuses, total
 
     def render(self, ruleset: RuleSet) -> str:
         """See Backend."""

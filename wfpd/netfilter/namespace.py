@@ -7,7 +7,6 @@ belong to that namespace for their whole life.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable
@@ -24,7 +23,6 @@ RUN_NETNS = Path("/run/netns")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def path_of(name: str) -> Path:
@@ -40,12 +38,16 @@ def namespace_id(path: Path | None = None) -> tuple[int, int]:
 
 def enter(path: Path) -> None:
     """Move the calling thread into a namespace for good.  Needs CAP_SYS_ADMIN."""
+    # Here, because its import makes a callback, which MemoryDenyWriteExecute may refuse the daemon.
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise KernelError(f"network namespace {path}: {error.strerror}") from error
     try:
-        if _libc.setns(handle, CLONE_NEWNET) != 0:
+        if libc.setns(handle, CLONE_NEWNET) != 0:
             reason = os.strerror(ctypes.get_errno())
             raise KernelError(f"network namespace {path}: {reason}", hint="entering one needs CAP_SYS_ADMIN")
     finally:

@@ -56,6 +56,8 @@ def _queue_chain(ruleset: RuleSet, hook: str) -> list[str]:
     lines = []
     if any(rule.defragment for rule in rules):
         lines.append(f'ct state new counter comment "{COMMENT} defragment"')
+    if hook in ("input", "forward"):
+        lines += _blocked_before(ruleset)
     if hook in FORGED_RESET:
         lines.append(f'{FORGED_RESET[hook]}accept comment "{COMMENT} reply"')
     mask = ruleset.marks.mask
@@ -68,6 +70,16 @@ def _queue_chain(ruleset: RuleSet, hook: str) -> list[str]:
             # With the bypass flag a queue without listener goes on to the next rule: one visit a hook.
             lines.append(f"{match}accept")
     return lines
+
+
+def _blocked_before(ruleset: RuleSet) -> Iterator[str]:
+    """What prerouting blocked with a reply keeps its mark and goes on to the act rules, unqueued."""
+    marks = ruleset.marks
+    for rule in ruleset.rules:
+        if rule.hook == "prerouting":
+            for match in _matches(rule):
+                for reply in Reply:
+                    yield f"{match}meta mark and {marks.mask:#x} == {marks.reply(reply):#x} accept"
 
 
 def _queue(rule: QueueRule, bypass: bool) -> str:
@@ -159,15 +171,20 @@ class Nftables:
         return True
 
     def present(self, ruleset: RuleSet) -> tuple[HookStatus, ...]:
+        """See Backend."""
+        return self.look(ruleset)[0]
+
+    def look(self, ruleset: RuleSet) -> tuple[tuple[HookStatus, ...], dict[str, int]]:
         """See Backend.  No other table can shadow ours."""
         listing = self._listing()
         whole, current = _whole(ruleset, listing), _fingerprint(listing) == ruleset.fingerprint
-        return tuple(
+        statuses = tuple(
             HookStatus(hook, family, installed=whole, current=current, last=True, acts=whole)
             for hook in ruleset.hooks
             for family in (4, 6)
             if ruleset.of(hook, family)
         )
+        return statuses, queue_counters(listing)
 
     def counters(self) -> dict[str, int]:
         """See Backend."""

@@ -14,7 +14,7 @@ from wfpd.netfilter.nftables import Nftables
 from wfpd.netfilter.ruleset import RuleSet, default_queues, needed_hooks, plan
 
 __all__ = ["Commands", "HookStatus", "RuleSet", "choose", "counters", "default_queues", "install",
-           "needed_hooks", "plan", "present", "purge", "remove", "render"]  # fmt: skip
+           "look", "needed_hooks", "plan", "present", "purge", "remove", "render"]  # fmt: skip
 
 
 def choose(name: str, commands: Commands) -> Backend:
@@ -74,6 +74,11 @@ def present(ruleset: RuleSet, commands: Commands) -> tuple[HookStatus, ...]:
 def counters(commands: Commands, backend: str = "auto") -> dict[str, int]:
     """Packets that met our queue rules, by hook, both families, since the rules went in (see install)."""
     return choose(backend, commands).counters()
+
+
+def look(ruleset: RuleSet, commands: Commands) -> tuple[tuple[HookStatus, ...], dict[str, int]]:
+    """`present` and `counters` from one listing, for who looks often."""
+    return choose(ruleset.backend, commands).look(ruleset)
 
 
 def render(ruleset: RuleSet, commands: Commands) -> str:
