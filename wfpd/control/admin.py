@@ -92,9 +92,18 @@ def _groups_of(uid: int, gid: int) -> frozenset[int]:
 class AdminServer:
     """Serves `methods` at `path` until closed."""
 
-    def __init__(self, path: str, methods: Mapping[str, Method], roles: Roles, *, hub: Hub | None = None,
-                 group: str = "", state: Callable[[], object] | None = None,
-                 max_connections: int = MAX_CONNECTIONS, hello_timeout: float = HELLO_TIMEOUT) -> None:
+    def __init__(
+        self,
+        path: str,
+        methods: Mapping[str, Method],
+        roles: Roles,
+        *,
+        hub: Hub | None = None,
+        group: str = "",
+        state: Callable[[], object] | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        hello_timeout: float = HELLO_TIMEOUT,
+    ) -> None:
         """`group` owns the socket; `state` gives the before and after of a logged change."""
         self._path = path
         self._methods = dict(methods)

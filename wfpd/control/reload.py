@@ -57,9 +57,16 @@ class ReloadResult:
 class ReloadManager:
     """Owns what runs: generation, hash, and the way back."""
 
-    def __init__(self, path: str, publish: Publish, *, compile: Callable[[str], Compiled] = compile_in_child,
-                 accepted: Callable[[Compiled, int], None] | None = None,
-                 clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: str,
+        publish: Publish,
+        *,
+        compile: Callable[[str], Compiled] = compile_in_child,
+        accepted: Callable[[Compiled, int], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         """`accepted` is told of every policy that stands (to keep its words); its failure is only logged."""
         self._path = path
         self._publish = publish
@@ -183,8 +190,15 @@ class ReloadManager:
         log.error("reload: refused, the old policy runs: %s", "; ".join(str(problem) for problem in problems[:20]))
         return self._result(False, began, self._running, problems=problems)
 
-    def _result(self, successful: bool, began: float, compiled: Compiled | None, *,
-                problems: tuple[Problem, ...] = (), confirm_within: float | None = None) -> ReloadResult:
+    def _result(
+        self,
+        successful: bool,
+        began: float,
+        compiled: Compiled | None,
+        *,
+        problems: tuple[Problem, ...] = (),
+        confirm_within: float | None = None,
+    ) -> ReloadResult:
         restart: tuple[str, ...] = ()
         if successful and compiled is not None and self._at_start is not None:
             restart = changed_settings(self._at_start, compiled.policy.daemon)

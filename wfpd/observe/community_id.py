@@ -14,8 +14,14 @@ _WITH_PORTS = frozenset({6, 17, 132})
 _ICMP, _ICMP6 = 1, 58
 
 
-def community_id(source: bytes, destination: bytes, protocol: int, ports: tuple[int, int] | None = None,
-                 icmp: tuple[int, int] | None = None, seed: int = 0) -> str:
+def community_id(
+    source: bytes,
+    destination: bytes,
+    protocol: int,
+    ports: tuple[int, int] | None = None,
+    icmp: tuple[int, int] | None = None,
+    seed: int = 0,
+) -> str:
     """The text `1:...`.
 
     Addresses are in network order; `ports` are (source, destination), `icmp` is (type, code).

@@ -75,8 +75,12 @@ def _traffic(now: EngineCounters) -> Iterator[Metric]:
 
 
 def _durations(now: EngineCounters) -> Iterator[Metric]:
-    yield _histogram("wfpd_batch_duration_seconds", "Time from receiving a batch to sending its verdicts; every batch.",
-                     "queue", ((str(n), queue.batch_duration) for n, queue in sorted(now.queues.items())))
+    yield _histogram(
+        "wfpd_batch_duration_seconds",
+        "Time from receiving a batch to sending its verdicts; every batch.",
+        "queue",
+        ((str(n), queue.batch_duration) for n, queue in sorted(now.queues.items())),
+    )
     yield _histogram("wfpd_classify_duration_seconds", f"Time to classify one packet at a layer; {_SAMPLED}.",
                      "layer", sorted(now.classify_duration.items()))  # fmt: skip
     yield _histogram("wfpd_callout_duration_seconds", f"Time of one callout call; {_SAMPLED}, Python callouts all.",
@@ -87,8 +91,12 @@ def _durations(now: EngineCounters) -> Iterator[Metric]:
 
 def _kernel(now: EngineCounters) -> Iterator[Metric]:
     queues = sorted(now.queues.items())
-    yield _gauge("wfpd_nfqueue_queue_length", "Packets waiting in the kernel's queue.", ("queue",),
-                 (((str(n),), queue.queue_length) for n, queue in queues))
+    yield _gauge(
+        "wfpd_nfqueue_queue_length",
+        "Packets waiting in the kernel's queue.",
+        ("queue",),
+        (((str(n),), queue.queue_length) for n, queue in queues),
+    )
     drops = [row for n, queue in queues for row in (
         ((str(n), "queue_full"), queue.dropped_full), ((str(n), "user"), queue.dropped_user))]  # fmt: skip
     yield _counter("wfpd_nfqueue_packets_dropped", "Packets the kernel dropped: queue full, or not deliverable.",

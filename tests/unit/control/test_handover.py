@@ -56,5 +56,5 @@ def test_a_refusal_comes_back_as_the_errors_it_was() -> None:
 
 @given(st.binary(max_size=64))
 def test_any_other_bytes_are_refused_by_value_error(data: bytes) -> None:
-    with pytest.raises(ValueError, match="compiled|Expecting|codec|decode|Extra|JSON"):
+    with pytest.raises(ValueError, match=r"compiled|Expecting|codec|decode|Extra|JSON"):
         decode(memoryview(data))

@@ -1,0 +1,462 @@
+"""The command line: arguments in, one exit status out; the work is done elsewhere.
+
+Exit: 0 done, 1 the answer is no, 2 usage, 3 could not reach, open or not allowed, 70 a fault of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import wfpd
+from wfpd.control import client, protocol
+from wfpd.control.protocol import RpcError
+from wfpd.errors import CaptureError, ControlError, PolicyError, Problem, WfpdError
+
+DONE, NO, USAGE, UNREACHABLE, FAULT = 0, 1, 2, 3, 70
+DEFAULT_POLICY = "/etc/wfpd/policy.yaml"
+_EXITS = "exit: 0 done, 1 the answer is no, 2 usage, 3 could not reach, open or not allowed, 70 a fault of wfpd's"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        status = arguments.command(arguments)
+        sys.stdout.flush()
+        return int(status)
+    except BrokenPipeError:
+        _forget_stdout()
+        return DONE
+    except KeyboardInterrupt:
+        return 130
+    except WfpdError as error:
+        return _say_error(error, arguments.debug)
+    except Exception as error:
+        return _report_fault(error, arguments.debug)
+
+
+def _forget_stdout() -> None:
+    """The reader is gone: nothing more is written, not even at exit."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _say_error(error: WfpdError, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    if isinstance(error, PolicyError):
+        for problem in error.problems:
+            _complain(f"error: {problem}")
+    else:
+        _complain(f"error: {error.message}" + (f"\n  hint: {error.hint}" if error.hint else ""))
+    if error.exit_status == FAULT:
+        return _report_fault(error, debug)
+    return error.exit_status
+
+
+def _report_fault(error: Exception, debug: bool) -> int:
+    text = "".join(traceback.format_exception(error))
+    if debug:
+        _complain(text)
+    where = "it could not be written down"
+    with contextlib.suppress(OSError):
+        handle, path = tempfile.mkstemp(prefix="wfpd-report-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"wfpd {wfpd.__version__}\nPython {sys.version}\n{sys.argv!r}\n\n{text}")
+        where = f"the report is in {path}"
+    _complain(f"wfpd: a fault of wfpd's own ({type(error).__name__}); {where}")
+    return FAULT
+
+
+# ---- arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
+                        help="show Python tracebacks")  # fmt: skip
+    top = argparse.ArgumentParser(
+        prog="wfpd", parents=[common], epilog=_EXITS,
+        description="The Windows Filtering Platform's policy model for Linux: decides packets by a policy file.",
+    )  # fmt: skip
+    top.set_defaults(debug=False)
+    top.add_argument("--version", action="version", version=f"wfpd {wfpd.__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, function: Callable[[argparse.Namespace], int], text: str, more: str = "",
+            as_json: bool = False, socket: bool = False) -> argparse.ArgumentParser:  # fmt: skip
+        described = f"{text[0].upper()}{text[1:]}. {more}"
+        made = commands.add_parser(name, parents=[common], help=text, description=described, epilog=_EXITS)
+        made.set_defaults(command=function)
+        if as_json:
+            made.add_argument("--json", action="store_true", help="print JSON for programs")
+        if socket:
+            made.add_argument("--socket", default=client.DEFAULT_PATH, metavar="PATH",
+                              help="control socket of the daemon (default: %(default)s)")  # fmt: skip
+        return made
+
+    _add_local(add)
+    _add_remote(add)
+    return top
+
+
+def _add_local(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Commands that need no daemon."""
+    run = add("run", run_daemon, "run the daemon in the foreground", "systemctl start wfpd does this for you.")
+    run.add_argument("--policy", default=DEFAULT_POLICY, metavar="FILE", help="policy file (default: %(default)s)")
+    run.add_argument("--audit", action="store_true", help="permit everything; log and count what would be blocked")
+    check = add("check", check_policy, "check a policy file", "Reports every error with its line; changes nothing.",
+                as_json=True)  # fmt: skip
+    check.add_argument("policy", nargs="?", metavar="FILE", help=f"policy file (default: {DEFAULT_POLICY})")
+    check.add_argument("--policy", dest="policy_option", metavar="FILE", help=argparse.SUPPRESS)
+    check.add_argument("--strict", action="store_true", help="lints are errors: exit 1")
+    replay = add("replay", replay_capture, "decide the packets of a capture by a policy",
+                 "Touches neither the kernel nor the daemon.", as_json=True)  # fmt: skip
+    replay.add_argument("--policy", required=True, metavar="FILE", help="policy file")
+    replay.add_argument("--hook", choices=("forward", "input", "output"), default="forward",
+                        help="hook that every packet passes (default: %(default)s)")  # fmt: skip
+    replay.add_argument("--local", metavar="PREFIX[,PREFIX...]",
+                        help="this host's addresses: direction is taken from them instead of --hook")  # fmt: skip
+    replay.add_argument("--eve", metavar="FILE", help="also write events in EVE's form")
+    replay.add_argument("--checksums", action="store_true", help="verify checksums; a wrong one is malformed")
+    replay.add_argument("capture", metavar="CAPTURE", help="pcap or pcapng file")
+    add("layers", show_layers, "list the layers, their fields and what feeds them", as_json=True)
+    add("purge", purge_rules, "remove every rule of wfpd from the kernel",
+        "The only command that removes rules which on_absent: block left in place.", as_json=True)  # fmt: skip
+    lab = add("lab", run_lab, "try wfpd on traffic of its own", "Makes network namespaces and removes them again.")
+    lab.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    bench = add("bench", run_bench, "run the benchmarks of a source checkout")
+    bench.add_argument("name", nargs="?", help="one benchmark, such as classify; default all")
+
+
+def _add_remote(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Commands that ask the daemon."""
+    add("status", show_status, "show whether wfpd is enforcing its policy, and every loss", "Exit 1: not enforcing.",
+        as_json=True, socket=True)  # fmt: skip
+    reload = add("reload", reload_policy, "read the policy files again",
+                 "Waits and reports. Exit 1: refused, the old policy runs.", as_json=True, socket=True)  # fmt: skip
+    reload.add_argument("--confirm", type=seconds, metavar="TIME",
+                        help="go back by itself after TIME (60s, 5m) unless `wfpd confirm` comes first")  # fmt: skip
+    add("confirm", confirm_policy, "keep the policy of a reload with --confirm", as_json=True, socket=True)
+    events = add("events", show_events, "follow the daemon's events", as_json=True, socket=True)
+    events.add_argument("--count", type=int, metavar="N", help="end after N events")
+    events.add_argument("--reopen", action="store_true", help="make the daemon reopen its event file and end")
+
+
+def seconds(text: str) -> float:
+    """`60s`, `5m`, `1h`, `500ms` or plain seconds."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?", text)
+    value = float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2] or "s"] if match else 0.0
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 60s or 5m, at most 24h")
+    return value
+
+
+# ---- commands without a daemon
+
+
+def _must_open(path: str) -> None:
+    """What cannot be opened is status 3, not a bad policy or capture."""
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise ControlError(f"cannot open {path}: {error.strerror}") from error
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document, default=str))
+
+
+def run_daemon(arguments: argparse.Namespace) -> int:
+    """`wfpd run`."""
+    from wfpd import daemon
+
+    _must_open(arguments.policy)
+    return int(daemon.run(arguments.policy, audit=arguments.audit))
+
+
+def _problem_json(problem: Problem) -> dict[str, object]:
+    return {"file": problem.location.file, "line": problem.location.line, "column": problem.location.column,
+            "object": problem.subject, "message": problem.message, "hint": problem.hint,
+            "code": problem.code}  # fmt: skip
+
+
+def check_policy(arguments: argparse.Namespace) -> int:
+    """`wfpd check`."""
+    from wfpd.compiler.pack import pack
+    from wfpd.config import load_policy
+
+    path = arguments.policy or arguments.policy_option or DEFAULT_POLICY
+    _must_open(path)
+    try:
+        policy = load_policy(path, trust="warn")
+        pack(policy)
+    except PolicyError as error:
+        if not arguments.json:
+            raise
+        _print_json({"ok": False, "errors": [_problem_json(p) for p in error.problems], "lints": []})
+        return NO
+    failed = arguments.strict and bool(policy.lints)
+    if arguments.json:
+        _print_json({"ok": not failed, "errors": [], "lints": [_problem_json(p) for p in policy.lints],
+                     "filters": len(policy.filters), "hash": policy.hash, "files": policy.files})  # fmt: skip
+    else:
+        for lint in policy.lints:
+            print(f"lint: {lint}")
+        print(f"{path}: {'refused (--strict)' if failed else 'ok'}, {len(policy.filters)} engine filters, "
+              f"{len(policy.lints)} lints, hash {policy.hash[:12]}")  # fmt: skip
+    return NO if failed else DONE
+
+
+def replay_capture(arguments: argparse.Namespace) -> int:
+    """`wfpd replay`."""
+    from wfpd import replay
+    from wfpd.config import load_policy
+    from wfpd.model.policy import FilterFlag
+    from wfpd.observe.replay_events import ReplayEvents
+
+    local = None
+    if arguments.local is not None:
+        try:
+            local = replay.parse_local(arguments.local)
+        except ValueError as error:
+            _complain(f"wfpd replay: --local: {error}")
+            return USAGE
+    _must_open(arguments.policy)
+    policy = load_policy(arguments.policy, trust="warn")
+    with contextlib.ExitStack() as stack:
+        each = None
+        if arguments.eve:
+            try:
+                out = stack.enter_context(open(arguments.eve, "wb"))
+            except OSError as error:
+                raise ControlError(f"cannot open {arguments.eve}: {error.strerror}") from error
+            logged = {f.name for f in policy.filters if f.flags & FilterFlag.LOG}
+            events = ReplayEvents(out, logged)
+            stack.callback(events.close)
+
+            def each(packet: Any, line: dict[str, Any], _: object) -> None:
+                name = packet.interface_name or b""
+                text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
+                events.add(packet.number, packet.timestamp_ns, packet.data, text, line)
+
+        try:
+            packets = _capture(arguments.capture)
+            return replay.run(policy, packets, hook=arguments.hook, local=local, checksums=arguments.checksums,
+                              as_json=arguments.json, each=each)  # fmt: skip
+        except CaptureError as error:
+            _complain(f"error: {error.message}")
+            return NO
+
+
+def _capture(path: str) -> Any:
+    from wfpd import replay
+
+    try:
+        return replay.read_capture(path)
+    except OSError as error:
+        raise ControlError(f"cannot open {path}: {error.strerror}") from error
+
+
+def layer_schema() -> list[dict[str, Any]]:
+    """Every layer for programs, one entry a family."""
+    from wfpd.model.layers import LAYERS
+
+    found: list[dict[str, Any]] = []
+    for layer in LAYERS:
+        for family in (4, 6):
+            found.append({
+                "name": layer.full_name(family), "family": family,
+                "id": layer.guid_v4 if family == 4 else layer.guid_v6,
+                "hook": layer.hook, "served": layer.served, "why_not": layer.why_not, "discard": layer.twin,
+                "twin": f"{layer.full_name(family)}_discard" if layer.has_twin else None,
+                "fields": [_field_schema(name, family) for name in layer.fields], "aliases": dict(layer.aliases),
+            })  # fmt: skip
+    return found
+
+
+def _field_schema(name: str, family: int) -> dict[str, object]:
+    from wfpd.model.fields import FIELD
+    from wfpd.model.layers import EMPTY_FIELDS
+
+    field = FIELD[name]
+    state = "empty" if name in EMPTY_FIELDS else "extension" if field.extension else "served"
+    return {"name": name, "id": field.guid, "type": field.type_for(family).value, "state": state,
+            "why": EMPTY_FIELDS.get(name, "")}  # fmt: skip
+
+
+def show_layers(arguments: argparse.Namespace) -> int:
+    """`wfpd layers`."""
+    from wfpd.model.layers import UNSERVED_LAYERS
+
+    layers = layer_schema()
+    if arguments.json:
+        _print_json({"layers": layers, "unserved": UNSERVED_LAYERS})
+        return DONE
+    for layer in layers:
+        print(f"{layer['name']}  hook {layer['hook']}" + (f"  NOT SERVED: {layer['why_not']}" * bool(layer["why_not"])))
+        for field in layer["fields"]:
+            note = ": ".join(part for part in (field["state"], field["why"]) if part and part != "served")
+            print(f"    {field['name']:<34}{field['type']}" + (f"  ({note})" if note else ""))
+    print("\nlayers of WFP that nothing here can feed:")
+    for name, why in UNSERVED_LAYERS.items():
+        print(f"    {name:<36}{why}")
+    return DONE
+
+
+def purge_rules(arguments: argparse.Namespace) -> int:
+    """`wfpd purge`."""
+    from wfpd.netfilter import rules
+
+    removed = rules.purge(rules.Commands())
+    if arguments.json:
+        _print_json({"removed": removed})
+    else:
+        print("every rule of wfpd is removed" if removed else "there were no rules of wfpd")
+    return DONE
+
+
+def run_lab(arguments: argparse.Namespace) -> int:
+    """`wfpd lab`: another program of the package, in this process's place."""
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "wfpd.lab", *arguments.rest])
+
+
+def run_bench(arguments: argparse.Namespace) -> int:
+    """`wfpd bench`: benchmarks are part of a source checkout, not of an installed wfpd."""
+    import subprocess
+
+    root = Path(wfpd.__file__).parent.parent
+    found = sorted((root / "bench").glob(f"bench_{arguments.name or '*'}.py"))
+    if not found:
+        raise ControlError(f"there is no benchmark {arguments.name or ''} under {root / 'bench'}",
+                           hint="benchmarks run from a source checkout")  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    failed = [path.name for path in found
+              if subprocess.run([sys.executable, str(path)], env=environment, check=False).returncode]  # fmt: skip
+    for name in failed:
+        _complain(f"error: {name} failed")
+    return NO if failed else DONE
+
+
+# ---- commands that ask the daemon
+
+
+def _ask(arguments: argparse.Namespace, method: str, **params: object) -> Any:
+    with client.Client(arguments.socket) as connection:
+        return _call(connection, method, **params)
+
+
+def _call(connection: client.Client, method: str, **params: object) -> Any:
+    """The result.  "Not allowed" is status 3; other refusals are for the caller."""
+    try:
+        return connection.call(method, **params)
+    except RpcError as error:
+        if error.code == protocol.REFUSED:
+            raise
+        raise ControlError(f"{method}: {error.message}") from error
+
+
+def show_status(arguments: argparse.Namespace) -> int:
+    """`wfpd status`."""
+    from wfpd.control.status import render_status
+
+    status = _ask(arguments, "status")
+    if arguments.json:
+        _print_json(status)
+    else:
+        color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        sys.stdout.write(render_status(status, color))
+    return DONE if status["enforcing"] else NO
+
+
+def reload_policy(arguments: argparse.Namespace) -> int:
+    """`wfpd reload`."""
+    params = {} if arguments.confirm is None else {"confirm": arguments.confirm}
+    try:
+        result = _ask(arguments, "reload", **params)
+    except RpcError as error:
+        return _say_refusal(error, arguments.json)
+    if arguments.json:
+        _print_json(result)
+        return DONE if result["successful"] else NO
+    for problem in result["problems"]:
+        _complain(f"error: {problem['text']}")
+    for lint in result["lints"]:
+        _complain(f"lint: {lint['text']}")
+    if not result["successful"]:
+        _complain(f"refused; the old policy runs (generation {result['generation']})")
+        return NO
+    print(f"generation {result['generation']}, {result['n_filters']} engine filters, hash {result['hash'][:12]}, "
+          f"{result['seconds']:.3f} s")  # fmt: skip
+    if result["restart_needed"]:
+        print(f"restart needed for {', '.join(result['restart_needed'])}")
+    if result["confirm_within"] is not None:
+        print(f"rolls back in {result['confirm_within']:g} s unless `wfpd confirm` comes first")
+    return DONE
+
+
+def confirm_policy(arguments: argparse.Namespace) -> int:
+    """`wfpd confirm`."""
+    try:
+        result = _ask(arguments, "confirm")
+    except RpcError as error:
+        return _say_refusal(error, arguments.json)
+    if arguments.json:
+        _print_json(result)
+    else:
+        print(f"generation {result['generation']} stays")
+    return DONE
+
+
+def _say_refusal(error: RpcError, as_json: bool) -> int:
+    data = error.data if isinstance(error.data, dict) else {}
+    if as_json:
+        _print_json({"successful": False, "error": error.message, **data})
+    else:
+        _complain(f"error: {error.message}" + (f"\n  hint: {data['hint']}" if "hint" in data else ""))
+    return NO
+
+
+def show_events(arguments: argparse.Namespace) -> int:
+    """`wfpd events`."""
+    with client.Client(arguments.socket) as connection:
+        try:
+            if arguments.reopen:
+                _call(connection, "events.reopen")
+                return DONE
+            for number, event in enumerate(connection.events(), 1):
+                print(json.dumps(event, separators=(",", ":")) if arguments.json else describe_event(event), flush=True)
+                if arguments.count is not None and number >= arguments.count:
+                    return DONE
+        except RpcError as error:
+            raise ControlError(f"events: {error.message}") from error
+    raise ControlError("the daemon ended the connection")
+
+
+def describe_event(event: dict[str, Any]) -> str:
+    """One event for a person."""
+    ends = [f"{event.get(f'{end}_ip', '?')}" + (f" port {event[f'{end}_port']}" if f"{end}_port" in event else "")
+            for end in ("src", "dest")]  # fmt: skip
+    found = event.get("wfp", {})
+    by = " ".join(str(found[key]) for key in ("layer", "sublayer", "filter") if found.get(key))
+    more = f" (and {found['suppressed']} more)" if found.get("suppressed") else ""
+    what = event["event_type"] if event["event_type"] == "flow" else event["verdict"]["action"]
+    head = f"{event['timestamp']}  {what:<5} {event.get('proto', '?')} {ends[0]} -> {ends[1]}"
+    return f"{head}  {found.get('reason', '')} {by}{more}".rstrip()
