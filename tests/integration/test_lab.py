@@ -17,16 +17,6 @@ LAB = [sys.executable, "-m", "wfpd.lab"]
 STORY = ROOT / "tests" / "data" / "lab_story.txt"
 TIMEOUT = 120
 
-root = pytest.mark.root
-
-
-def require_root() -> None:
-    """Skip without root, with the reason; fail where CI says that root must be there."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI=true, but the tests do not run as root")
-        pytest.skip("not root: network namespaces cannot be made")
-
 
 def play(path: str | None = None) -> subprocess.CompletedProcess[str]:
     """The lab without a terminal, from its directory, with an optional PATH."""
@@ -60,9 +50,9 @@ def failing(directory: Path, name: str, condition: str, words: str) -> str:
     return f"{directory}:{os.environ['PATH']}"
 
 
-@root
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_root")
 def test_the_lab_tells_its_whole_story_and_loses_no_packet() -> None:
-    require_root()
     before = namespaces()
     done = play()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -79,17 +69,17 @@ def test_without_root_the_lab_says_that_it_needs_root() -> None:
     assert (done.returncode, "the lab needs root" in done.stderr) == (3, True)
 
 
-@root
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_root")
 def test_without_namespaces_the_lab_says_so(tmp_path: Path) -> None:
-    require_root()
     done = play(failing(tmp_path, "ip", '[ "$1 $2" = "netns add" ]', "Operation not permitted"))
     assert done.returncode == 3
     assert "lab: no network namespaces: Operation not permitted" in done.stderr
 
 
-@root
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_root")
 def test_without_nfqueue_in_the_kernel_the_lab_says_so(tmp_path: Path) -> None:
-    require_root()
     before = namespaces()
     condition = 'case "$*" in *NFQUEUE*) true ;; *) false ;; esac'
     done = play(failing(tmp_path, "iptables", condition, "Extension NFQUEUE is missing"))
@@ -98,9 +88,9 @@ def test_without_nfqueue_in_the_kernel_the_lab_says_so(tmp_path: Path) -> None:
     assert namespaces() <= before
 
 
-@root
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_root")
 def test_a_second_lab_is_refused_by_name() -> None:
-    require_root()
     import fcntl
 
     with Path("/run/wfpd-lab.lock").open("a+") as lock:
@@ -113,10 +103,10 @@ def test_a_second_lab_is_refused_by_name() -> None:
     assert "another lab is running (process 4711)" in done.stderr
 
 
-@root
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_root")
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8, 1.5, 3.0])
 def test_an_interrupt_anywhere_leaves_nothing_behind(seconds: float) -> None:
-    require_root()
     before = namespaces()
     lab = subprocess.Popen(
         LAB, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,0 +1,134 @@
+"""The shipped unit, booted for real: start, packets, reload, watchdog, crash, stop, journal."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.container import Container, make_root, wait_for
+from tests.integration.netns import Network
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+
+POLICY = """version: 1
+attach:
+  - {hook: forward, queues: 0-0}
+sublayers:
+  - {name: perimeter, weight: 0x9000}
+filters:
+  - name: no-7777
+    layer: ipforward
+    sublayer: perimeter
+    action: block
+    when: {ip_protocol: tcp, ip_destination_port: 7777}
+"""
+OTHER = POLICY.replace("7777", "8888")
+BROKEN = POLICY.replace("ip_destination_port", "ip_destination_prot")
+
+
+@pytest.fixture
+def box(net: Network, tmp_path: Path) -> Iterator[Container]:
+    for program in ("systemd-nspawn", "mmdebstrap"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed; .ci/packages test installs it")
+    try:
+        make_root()
+    except RuntimeError as error:
+        pytest.skip(f"no Debian root could be made: {error}")
+    with Container(tmp_path, net.router.path) as container:
+        container.policy(POLICY)
+        yield container
+
+
+def passes(net: Network, port: int) -> bool:
+    """Whether a TCP connection from client to server on this port carries data."""
+    with net.tcp_echo(net.server, port):
+        try:
+            return net.tcp_round_trip(net.client, port) == b"ping"
+        except OSError:
+            return False
+
+
+def start(box: Container) -> int:
+    """Start the unit; the main process's id."""
+    done = box.systemctl("start")
+    assert done.returncode == 0, done.stderr + box.journal()
+    assert box.status().get("enforcing"), box.journal()
+    return int(box.property("MainPID"))
+
+
+def restarted(box: Container, before: int) -> None:
+    """Wait until systemd has brought up another process that enforces."""
+    wait_for(
+        lambda: box.property("MainPID") not in ("0", str(before)) and bool(box.status().get("enforcing")),
+        40,
+        box.journal,
+    )
+
+
+def test_the_unit_starts_with_one_capability_and_decides_packets(box: Container, net: Network) -> None:
+    process = start(box)
+    status = box.run("cat", f"/proc/{process}/status").stdout
+    assert "CapEff:\t0000000000001000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert passes(net, 7000)
+    assert not passes(net, 7777)
+
+
+def test_a_good_reload_changes_the_policy_and_a_bad_one_changes_nothing(box: Container, net: Network) -> None:
+    start(box)
+    generation = int(str(box.status()["generation"]))
+    box.policy(OTHER)
+    assert box.systemctl("reload").returncode == 0, box.journal()
+    assert box.status()["generation"] == generation + 1
+    assert passes(net, 7777)
+    assert not passes(net, 8888)
+    box.policy(BROKEN)
+    assert box.systemctl("reload").returncode != 0
+    assert box.status()["generation"] == generation + 1
+    assert not passes(net, 8888)
+    assert "ip_destination_port" in box.journal()
+
+
+def test_a_daemon_that_hangs_is_killed_by_the_watchdog_and_comes_back(box: Container) -> None:
+    process = start(box)
+    box.run("kill", "-STOP", str(process))
+    restarted(box, process)
+    assert "Watchdog timeout" in box.journal()
+
+
+@pytest.mark.parametrize("signal", ["-KILL", "-SEGV"])
+def test_a_daemon_that_crashes_comes_back(box: Container, net: Network, signal: str) -> None:
+    process = start(box)
+    box.run("kill", signal, str(process))
+    restarted(box, process)
+    assert not passes(net, 7777)
+
+
+def test_a_stop_opens_the_way_when_on_absent_says_permit(box: Container, net: Network) -> None:
+    start(box)
+    assert box.systemctl("stop").returncode == 0
+    assert passes(net, 7777)
+    assert "NFQUEUE" not in net.router.rules()
+
+
+def test_a_stop_keeps_the_way_shut_when_on_absent_says_block_until_a_purge(box: Container, net: Network) -> None:
+    box.policy(POLICY.replace("attach:", "faults: {on_absent: block}\nattach:"))
+    start(box)
+    assert passes(net, 7000)
+    assert box.systemctl("stop").returncode == 0
+    assert not passes(net, 7000)
+    assert "purge" in box.journal()
+    assert box.run("wfpd", "purge").returncode == 0
+    assert passes(net, 7000)
+
+
+def test_a_broken_policy_at_start_is_not_tried_again(box: Container) -> None:
+    box.policy(BROKEN)
+    assert box.systemctl("start").returncode != 0
+    wait_for(lambda: box.property("ActiveState") == "failed", 20, box.journal)
+    assert box.property("NRestarts") == "0"
+    assert "ip_destination_port" in box.journal()
