@@ -8,9 +8,10 @@ and duplicate keys are errors.  Nothing here recurses.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import yaml
-from yaml.cyaml import CParser
+from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -146,7 +147,7 @@ class _YamlBuilder:
         keys: list[Scalar | Broken | None] = []
         n_nodes, at_most, deepest = 0, self.limits.nodes, self.limits.nesting
         while True:
-            event = get_event()
+            event: Any = get_event()
             kind = type(event)
             mark = event.start_mark
             line, column = mark.line + 1, mark.column + 1
@@ -209,12 +210,12 @@ class _YamlBuilder:
             return Broken(node.line, node.column)
         return node
 
-    def _refuse_properties(self, event: ScalarEvent | MappingStartEvent | SequenceStartEvent) -> None:
+    def _refuse_properties(self, event: Any) -> None:
         if event.anchor is not None:
             self._error(event, f"anchors are not read: &{event.anchor}", "write the value again, or use a set")
         if event.tag is not None:
             self._error(event, f"tags are not read: {shown(event.tag)}", "leave it out; the field knows its type")
 
-    def _error(self, event: yaml.Event, message: str, hint: str = "") -> None:
+    def _error(self, event: Any, message: str, hint: str = "") -> None:
         mark = event.start_mark
         self.speaker.report.error(message, Location(self.speaker.file, mark.line + 1, mark.column + 1), hint=hint)

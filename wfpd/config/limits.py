@@ -28,7 +28,7 @@ class Limits:
     """Objects of each other kind: sublayers, callouts, providers, contexts, sets, attachments."""
     set_entries: int = 5_000_000
     """Values of one set."""
-    condition_values: int = 10_000
+    condition_values: int = 65_536
     """Values that one condition lists."""
     layers: int = 32
     """Entries of one filter's `layer` list."""

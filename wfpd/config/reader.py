@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -13,6 +14,7 @@ from wfpd.config.scalars import BadValue, boolean, guid, integer, is_integer, is
 from wfpd.model.policy import Word
 
 T = TypeVar("T")
+_DECIMAL = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", re.ASCII)
 WORDS = {"permit": Word.PERMIT, "block": Word.BLOCK}
 
 
@@ -179,9 +181,4 @@ def _natural_scalar(node: Scalar) -> object:
     unsigned = node.text.removeprefix("-")
     if is_integer(unsigned):
         return int(node.text, 0)
-    if len(node.text) < 64 and unsigned[:1].isdigit():
-        try:
-            return float(node.text) if "_" not in node.text else node.text
-        except ValueError:
-            return node.text
-    return node.text
+    return float(node.text) if len(node.text) < 64 and _DECIMAL.fullmatch(unsigned) else node.text

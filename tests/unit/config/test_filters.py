@@ -256,3 +256,8 @@ def test_all_errors_of_a_filter_are_reported_at_once_in_order(policies):
     problems = policies.errors(text)
     assert [problem.location.line for problem in problems] == [4, 5, 6, 7, 12, 13]
     assert {problem.subject for problem in problems} == {'filter "a"', 'filter "b"'}
+
+
+def test_absorb_and_reply_contradict_each_other(policies):
+    text = policies.filter("{}", "inbound_transport_v4", "    absorb: true\n    reply: tcp_reset\n")
+    assert policies.error(text).code == "FWP_E_INVALID_PARAMETER"

@@ -106,3 +106,7 @@ def test_provider_contexts_keep_their_data(policies):
 def test_a_reference_to_a_broken_object_is_not_reported_again(policies):
     text = HEAD + "callouts: [{name: w, use: x}]\nfilters: [{name: a, layer: ipforward, action: {callout: w}}]\n"
     assert "use" in policies.error(text).message
+
+
+def test_a_sublayer_without_a_weight_asks_for_0(policies):
+    assert weights(policies, "sublayers: [{name: a}]\n")["a"] == 1
