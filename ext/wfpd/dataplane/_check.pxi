@@ -163,7 +163,7 @@ cdef const char* _check_ranges128(const uint64_t* rows, uint32_t count) noexcept
     cdef const uint64_t* row
     for i in range(count):
         row = rows + 4 * i
-        if not _at_most(row[0], row[1], row[2], row[3]) or (i and _at_most(row[0], row[1], row[-2], row[-1])):
+        if not _at_most(row[0], row[1], row[2], row[3]) or (i and _at_most(row[0], row[1], (row - 2)[0], (row - 1)[0])):
             return "ranges out of order"
     return NULL
 
@@ -310,6 +310,7 @@ cdef const char* _check_layers(const CompiledPolicy* policy) noexcept nogil:
     cdef uint32_t slot, i
     cdef uint64_t following = 0
     cdef const PackedFilter* item
+    cdef const PackedFilter* before
     for slot in range(N_SLOTS):
         if policy.layers[slot].first != following or following + policy.layers[slot].count > policy.n_filters:
             return "layers out of place"
@@ -317,8 +318,8 @@ cdef const char* _check_layers(const CompiledPolicy* policy) noexcept nogil:
             item = &policy.filters[following + i]
             if item.slot != slot:
                 return "a filter under another layer"
-            if i and (item.sublayer < item[-1].sublayer or (
-                    item.sublayer == item[-1].sublayer and item.weight > item[-1].weight)):
+            before = item - 1 if i else item
+            if item.sublayer < before.sublayer or (item.sublayer == before.sublayer and item.weight > before.weight):
                 return "filters out of rank"
         following += policy.layers[slot].count
     if following != policy.n_filters:

@@ -107,11 +107,13 @@ cdef struct CompiledPolicy:
 # last snapshot that counts in it is gone.  Guarded by the GIL.
 cdef class CounterSlots:
     cdef uint32_t* uses             # [size] Snapshots that hold the slot.
+    cdef uint32_t* unused           # [n_unused] Slots below `size` that none holds.
+    cdef uint32_t n_unused
     cdef readonly uint32_t size     # Slots ever given out; a pool of this many counters is enough.
     cdef uint32_t capacity
-    cdef list _free
     cdef uint32_t take(self) except 0xFFFFFFFF
-    cdef void release(self, uint32_t slot) noexcept
+    cdef int _grow(self) except -1
+    cdef void release(self, uint32_t slot) noexcept nogil
 
 cdef class Snapshot:
     cdef CompiledPolicy policy
@@ -121,15 +123,15 @@ cdef class Snapshot:
     cdef readonly object info       # Whatever the control side attaches (hash, names); never read here.
     cdef readonly CounterSlots slots
     cdef object _view               # The buffer's export: its memory stays while this lives.
-    cdef tuple _names
-    cdef dict _counters             # (key, content hash) to counter slot.
-    cdef tuple _new_slots           # Slots that `previous` did not have.
+    cdef list _names                # Strings by index; None until asked for.
+    cdef const PackedText* _strings
+    cdef const PackedCallout* _callouts
+    cdef tuple _new_slots           # Counter slots that `previous` did not have.
     cdef uint32_t _n_held           # Filters whose counter slot this holds.
-    cdef const PackedCallout* _callout_names
+    cdef int _build(self) except -1
     cdef int _adopt(self, buffer) except -1
-    cdef tuple _decode_strings(self, uint64_t count, const PackedText* strings)
+    cdef str _name(self, uint32_t index)
     cdef int _resolve_callouts(self) except -1
-    cdef int _resolve_layers(self, Snapshot previous) except -1
     cdef int _resolve_counters(self, Snapshot previous) except -1
     cdef const PackedFilter* _filter(self, uint32_t index) except NULL
     cdef unsigned int _slot(self, unsigned int slot) except? 0xFFFF

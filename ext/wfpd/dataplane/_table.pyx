@@ -28,6 +28,7 @@ from wfpd.model.policy import Action, FilterFlag
 
 include "_evaluate.pxi"
 include "_check.pxi"
+include "_resolve.pxi"
 
 if sys.byteorder != "little":
     raise ImportError("wfpd's packed policy is little-endian; this host is not")
@@ -46,36 +47,43 @@ def packed_sizes() -> dict:
 
 
 cdef class CounterSlots:
-    """Which counter slot belongs to which filter, over all snapshots of one engine."""
-
-    def __cinit__(self):
-        self._free = []
+    """Which counter slots are in use, over all snapshots of one engine."""
 
     def __dealloc__(self):
         free(self.uses)
+        free(self.unused)
 
     cdef uint32_t take(self) except 0xFFFFFFFF:
-        cdef uint32_t slot, capacity
-        cdef uint32_t* grown
-        if self._free:
-            slot = self._free.pop()
+        cdef uint32_t slot
+        if self.n_unused:
+            self.n_unused -= 1
+            slot = self.unused[self.n_unused]
         else:
             if self.size == self.capacity:
-                capacity = self.capacity * 2 if self.capacity else 64
-                grown = <uint32_t*>realloc(self.uses, capacity * sizeof(uint32_t))
-                if grown == NULL:
-                    raise MemoryError()
-                self.uses = grown
-                self.capacity = capacity
+                self._grow()
             slot = self.size
             self.size += 1
         self.uses[slot] = 1
         return slot
 
-    cdef void release(self, uint32_t slot) noexcept:
+    cdef int _grow(self) except -1:
+        cdef size_t capacity = <size_t>self.capacity * 2 if self.capacity else 64
+        cdef uint32_t* grown = <uint32_t*>realloc(self.uses, capacity * sizeof(uint32_t))
+        if grown == NULL:
+            raise MemoryError()
+        self.uses = grown
+        grown = <uint32_t*>realloc(self.unused, capacity * sizeof(uint32_t))
+        if grown == NULL:
+            raise MemoryError()
+        self.unused = grown
+        self.capacity = <uint32_t>capacity
+        return 0
+
+    cdef void release(self, uint32_t slot) noexcept nogil:
         self.uses[slot] -= 1
         if self.uses[slot] == 0:
-            self._free.append(slot)
+            self.unused[self.n_unused] = slot
+            self.n_unused += 1
 
 
 @cython.no_gc_clear  # __dealloc__ gives the counter slots back and needs `slots` for it.
@@ -102,10 +110,9 @@ cdef class Snapshot:
         self.policy.flows_full = flows_full
         self.policy.audit = audit
         self._resolve_callouts()
-        self._resolve_layers(previous)
+        layers_resolve(&self.policy, NULL if previous is None else &previous.policy)
         self._resolve_counters(previous)
-        if tables_build(&self.policy) != 0:
-            raise MemoryError()
+        self._build()
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -116,11 +123,23 @@ cdef class Snapshot:
         free(self.policy.counter_slots)
         free(self.policy.callout_registered)
 
+    cdef int _build(self) except -1:
+        cdef CompiledPolicy* policy = &self.policy
+        cdef int failed
+        with nogil:
+            failed = tables_build(policy)
+        if failed:
+            raise MemoryError()
+        return 0
+
     cdef int _adopt(self, buffer) except -1:
         """Point into the buffer once it is found sound."""
         cdef const uint8_t[::1] view
         cdef Sections sections
+        cdef CompiledPolicy* policy = &self.policy
         cdef const char* fault
+        cdef const uint8_t* data
+        cdef uint64_t size
         exported = memoryview(buffer).cast("B")
         view = exported
         if not exported.readonly or (view.shape[0] and <size_t>&view[0] % 16):
@@ -130,23 +149,27 @@ cdef class Snapshot:
         self._view = exported
         if view.shape[0] < <Py_ssize_t>HEADER_SIZE:
             raise ValueError("packed policy: shorter than its header")
-        fault = sections_read(&view[0], view.shape[0], &sections)
-        if fault == NULL:
-            policy_point(&self.policy, &sections)
-            fault = policy_check(&self.policy, &sections)
+        data, size = &view[0], view.shape[0]
+        with nogil:
+            fault = sections_read(data, size, &sections)
+            if fault == NULL:
+                policy_point(policy, &sections)
+                fault = policy_check(policy, &sections)
         if fault != NULL:
             memset(&self.policy, 0, sizeof(self.policy))
             raise ValueError(f"packed policy: {fault.decode()}")
-        self._names = self._decode_strings(sections.count[SECTION_STRINGS], <PackedText*>sections.at[SECTION_STRINGS])
-        self._callout_names = <PackedCallout*>sections.at[SECTION_CALLOUTS]
+        self._strings = <const PackedText*>sections.at[SECTION_STRINGS]
+        self._callouts = <const PackedCallout*>sections.at[SECTION_CALLOUTS]
+        self._names = [None] * sections.count[SECTION_STRINGS]
         return 0
 
-    cdef tuple _decode_strings(self, uint64_t count, const PackedText* strings):
-        cdef uint64_t i
-        return tuple([
-            (<const char*>self.policy.bytes)[strings[i].offset:strings[i].offset + strings[i].length].decode()
-            for i in range(count)
-        ])
+    cdef str _name(self, uint32_t index):
+        """A string of the policy, decoded when it is first asked for."""
+        cdef const PackedText* text = self._strings + index
+        if self._names[index] is None:
+            raw = (<const char*>self.policy.bytes)[text.offset:<uint64_t>text.offset + text.length]
+            self._names[index] = raw.decode("utf-8", "replace")
+        return self._names[index]
 
     cdef int _resolve_callouts(self) except -1:
         cdef uint32_t i
@@ -158,53 +181,35 @@ cdef class Snapshot:
         for i, item in enumerate(self.callouts):
             if item is not None and not callable(item):
                 raise ValueError(f"callout {self.callout_name(i)!r} is not callable")
+        callouts_in_use(&self.policy, self.policy.callout_registered)
+        for i, item in enumerate(self.callouts):
+            if self.policy.callout_registered[i] and item is not None and getattr(item, "needs_payload", True):
+                self.policy.needs_payload = 1
             self.policy.callout_registered[i] = item is not None
-        for i in range(self.policy.n_filters):
-            if self.policy.filters[i].callout != NO_FILTER:
-                item = self.callouts[self.policy.filters[i].callout]
-                if item is not None and getattr(item, "needs_payload", True):
-                    self.policy.needs_payload = 1
-        return 0
-
-    cdef int _resolve_layers(self, Snapshot previous) except -1:
-        cdef uint32_t slot, i, j
-        cdef uint16_t field
-        cdef const PackedFilter* item
-        for slot in range(N_SLOTS):
-            self.policy.layer_generation[slot] = self.generation
-            if previous is not None and previous.policy.layers[slot].hash == self.policy.layers[slot].hash:
-                self.policy.layer_generation[slot] = previous.policy.layer_generation[slot]
-            self.policy.max_layer_filters = max(self.policy.max_layer_filters, self.policy.layers[slot].count)
-        for i in range(self.policy.n_filters):
-            item = &self.policy.filters[i]
-            for j in range(item.n_conditions):
-                field = self.policy.conditions[item.first_condition + j].field
-                self.policy.fields_needed[item.slot][field >> 6] |= (<uint64_t>1) << (field & 63)
         return 0
 
     cdef int _resolve_counters(self, Snapshot previous) except -1:
         """Give each filter the counter slot of the same key and content in `previous`, or a fresh one."""
-        cdef uint32_t i, slot
-        cdef dict old = previous._counters if previous is not None else {}
-        cdef list fresh = []
+        cdef CompiledPolicy* policy = &self.policy
+        cdef const CompiledPolicy* old = NULL if previous is None else &previous.policy
+        cdef uint32_t i
+        cdef int failed = 0
         self.slots = previous.slots if previous is not None else CounterSlots()
-        self._counters = {}
-        self.policy.counter_slots = <uint32_t*>calloc(self.policy.n_filters + 1, sizeof(uint32_t))
-        if self.policy.counter_slots == NULL:
+        policy.counter_slots = <uint32_t*>calloc(policy.n_filters + 1, sizeof(uint32_t))
+        if policy.counter_slots == NULL:
             raise MemoryError()
-        for i in range(self.policy.n_filters):
-            item = &self.policy.filters[i]
-            identity = (<const char*>item.key)[:16] + item.hash.to_bytes(8, "little")
-            known = old.get(identity)
-            if known is None or identity in self._counters:
-                slot = self.slots.take()
-                fresh.append(slot)
+        with nogil:
+            failed = counters_inherit(policy, old)
+        if failed:
+            raise MemoryError()
+        fresh = []
+        for i in range(policy.n_filters):
+            if policy.counter_slots[i] == NO_FILTER:
+                policy.counter_slots[i] = self.slots.take()
+                fresh.append(policy.counter_slots[i])
             else:
-                slot = known
-                self.slots.uses[slot] += 1
-            self.policy.counter_slots[i] = slot
+                self.slots.uses[policy.counter_slots[i]] += 1
             self._n_held = i + 1
-            self._counters[identity] = slot
         self._new_slots = tuple(fresh)
         return 0
 
@@ -251,24 +256,24 @@ cdef class Snapshot:
         return self._new_slots
 
     def filter_name(self, uint32_t index) -> str:
-        return self._names[self._filter(index).name]
+        return self._name(self._filter(index).name)
 
     def sublayer_name(self, uint32_t index) -> str:
         if index >= self.policy.n_sublayers:
             raise IndexError(f"no sublayer {index}")
-        return self._names[self.policy.sublayers[index].name]
+        return self._name(self.policy.sublayers[index].name)
 
     def callout_name(self, uint32_t index) -> str:
         if index >= self.policy.n_callouts:
             raise IndexError(f"no callout {index}")
-        return self._names[self._callout_names[index].name]
+        return self._name(self._callouts[index].name)
 
     def filter_info(self, uint32_t index) -> dict:
         """Everything about one filter that a person may ask for; keys as in the policy file."""
         cdef const PackedFilter* item = self._filter(index)
         return {
-            "name": self._names[item.name],
-            "provider": self._names[item.provider],
+            "name": self._name(item.name),
+            "provider": self._name(item.provider),
             "layer": slot_name(item.slot),
             "slot": item.slot,
             "sublayer": self.sublayer_name(item.sublayer),
@@ -277,7 +282,7 @@ cdef class Snapshot:
             "weight": item.weight,
             "flags": FilterFlag(item.flags),
             "callout": None if item.callout == NO_FILTER else self.callout_name(item.callout),
-            "provider_context": None if item.context == NO_FILTER else self._names[item.context],
+            "provider_context": None if item.context == NO_FILTER else self._name(item.context),
             "counter_slot": self.policy.counter_slots[index],
         }
 
