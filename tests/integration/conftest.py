@@ -16,7 +16,7 @@ def needs_root() -> None:
     if os.geteuid() == 0:
         return
     if os.environ.get("CI", "") in ("1", "true"):
-        pytest.fail("network namespaces need root, and CI=1 says that these tests must run")
+        pytest.fail("network namespaces need root, and CI says that these tests must run")
     pytest.skip(f"network namespaces need root; running as uid {os.geteuid()}")
 
 
