@@ -238,6 +238,17 @@ def _position(chains: dict[str, list], jump: Jump) -> int:  # type: ignore[type-
     return -1
 
 
+def _ours(found: Tables) -> list[tuple[str, str, str]]:
+    """Our jumps and chains, without counters."""
+    return [
+        (table, chain, rule.spec)
+        for table, chains in found.items()
+        for chain, rules in chains.items()
+        for rule in rules
+        if chain.startswith(PREFIX) or rule.target.startswith(PREFIX)
+    ]
+
+
 def queue_counters(found: Tables) -> dict[str, int]:
     """Packets of the NFQUEUE rules in our chains, by hook."""
     hook_of = {chain: hook for hook, chain in CHAIN.items()}
@@ -279,7 +290,7 @@ class Iptables:
             if stands(want, found):
                 continue
             try:
-                self._commit(family, transaction(want, found))
+                self._replace(family, want, found)
             except KernelError:
                 for other in fresh if ruleset.bypass else ():
                     self._clear(other)
@@ -288,6 +299,16 @@ class Iptables:
             if not any(name.startswith(PREFIX) for chains in found.values() for name in chains):
                 fresh.append(family)
         return changed
+
+    def _replace(self, family: int, want: dict[str, Wanted], found: Tables) -> None:
+        """Commit; once more if another tool changed what the transaction names (a jump that is gone)."""
+        try:
+            self._commit(family, transaction(want, found))
+        except KernelError:
+            again = self.found(family)
+            if _ours(again) == _ours(found):
+                raise
+            self._commit(family, transaction(want, again))
 
     def _clear(self, family: int) -> bool:
         text = transaction({table: Wanted() for table in TABLES}, self.found(family))

@@ -143,6 +143,24 @@ class Fake:
         return ""
 
 
+def test_a_jump_that_another_tool_took_away_meanwhile_is_no_failure() -> None:
+    class Raced(Fake):
+        """The rules vanish between listing and commit."""
+
+        def run(self, argv: list[str], stdin: str = "") -> str:
+            if "-D FORWARD" in stdin:
+                self.saves[argv[0].replace("restore", "save")] = ""
+                raise KernelError("Bad rule (does a matching rule exist in that chain?)")
+            return super().run(argv, stdin)
+
+    fake = Raced()
+    backend = Iptables(fake)  # type: ignore[arg-type]
+    backend.install(planned(Attachment("forward", queues=(0, 0))))
+    fake.restores.clear()
+    assert backend.install(planned(Attachment("forward", queues=(1, 1))))
+    assert [tool for tool, _ in fake.restores] == ["iptables-nft-restore", "ip6tables-nft-restore"]
+
+
 @pytest.mark.parametrize(("absent", "restores"), [(Word.PERMIT, 2), (Word.BLOCK, 1)])
 def test_a_half_installed_pair_goes_again_only_where_absence_permits(absent: Word, restores: int) -> None:
     fake = Fake(refuse="ip6tables-nft-restore")
