@@ -135,6 +135,11 @@ def proc_queue(space: Namespace, number: int) -> dict[str, int]:
     raise LookupError(number)
 
 
+def wait_queue(space: Namespace, number: int, name: str, value: int) -> bool:
+    """True once the kernel's line shows this value: what was sent is dealt with in its own time."""
+    return wait_until(lambda: proc_queue(space, number)[name] == value)
+
+
 @contextlib.contextmanager
 def monitor(engine: Engine, seconds: float = 0.01) -> Iterator[None]:
     """A thread that enforces on_late."""

@@ -18,6 +18,7 @@ from tests.integration.live import (
     proc_queue,
     queue_rule,
     snapshot_of,
+    wait_queue,
 )
 from tests.integration.netns import ROUTER_CLIENT4, Network
 from wfpd.dataplane._engine import Engine
@@ -97,6 +98,7 @@ def test_packets_that_the_library_read_during_bind_never_pass_unseen(net: Networ
         running.queues.append(queue)
         with net.udp_receiver(net.server, 5000) as receiver:
             net.send_udp(net.client, 5, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 5)
             queue.run(block=False)
             assert taken == [1, 2, 3, 4, 5]
             configure_queue(queue.get_fd(), 3, length=100, copy_bytes=65531, fail_open=False, error_verdict=DROP)
@@ -114,6 +116,7 @@ def test_packets_that_somebody_else_reads_later_get_on_error(net: Network, tmp_p
         queue_rule(net.router, 3)
         with net.udp_receiver(net.server, 5000) as receiver:
             net.send_udp(net.client, 10, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 10)
             with socket.socket(fileno=socket.dup(running.queues[0].get_fd())) as thief:
                 thief.setblocking(False)
                 for _ in range(4):
@@ -130,6 +133,7 @@ def test_a_batch_goes_past_a_packet_that_was_moved_to_a_parking_queue(net: Netwo
     try:
         with net.udp_receiver(net.server, 5000) as receiver:
             net.send_udp(net.client, 5, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 5)
             items: list[tuple[int, int, int | None, bool]] = [(i, ACCEPT, None, False) for i in range(1, 6)]
             items[2] = (3, 3 | 9 << 16 | 0x8000, None, False)
             messages, through, _ = plan_verdicts(items, queue=3)
@@ -181,6 +185,7 @@ def test_no_packet_arrives_twice_or_unasked(net: Network, tmp_path: Path) -> Non
         queue_rule(net.router, 3)
         with net.udp_receiver(net.server, 5000) as receiver:
             net.send_udp(net.client, 100, 64, 5000)
+            assert wait_queue(net.router, 3, "queue_dropped", 84)
             running.start()
             assert running.wait_for(3, 16)
             net.send_udp(net.client, 10, 64, 5000, pause=0.002)

@@ -16,6 +16,7 @@ from tests.integration.live import (
     proc_queue,
     queue_rule,
     snapshot_of,
+    wait_queue,
 )
 from tests.integration.netns import SERVER4, Network, wait_until
 from wfpd.dataplane._engine import Engine
@@ -90,6 +91,7 @@ def test_packets_held_too_long_get_on_late_while_the_callout_still_hangs(
         queue_rule(net.router, 3)
         with net.udp_receiver(net.server, 5000) as receiver:
             net.send_udp(net.client, 8, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 8)
             running.start()
             assert wait_until(lambda: proc_queue(net.router, 3)["waiting"] == 0)
             assert not release.is_set()
@@ -129,6 +131,7 @@ def test_an_interface_that_goes_away_with_packets_queued_is_harmless(net: Networ
         running.add(net.router, 3)
         queue_rule(net.router, 3)
         net.send_udp(net.client, 6, 64, 5000)
+        assert wait_queue(net.router, 3, "waiting", 6)
         running.start()
         net.router.run(["ip", "link", "del", "s0"])
         assert wait_until(lambda: proc_queue(net.router, 3)["waiting"] == 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.live import all_to_callout, blocked_port, live, proc_queue, queue_rule, snapshot_of
+from tests.integration.live import all_to_callout, blocked_port, live, proc_queue, queue_rule, snapshot_of, wait_queue
 from tests.integration.netns import Network, wait_until
 from wfpd.dataplane._engine import Engine
 from wfpd.errors import KernelError
@@ -53,6 +53,7 @@ def test_what_is_queued_at_stop_is_decided_first(net: Network, tmp_path: Path) -
         queue_rule(net.router, 3)
         with net.udp_receiver(net.server, 5000) as receiver:
             net.send_udp(net.client, 1000, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 1000)
             net.router.run(["iptables", "-t", "mangle", "-F"])
             running.engine.stop()
             running.start()
@@ -77,6 +78,7 @@ def test_a_hung_worker_keeps_its_policy_alive_until_it_lets_go(net: Network, tmp
         queue_rule(net.router, 3)
         with net.udp_receiver(net.server, 5000) as receiver:
             net.send_udp(net.client, 4, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 4)
             running.start()
             assert entered.wait(5)
             del old

@@ -19,6 +19,7 @@ from tests.integration.live import (
     proc_queue,
     queue_rule,
     snapshot_of,
+    wait_queue,
 )
 from tests.integration.netns import Network
 from wfpd.dataplane._engine import Engine
@@ -32,6 +33,7 @@ def test_packets_met_while_configuring_get_the_error_verdict(net: Network) -> No
     try:
         with net.udp_receiver(net.server, 5000) as receiver:
             net.send_udp(net.client, 5, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 5)
             set_up = configure_queue(
                 queue.get_fd(), 3, length=100, copy_bytes=65531, fail_open=True, error_verdict=ACCEPT)
             assert set_up["decided"] == 5
@@ -97,6 +99,7 @@ def overflow(net: Network, running: Live, n: int) -> None:
     with socket.socket(fileno=socket.dup(running.queues[0].get_fd())) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     net.send_udp(net.client, n, 64, 5000)
+    assert wait_queue(net.router, 3, "id_sequence", n)
 
 
 def test_losses_by_socket_overflow_are_id_gaps_and_leave_no_latch(net: Network, tmp_path: Path) -> None:
