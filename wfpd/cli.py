@@ -156,6 +156,7 @@ def _add_remote(add: Callable[..., argparse.ArgumentParser]) -> None:
     add("confirm", confirm_policy, "keep the policy of a reload with --confirm", as_json=True, socket=True)
     events = add("events", show_events, "follow the daemon's events", as_json=True, socket=True)
     events.add_argument("--count", type=int, metavar="N", help="end after N events")
+    events.add_argument("--last", action="store_true", help="show the last block and end; exit 1 if there was none")
     events.add_argument("--reopen", action="store_true", help="make the daemon reopen its event file and end")
 
 
@@ -186,10 +187,13 @@ def _print_json(document: object) -> None:
 
 def run_daemon(arguments: argparse.Namespace) -> int:
     """`wfpd run`."""
-    from wfpd import daemon
+    import logging
+
+    from wfpd.daemon.service import run
 
     _must_open(arguments.policy)
-    return int(daemon.run(arguments.policy, audit=arguments.audit))
+    logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.INFO, format="%(levelname)s: %(message)s")
+    return run(arguments.policy, audit=arguments.audit)
 
 
 def _problem_json(problem: Problem) -> dict[str, object]:
@@ -333,23 +337,31 @@ def purge_rules(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _root() -> Path:
+    return Path(wfpd.__file__).parent.parent
+
+
+def _environment() -> dict[str, str]:
+    """A child finds the wfpd that this one is."""
+    return {**os.environ, "PYTHONPATH": str(_root())}
+
+
 def run_lab(arguments: argparse.Namespace) -> int:
     """`wfpd lab`: another program of the package, in this process's place."""
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "wfpd.lab", *arguments.rest])
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "wfpd.lab", *arguments.rest], _environment())
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
     """`wfpd bench`: benchmarks are part of a source checkout, not of an installed wfpd."""
     import subprocess
 
-    root = Path(wfpd.__file__).parent.parent
+    root = _root()
     found = sorted((root / "bench").glob(f"bench_{arguments.name or '*'}.py"))
     if not found:
         raise ControlError(f"there is no benchmark {arguments.name or ''} under {root / 'bench'}",
                            hint="benchmarks run from a source checkout")  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(root)}
     failed = [path.name for path in found
-              if subprocess.run([sys.executable, str(path)], env=environment, check=False).returncode]  # fmt: skip
+              if subprocess.run([sys.executable, str(path)], env=_environment(), check=False).returncode]  # fmt: skip
     for name in failed:
         _complain(f"error: {name} failed")
     return NO if failed else DONE
@@ -441,6 +453,8 @@ def show_events(arguments: argparse.Namespace) -> int:
             if arguments.reopen:
                 _call(connection, "events.reopen")
                 return DONE
+            if arguments.last:
+                return _show_last(_call(connection, "events.last"), arguments.json)
             for number, event in enumerate(connection.events(), 1):
                 print(json.dumps(event, separators=(",", ":")) if arguments.json else describe_event(event), flush=True)
                 if arguments.count is not None and number >= arguments.count:
@@ -448,6 +462,14 @@ def show_events(arguments: argparse.Namespace) -> int:
         except RpcError as error:
             raise ControlError(f"events: {error.message}") from error
     raise ControlError("the daemon ended the connection")
+
+
+def _show_last(event: dict[str, Any], as_json: bool) -> int:
+    if not event and not as_json:
+        print("nothing has been blocked")
+        return NO
+    print(json.dumps(event, separators=(",", ":")) if as_json else describe_event(event))
+    return DONE if event else NO
 
 
 def describe_event(event: dict[str, Any]) -> str:

@@ -9,10 +9,7 @@ import pytest
 from wfpd import cli
 from wfpd.control.admin import AdminServer, Method, Roles
 from wfpd.control.protocol import REFUSED, Role, RpcError
-from wfpd.control.status import build_status
 from wfpd.errors import KernelError
-from wfpd.model.policy import Faults
-from wfpd.observe.counters import EngineCounters
 from wfpd.observe.record import EventRecord
 from wfpd.observe.sinks import Hub
 
@@ -30,11 +27,16 @@ class Daemon:
         methods = {"status": Method(Role.READ, lambda params, peer: self.status()),
                    "reload": Method(Role.OPERATE, lambda params, peer: self.reply(params)),
                    "confirm": Method(Role.OPERATE, lambda params, peer: self.reply(params))}  # fmt: skip
+        methods["events.last"] = Method(Role.READ, lambda params, peer: self.answer)
         self.server = AdminServer(path, methods, Roles(), hub=self.hub)
         self.server.start()
 
     def status(self) -> dict:
-        return build_status(EngineCounters(enforcing=self.enforcing), faults=Faults(), policy="p", rules={})
+        words = dict.fromkeys(("on_absent", "on_full", "on_late", "on_error", "on_malformed"), "permit")
+        reload = {"last_successful": True, "last_success_timestamp": 0, "last_error": "", "confirm_remaining": None}
+        return {"version": "0", "pid": 1, "policy": "p", "enforcing": self.enforcing, "audit": False, "generation": 1,
+                "hash": "", "uptime_seconds": 1, "hooks": [], "queues": [], "flows": {"used": 0, "max": 1},
+                "reload": reload, "words": words, "rules_error": ""}  # fmt: skip
 
     def reply(self, params) -> dict:
         self.asked.append(dict(params))
@@ -98,6 +100,13 @@ def test_events_end_after_the_count(daemon: Daemon, path: str, capsys) -> None:
     timer.start()
     assert cli.main(["events", "--count", "1", "--socket", path]) == 0
     timer.join()
+    assert "telnet" in capsys.readouterr().out
+
+
+def test_the_last_block_is_shown_and_none_is_1(daemon: Daemon, path: str, capsys) -> None:
+    assert cli.main(["events", "--last", "--socket", path]) == 1
+    daemon.answer = {"timestamp": "t", "event_type": "drop", "verdict": {"action": "drop"}, "wfp": {"filter": "telnet"}}
+    assert cli.main(["events", "--last", "--socket", path]) == 0
     assert "telnet" in capsys.readouterr().out
 
 

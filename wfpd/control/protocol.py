@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,7 +59,7 @@ class Request:
 def parse_request(line: bytes) -> Request:
     """One line to a request; RpcError, nothing else, whatever the bytes."""
     try:
-        document = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        document = json.loads(line.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise RpcError(PARSE_ERROR, "not one JSON document a line") from None
     if not isinstance(document, dict) or document.get("jsonrpc") != "2.0":
@@ -71,6 +72,12 @@ def parse_request(line: bytes) -> Request:
     if ident is not None and (isinstance(ident, bool) or not isinstance(ident, (int, str))):
         raise RpcError(INVALID_REQUEST, "id is neither a number nor a text")
     return Request(method, params, ident, "id" not in document)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
 
 
 def _no_constant(word: str) -> object:

@@ -1,111 +1,78 @@
-"""What `wfpd status` says: built by the daemon as data, shown on one screen of 80 columns."""
+"""What `wfpd status` shows of the daemon's answer: one screen of 80 columns."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
-
-import wfpd
-from wfpd.model.policy import Faults
-from wfpd.observe.counters import EngineCounters
 
 _RED, _GREEN, _PLAIN = "\x1b[31;1m", "\x1b[32m", "\x1b[0m"
 _WORDS = ("on_absent", "on_full", "on_late", "on_error", "on_malformed")
 
 
-def build_status(
-    now: EngineCounters,
-    *,
-    faults: Faults,
-    policy: str,
-    rules: Mapping[str, bool],
-    why_not: tuple[str, ...] = (),
-    confirm_within: float | None = None,
-    audit: bool = False,
-    uptime: float = 0.0,
-) -> dict[str, Any]:
-    """`rules`: {attached hook: our rules stand there}; `why_not`: reasons for not enforcing, one line each."""
-    reload = now.reload
-    return {
-        "enforcing": now.enforcing,
-        "why_not": list(why_not),
-        "audit": audit,
-        "version": wfpd.__version__,
-        "pid": os.getpid(),
-        "uptime": round(uptime, 3),
-        "policy": policy,
-        "generation": reload.generation,
-        "hash": reload.hash,
-        "hooks": [
-            {"hook": hook, "rules": present, "uninspected": now.uninspected.get(hook, 0)}
-            for hook, present in rules.items()
-        ],
-        "queues": [
-            {
-                "queue": number, "bound": queue.bound, "length": queue.queue_length, "packets": dict(queue.packets),
-                "dropped_full": queue.dropped_full, "dropped_user": queue.dropped_user,
-                "socket_drops": queue.socket_drops, "id_gaps": queue.id_gaps, "truncated": queue.receive_truncated,
-            }
-            for number, queue in sorted(now.queues.items())
-        ],
-        "uninspected": sum(now.uninspected.values()),
-        "flows": {"now": now.flows, "max": now.flows_max},
-        "reload": {
-            "requests": reload.requests, "successful": reload.last_successful,
-            "timestamp": reload.last_success_timestamp, "seconds": reload.last_duration,
-            "error": reload.last_error, "confirm_within": confirm_within,
-        },
-        "words": {word: getattr(faults, word).name.lower() for word in _WORDS}
-        | {"late_after": faults.late_after},
-    }  # fmt: skip
-
-
 def render_status(status: Mapping[str, Any], color: bool = False) -> str:
-    """The screen; every line at most 80 columns."""
-    enforcing = status["enforcing"]
-    state = _paint("enforcing" if enforcing else "NOT ENFORCING", _GREEN if enforcing else _RED, color)
+    """The screen; every line at most 80 columns, colours apart."""
+    state = _paint("enforcing", _GREEN, color) if status["enforcing"] else _paint("NOT ENFORCING", _RED, color)
     audit = " (audit: everything is permitted)" if status["audit"] else ""
-    process = f"pid {status['pid']}   up {_duration(status['uptime'])}"
+    process = f"pid {status['pid']}   up {_duration(status['uptime_seconds'])}"
+    words = "  ".join(f"{word[3:]} {status['words'][word]}" for word in _WORDS)
     lines = [f"wfpd {status['version']}: {state}{audit}"]
-    lines += [f"  {reason}" for reason in status["why_not"]]
+    lines += [f"  {reason}" for reason in reasons(status)]
     lines += [
         f"policy      {status['policy']}",
         f"generation  {status['generation']}   hash {status['hash'][:12]}   {process}",
         f"reload      {_reload(status['reload'])}",
-        "words       " + "  ".join(f"{word[3:]} {status['words'][word]}" for word in _WORDS),
-        f"flows       {status['flows']['now']} of {status['flows']['max']}",
+        f"words       {words}",
+        f"flows       {status['flows']['used']} of {status['flows']['max']}",
         "",
-        f"{'hook':<12} {'rules':<8} {'uninspected':>12}",
+        f"{'hook':<12} {'rules':<10} {'uninspected':>12}",
     ]
     for hook in status["hooks"]:
         count = _alarm(hook["uninspected"], 12, color)
-        rules = "present" if hook["rules"] else _paint("MISSING", _RED, color)
-        lines.append(f"{hook['hook']:<12} {rules:<8} {count}")
+        lines.append(f"{hook['hook']:<12} {_rules(hook, color)} {count}")
     lines += ["", "queue waiting    permitted      blocked lost:full    user  socket   gaps"]
     lines += [_queue(queue, color) for queue in status["queues"]]
-    if not all(queue["bound"] for queue in status["queues"]):
-        lines.append(_paint("! UNBOUND: nobody decides the packets of this queue", _RED, color))
     return "\n".join(line if "\x1b" in line else line[:80] for line in lines) + "\n"
+
+
+def reasons(status: Mapping[str, Any]) -> list[str]:
+    """Why the daemon does not enforce, or what else a reader must know, a line each."""
+    found = [f"{hook['uninspected']} packets passed uninspected at {hook['hook']}"
+             for hook in status["hooks"] if hook["uninspected"]]  # fmt: skip
+    found += [f"the rules of {hook['hook']} are missing or shadowed: {hook['problem'] or 'not in place'}"
+              for hook in status["hooks"] if not hook["rules"] and not _unneeded(hook)]  # fmt: skip
+    found += [f"UNBOUND: nobody decides the packets of queue {queue['queue']}"
+              for queue in status["queues"] if not queue["bound"]]  # fmt: skip
+    if status["rules_error"]:
+        found.append(f"the rules cannot be looked at: {status['rules_error']}")
+    return found
+
+
+def _unneeded(hook: Mapping[str, Any]) -> bool:
+    return str(hook["problem"]).startswith("no filter needs it")
+
+
+def _rules(hook: Mapping[str, Any], color: bool) -> str:
+    if _unneeded(hook):
+        return f"{'not needed':<10}"
+    return f"{'present':<10}" if hook["rules"] else _paint(f"{'MISSING':<10}", _RED, color)
 
 
 def _queue(queue: Mapping[str, Any], color: bool) -> str:
     losses = (("dropped_full", 10), ("dropped_user", 8), ("socket_drops", 8), ("id_gaps", 7))
     cells = "".join(_alarm(queue[name], width, color) for name, width in losses)
-    packets = queue["packets"]
     number = f"{queue['queue']:>5}" if queue["bound"] else _paint(f"{queue['queue']:>4}!", _RED, color)
-    row = f"{number} {queue['length']:>7} {packets['permit']:>12} {packets['block']:>12}"
+    row = f"{number} {queue['length']:>7} {queue['permitted']:>12} {queue['blocked']:>12}"
     return f"{row}{cells}"
 
 
 def _reload(reload: Mapping[str, Any]) -> str:
-    when = reload["timestamp"]
+    when = reload["last_success_timestamp"]
     text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when)) if when else "never"
-    if not reload["successful"]:
-        text = f"LAST ONE REFUSED ({reload['error']}); last good {text}"
-    if reload["confirm_within"] is not None:
-        text += f"; rolls back in {reload['confirm_within']:.0f} s unless confirmed"
+    if not reload["last_successful"]:
+        text = f"LAST REFUSED ({reload['last_error']}); last good {text}"
+    if reload["confirm_remaining"] is not None:
+        text += f"; rolls back in {reload['confirm_remaining']:.0f} s unless confirmed"
     return text
 
 

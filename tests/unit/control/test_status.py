@@ -1,24 +1,29 @@
 import re
 
-from wfpd.control.status import build_status, render_status
-from wfpd.model.policy import Faults
-from wfpd.observe.counters import EngineCounters, QueueCounters, ReloadCounters
-
-NOW = EngineCounters(
-    queues={0: QueueCounters(queue_length=5, dropped_full=7), 1: QueueCounters(bound=False)},
-    uninspected={"forward": 12}, flows=3, flows_max=262144,
-    reload=ReloadCounters(hash="ab" * 32, generation=4, last_success_timestamp=1.7e9), enforcing=False,
-)  # fmt: skip
+from wfpd.control.status import reasons, render_status
 
 
-def status() -> dict:
-    return build_status(NOW, faults=Faults(), policy="/etc/wfpd/policy.yaml", rules={"forward": True, "input": False},
-                        why_not=("12 packets passed uninspected at forward",))  # fmt: skip
+def status(**changed: object) -> dict:
+    queue = {"queue": 0, "bound": True, "length": 5, "permitted": 10**9, "blocked": 8, "dropped_full": 7,
+             "dropped_user": 0, "socket_drops": 0, "id_gaps": 0, "truncated": 0}  # fmt: skip
+    return {
+        "version": "0.1.0", "pid": 4194304, "policy": "/etc/wfpd/policy.yaml", "enforcing": False, "audit": False,
+        "generation": 4, "hash": "ab" * 32, "uptime_seconds": 90061.5,
+        "hooks": [{"hook": "forward", "rules": True, "problem": "", "uninspected": 12},
+                  {"hook": "input", "rules": False, "problem": "", "uninspected": 0},
+                  {"hook": "output", "rules": False, "problem": "no filter needs it: not queued", "uninspected": 0}],
+        "queues": [queue, queue | {"queue": 1, "bound": False}],
+        "flows": {"used": 3, "max": 262144},
+        "reload": {"last_successful": True, "last_success_timestamp": 1.7e9, "last_error": "",
+                   "confirm_remaining": None},
+        "words": dict.fromkeys(("on_absent", "on_full", "on_late", "on_error", "on_malformed"), "permit"),
+        "rules_error": "",
+    } | changed  # fmt: skip
 
 
 def test_the_screen_shows_state_rules_losses_and_words() -> None:
     screen = render_status(status())
-    for text in ("NOT ENFORCING", "uninspected", "MISSING", "generation  4", "absent permit", "UNBOUND", "12"):
+    for text in ("NOT ENFORCING", "uninspected", "MISSING", "not needed", "generation  4", "absent permit", "UNBOUND"):
         assert text in screen
     assert "\x1b" not in screen
 
@@ -33,7 +38,13 @@ def test_what_passed_uninspected_is_red_on_a_terminal() -> None:
     assert re.search(r"\x1b\[31;1m +12\x1b\[0m", render_status(status(), color=True))
 
 
-def test_an_enforcing_daemon_says_so() -> None:
-    quiet = EngineCounters(enforcing=True)
-    screen = render_status(build_status(quiet, faults=Faults(), policy="p", rules={}))
-    assert screen.startswith("wfpd 0.1.0: enforcing\n")
+def test_an_enforcing_daemon_says_so_and_gives_no_reason() -> None:
+    quiet = status(enforcing=True, hooks=[], queues=[])
+    assert render_status(quiet).startswith("wfpd 0.1.0: enforcing\npolicy ")
+    assert reasons(quiet) == []
+
+
+def test_a_refused_reload_and_one_that_waits_are_said() -> None:
+    reload = {"last_successful": False, "last_success_timestamp": 0, "last_error": "p:3: no", "confirm_remaining": 30.0}
+    screen = render_status(status(reload=reload))
+    assert "LAST REFUSED (p:3: no)" in screen
