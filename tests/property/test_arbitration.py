@@ -33,7 +33,7 @@ def compiled(policy: Policy, at: int, values: dict[str, Any], answers: dict[str,
     return Outcome(found["action"], found["right"], found["reason"], named, found["veto"], called, seen, found["audit"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(policies(at=slot()), field_values(4), st.lists(ANSWERS, min_size=12, max_size=12))
 def test_the_compiled_arbitration_decides_as_the_twin(
     policy: Policy, values: dict[str, Any], given_answers: list[Answer]

@@ -25,7 +25,7 @@ def questions(draw: st.DrawFn) -> tuple[Policy, int, list[dict[str, Any]]]:
     return policy, slot(family=family), draw(st.lists(field_values(family), min_size=1, max_size=6))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(questions())
 def test_the_compiled_table_finds_what_the_linear_twin_finds(question: tuple[Policy, int, list[Any]]) -> None:
     policy, at, packets = question

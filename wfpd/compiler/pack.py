@@ -33,6 +33,11 @@ _PAIR = struct.Struct("<II")
 _QUAD = struct.Struct("<QQQQ")
 _DECIDES = struct.Struct("<16sBHBBQ")
 
+# Members by plain name: an enum's attribute costs more than a global, and this is done for every test.
+_RANGE, _ALL_SET, _ANY_SET, _EMPTY, _IN_SET, _TEXT_EQUAL = (
+    Op.RANGE, Op.ALL_SET, Op.ANY_SET, Op.EMPTY, Op.IN_SET, Op.TEXT_EQUAL,
+)  # fmt: skip
+
 _BITS = {family: tuple(item.type_for(family).bits for item in FIELDS) for family in (4, 6)}
 
 
@@ -175,12 +180,12 @@ class _Packer:
             self.terms.append(_TERM.pack(0, term.negate, 0, len(term.atoms), self.n_atoms))
             self.n_atoms += len(term.atoms)
             for atom in term.atoms:
-                if atom.op is Op.IN_SET:
+                if atom.op is _IN_SET:
                     index = self._set(atom.set, _set_kind(bits), set_family)
                     self.atoms.append(_ATOM.pack(atom.op, 0, 0, index, 0, 0, 0, 0))
                     named.add(self.set_content[index])
                     parts.append(_PAIR.pack(atom.op, len(atom.set)) + atom.set.encode())
-                elif atom.op >= Op.TEXT_EQUAL:
+                elif atom.op >= _TEXT_EQUAL:
                     parts += self._text_atom(atom)
                 else:
                     op, low, high = _clamped(atom, bits) if bits else (atom.op, 0, 0)
@@ -249,7 +254,7 @@ def _set_kind(bits: int) -> int:
 
 def _merged(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     """All positive terms as one: a disjunction of disjunctions is one disjunction."""
-    if sum(not term.negate for term in terms) < 2:
+    if len(terms) < 2 or sum(not term.negate for term in terms) < 2:
         return terms
     atoms = tuple(atom for term in terms if not term.negate for atom in term.atoms)
     return (Term(atoms), *(term for term in terms if term.negate))
@@ -258,13 +263,13 @@ def _merged(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 def _clamped(atom: Atom, bits: int) -> tuple[Op, int, int]:
     """The same test within the field's width; one that cannot hold becomes "any bit of none"."""
     most = (1 << bits) - 1
-    if atom.op is Op.EMPTY:
+    if atom.op is _EMPTY:
         return atom.op, 0, 0
-    if atom.op is Op.RANGE:
+    if atom.op is _RANGE:
         low, high = max(atom.low, 0), min(atom.high, most)
-        return (atom.op, low, high) if low <= high else (Op.ANY_SET, 0, 0)
-    if atom.op is Op.ALL_SET and atom.low > most:
-        return Op.ANY_SET, 0, 0
+        return (atom.op, low, high) if low <= high else (_ANY_SET, 0, 0)
+    if atom.op is _ALL_SET and atom.low > most:
+        return _ANY_SET, 0, 0
     return atom.op, atom.low & most, 0
 
 
