@@ -12,6 +12,7 @@ from wfpd.config.nodes import Broken, Mapping, Node, Scalar, Sequence
 from wfpd.config.report import Speaker, shown
 from wfpd.config.scalars import BadValue, address_range, integer, integer_range, is_integer, ordered
 from wfpd.config.sets import SetTable, fits
+from wfpd.config.weights import FULL, specificity_of_count
 from wfpd.model.conditions import Atom, Condition, Op, Term
 from wfpd.model.fields import DataType, Field, Vocabulary
 from wfpd.model.layers import EMPTY_FIELDS
@@ -40,6 +41,34 @@ _EMPTY_HINT = "write {equal: empty} for a packet without the field, {equal: {tex
 TYPE, MATCH = "FWP_E_TYPE_MISMATCH", "FWP_E_MATCH_TYPE_MISMATCH"
 
 
+def _plain_value(field: Field, names: Vocabulary, text: str) -> tuple[Condition, Condition] | None:
+    """The commonest conditions, one number or one address, without a draft; None for all others.
+
+    Large policies consist of them; `test_conditions.py` compares with a list of one entry.
+    """
+    if field.is_address:
+        try:
+            family, low, high = address_range(text)
+        except BadValue:
+            return None
+        term = (Term((Atom(Op.RANGE, low, high),)),)
+        condition = Condition(field.id, term, specificity_of_count(high - low + 1, field.type_for(family).bits))
+        nothing = Condition(field.id, ())
+        return (condition, nothing) if family == 4 else (nothing, condition)
+    if not field.type.is_integer or names is Vocabulary.ICMP_TYPE or not is_integer(text):
+        return None
+    number = int(text, 0)
+    if number > _top(field):
+        return None
+    condition = Condition(field.id, (Term((Atom(Op.RANGE, number, number),)),), FULL)
+    return condition, condition
+
+
+def _top(field: Field) -> int:
+    """The largest value of an integer field."""
+    return _BOUNDS.get(field.name, (1 << field.type.bits) - 1)
+
+
 class ConditionReader:
     """Reads conditions; one object serves all filters of a policy."""
 
@@ -58,6 +87,10 @@ class ConditionReader:
             seen = self._seen.get(seen_key)
             if seen is not None:
                 return seen
+            plain = _plain_value(field, names, node.text)
+            if plain is not None:
+                self._seen[seen_key] = plain
+                return plain
         if isinstance(node, Broken):
             return None
         one = _FieldReader(self, speaker, field, names, label)
@@ -85,7 +118,7 @@ class _FieldReader:
         self.draft = Draft()
         self.failed = False
         self.bits = field.type.bits
-        self.top = _BOUNDS.get(field.name, (1 << self.bits) - 1)
+        self.top = _top(field)
 
     def fail(self, node: Node, message: str, hint: str = "", code: str = TYPE) -> None:
         """Report and remember."""

@@ -71,7 +71,7 @@ class FilterReader:
         self.weight_kinds: dict[str, dict[bool, tuple[Speaker, Node]]] = {}
         """By sublayer: the first filter with an exact weight below 2^60 (True) and with an auto one (False)."""
         self._names: set[tuple[str, str]] = set()
-        self._keys: dict[uuid.UUID, str] = {}
+        self._keys: dict[uuid.UUID, tuple[int, str]] = {}
         self._n_engine_filters = 0
 
     def read(self, speaker: Speaker, node: Node) -> None:
@@ -87,27 +87,16 @@ class FilterReader:
         about = Speaker(speaker.report, speaker.file, f'filter "{name}"' if name else "filter")
         if not entries.keys() <= FILTER_KEYS:
             reader.known_keys(about, found, FILTER_KEYS, "filter")
-        provider = self.objects.provider(about, found) if "provider" in entries else FILE_PROVIDER
-        if name is not None and (provider, name) in self._names:
-            about.error(entries["name"], f'the name "{name}" is taken', "", "FWP_E_ALREADY_EXISTS")
-        elif name is not None:
-            self._names.add((provider, name))
+        provider = self._provider(about, found, name)
         places = self._layers(about, found)
         sublayer = self._sublayer(about, entries.get("sublayer"))
         action, callout = self._action(about, found)
         flags = self._flags(about, found, action)
         reply = self._answer(about, found, action, places)
-        if entries.get("absorb") is not None and self._flag(about, entries["absorb"], "absorb", False):
-            flags |= FilterFlag.ABSORB
         self._check_sublayer(about, found, sublayer, action)
         weight = self._weight(about, entries.get("weight"))
         enabled = self._flag(about, entries.get("enabled"), "enabled", True)
-        on_error, context = Word.DEFAULT, ""
-        if "on_error" in entries:
-            on_error = reader.word(about, entries["on_error"], "on_error", Word.DEFAULT)
-        if "provider_context" in entries:
-            context = self._context(about, entries["provider_context"])
-        text = reader.description(about, entries.get("description"), self.limits)
+        on_error, context, text = self._rest(about, found)
         own_key = reader.key(about, entries.get("key"))
         conditions = self._conditions(about, entries.get("when"), places)
         if len(speaker.report.errors) != n_errors or name is None or action is None:
@@ -115,16 +104,37 @@ class FilterReader:
         if enabled:
             self._note_weight(sublayer, weight, about, found)
         suffixed = len(places) == 1 and len(places[0].families) == 1
-        for index, place in enumerate(places):
+        for place, pair in zip(places, conditions, strict=True):
             for family in place.families:
                 key = self._key(provider, name, own_key, "" if suffixed else place.layer.full_name(family))
-                self._take_key(about, entries.get("key") or found, key, name)
-                own = conditions[index][family == 6]
+                self._take_key(about, entries.get("key") or found, key, order, name)
+                own = pair[family == 6]
                 filter_ = Filter(
                     name, key, place.layer.slot(family), sublayer, action, order, _effective(weight, own), own,
                     flags, callout, reply, on_error, provider, context, text, about.at(found),
                 )  # fmt: skip
                 self._add(about, found, filter_, enabled)
+
+    def _provider(self, speaker: Speaker, found: Mapping, name: str | None) -> str:
+        """The provider; reports a name that is taken in it."""
+        provider = self.objects.provider(speaker, found) if "provider" in found.entries else FILE_PROVIDER
+        if name is not None and (provider, name) in self._names:
+            speaker.error(found.entries["name"], f'the name "{name}" is taken', "", "FWP_E_ALREADY_EXISTS")
+        elif name is not None:
+            self._names.add((provider, name))
+        return provider
+
+    def _rest(self, speaker: Speaker, found: Mapping) -> tuple[Word, str, str]:
+        """on_error, provider_context, description."""
+        entries = found.entries
+        on_error, context, text = Word.DEFAULT, "", ""
+        if "on_error" in entries:
+            on_error = reader.word(speaker, entries["on_error"], "on_error", Word.DEFAULT)
+        if "provider_context" in entries:
+            context = self._context(speaker, entries["provider_context"])
+        if "description" in entries:
+            text = reader.description(speaker, entries["description"], self.limits)
+        return on_error, context, text
 
     def _add(self, speaker: Speaker, node: Node, filter_: Filter, enabled: bool) -> None:
         self._n_engine_filters += 1
@@ -156,10 +166,10 @@ class FilterReader:
             return default_key(provider, "filter", name, layer)
         return uuid.uuid5(NAMESPACE, f"{own}\0{layer}") if layer else own
 
-    def _take_key(self, speaker: Speaker, node: Node, key: uuid.UUID, name: str) -> None:
-        taken = self._keys.setdefault(key, name)
-        if taken != name:
-            speaker.error(node, f'key: {key} is the key of filter "{taken}"', "", "FWP_E_ALREADY_EXISTS")
+    def _take_key(self, speaker: Speaker, node: Node, key: uuid.UUID, order: int, name: str) -> None:
+        taken = self._keys.setdefault(key, (order, name))
+        if taken[0] != order:
+            speaker.error(node, f'key: {key} is the key of filter "{taken[1]}"', "", "FWP_E_ALREADY_EXISTS")
 
     # Layers.
 
@@ -276,6 +286,8 @@ class FilterReader:
         entries, flags = found.entries, FilterFlag(0)
         if "flags" in entries:
             flags = self._named_flags(speaker, entries["flags"], action)
+        if "absorb" in entries and self._flag(speaker, entries["absorb"], "absorb", False):
+            flags |= FilterFlag.ABSORB
         if "log" in entries and self._flag(speaker, entries["log"], "log", False):
             flags |= FilterFlag.LOG
         if "metrics" in entries and self._flag(speaker, entries["metrics"], "metrics", False):

@@ -514,3 +514,15 @@ def test_a_text_that_begins_with_a_dollar_is_written_out(policies):
 def test_specificity_follows_the_bits_that_are_fixed(policies, field, value, expected):
     top = "sets: {p: {type: port, values: [80, 81]}, q: {type: port, values: [81, 82]}}\n"
     assert policies.condition(field, value, top=top).specificity == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (PORT, "22"), (PORT, "0x16"), ("ip_protocol", "6"), ("tcp_flags", "18"), ("icmp_type", "8"), (SRC, "192.0.2.1"),
+        (SRC, "192.0.2.0/24"), (SRC, "192.0.2.1-192.0.2.9"), (SRC, '"2001:db8::/32"'), ("packet_mark", "0xffffffff"),
+    ],
+)  # fmt: skip
+def test_one_value_and_a_list_of_one_are_the_same_condition(policies, field, value):
+    for layer in ("ipforward_v4", "ipforward_v6"):
+        assert policies.condition(field, value, layer) == policies.condition(field, f"[{value}]", layer)

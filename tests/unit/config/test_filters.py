@@ -261,3 +261,9 @@ def test_all_errors_of_a_filter_are_reported_at_once_in_order(policies):
 def test_absorb_and_reply_contradict_each_other(policies):
     text = policies.filter("{}", "inbound_transport_v4", "    absorb: true\n    reply: tcp_reset\n")
     assert policies.error(text).code == "FWP_E_INVALID_PARAMETER"
+
+
+def test_a_key_used_twice_by_one_name_of_two_providers_exists_already(policies):
+    body = "name: a, layer: ipforward_v4, action: block, key: c38d57d1-05a7-4c33-904f-7fbceee60e82"
+    text = HEAD + f"providers: [{{name: p}}]\nfilters:\n  - {{{body}}}\n  - {{{body}, provider: p}}\n"
+    assert policies.error(text).code == "FWP_E_ALREADY_EXISTS"

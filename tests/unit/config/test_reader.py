@@ -50,7 +50,6 @@ def test_the_wrong_shape_is_reported_with_what_was_there(speaker):
         (plain("-3"), -3),
         (plain("0x10"), 16),
         (plain("0.5"), 0.5),
-        (plain("012"), 12.0),
         (plain("1_0"), "1_0"),
         (plain("012"), "012"),
         (plain("1e3"), 1000.0),
