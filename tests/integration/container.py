@@ -22,8 +22,12 @@ PACKAGES = "systemd,systemd-sysv,dbus,iptables,iproute2,python3,libnetfilter-que
 BOOT_TIMEOUT = 60.0
 """Seconds; a quiet machine needs less than one."""
 WRAPPER = """#!/bin/sh
-PYTHONPATH=/opt/wfpd:/opt/wfpd-site PYTHONDONTWRITEBYTECODE=1 exec /usr/bin/python3 -P -m wfpd "$@"
+exec /usr/bin/python3 -B -P -m wfpd "$@"
 """
+PATHS = """/opt/wfpd
+import site; site.addsitedir('/opt/wfpd-site')
+"""
+"""A .pth file, which isolated children (`python -I`) read as well."""
 
 
 def make_root() -> Path:
@@ -83,6 +87,9 @@ class Container:
         program = self.mount / "usr/local/bin/wfpd"
         program.write_text(WRAPPER)
         program.chmod(0o755)
+        packages = self.mount / "usr/local/lib/python3.11/dist-packages"
+        packages.mkdir(parents=True, exist_ok=True)
+        (packages / "wfpd.pth").write_text(PATHS)
         for name in ("opt/wfpd", "opt/wfpd-site", "etc/wfpd"):
             (self.mount / name).mkdir(parents=True, exist_ok=True)
 

@@ -16,6 +16,9 @@ from wfpd.lab.service import Event, Service
 STREAM_PACKETS = 2000
 """Datagrams sent across a reload, one every millisecond."""
 
+EARS_TRIES = 20
+"""Pings until the first event must have come; half a second each."""
+
 METRIC_NAMES = ("wfpd_packets_total", "wfpd_drops_total", "wfpd_filter_hits_total", "wfpd_enforcing")
 METRIC_LINES = 12
 Say = Callable[[str], None]
@@ -82,8 +85,18 @@ class Story:
         self._serve()
         started = time.monotonic()
         status = self.service.start()
+        self._wait_for_ears()
         seconds = time.monotonic() - started
         self.say(f"\nwfpd is enforcing (queue 0, generation {status.get('generation', '?')}), {seconds:.1f} s")
+
+    def _wait_for_ears(self) -> None:
+        """Ping until an event comes back: a subscription starts unannounced, and no probe may come before it."""
+        ping = PROBES[-1]
+        for _ in range(EARS_TRIES):
+            run(self.network.inside("client", *ping.command))
+            if self.service.decided(ping.protocol, ping.port, 0.5):
+                return
+        raise LabError("wfpd sends no events: `wfpd events` showed nothing of a packet that it decided")
 
     def _serve(self) -> None:
         self._server = subprocess.Popen(
