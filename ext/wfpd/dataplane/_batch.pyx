@@ -19,7 +19,7 @@ from ._netlink cimport (
     MESSAGE_VERDICT_BATCH, MessageKind, NF_ACCEPT, NF_DROP, Outcome, QueuedPacket, Verdicts, datagram_next,
     verdicts_add, verdicts_capacity, verdicts_plan,
 )
-from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, PacketView
+from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, PacketView, parse_packet
 from ._ring cimport SUPPRESS_ENTRIES, SuppressEntry, ring_create, ring_free, ring_next, ring_push, suppress_admit
 from ._socket cimport arena_create, arena_datagram, arena_free, arena_receive, verdicts_send
 from ._table cimport CompiledPolicy
@@ -306,6 +306,10 @@ cdef void batch_settle(Worker* worker) noexcept nogil:
 
 cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32_t filter) noexcept nogil:
     cdef Decision* decision = &worker.visitor.decision
+    cdef const QueuedPacket* packet = &worker.packets[worker.next]
+    if filter == NO_FILTER:         # Never visited: the view, which the event needs, is another packet's.
+        parse_packet(packet.data if packet.data != NULL else NO_BYTES, packet.captured, packet.original,
+                     PARSE_WHOLE_LENGTH_KNOWN, &worker.visitor.view)
     memset(decision, 0, sizeof(Decision))
     decision.verdict = ACTION_BLOCK if word == WORD_BLOCK else ACTION_PERMIT
     decision.reason = reason

@@ -171,3 +171,24 @@ def test_gso_packets_are_inspected_whole(net: Network, tmp_path: Path) -> None:
             assert net.tcp_round_trip(net.client, 7000, b"x" * 400_000) == b"x" * 400_000
         assert max(sizes) > 1500
         assert running.engine.counters()["queues"][3]["receive_truncated"] == 0
+
+
+def test_events_of_late_packets_speak_of_their_own_flow(net: Network, tmp_path: Path) -> None:
+    release = threading.Event()
+    policy = snapshot_of(
+        tmp_path, all_to_callout(), callouts={"watch": lambda c: release.wait(5)}, faults="{on_late: block}")
+    with live(Engine(1, late_after=0.05), policy) as running, monitor(running.engine):
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        for port in (5000, 5001, 5002):
+            net.send_udp(net.client, 2, 64, port)
+        assert wait_queue(net.router, 3, "waiting", 6)
+        running.start()
+        assert wait_queue(net.router, 3, "waiting", 0)
+        release.set()
+        assert running.wait_for(3, 6)
+        events = running.engine.drain_events()
+        # The asked packet names its filter; the other one of its flow, which was never asked about, does not.
+        assert [int.from_bytes(event["bytes"][22:24], "big") for event in events] == [5000, 5000, 5001, 5002]
+        assert [event["filter"] for event in events] == [0, None, None, None]
+        assert {event["reason"] for event in events} == {"late"}
