@@ -200,7 +200,8 @@ class AdminServer:
         outcome = "failed"
         try:
             result = method.call(request.params, peer)
-            outcome = "done"
+            refused = isinstance(result, Mapping) and result.get("successful") is False
+            outcome = "refused" if refused else "done"
             return result
         except RpcError as error:
             outcome = f"refused: {error.message}"

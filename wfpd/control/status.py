@@ -15,7 +15,7 @@ def render_status(status: Mapping[str, Any], color: bool = False) -> str:
     state = _paint("enforcing", _GREEN, color) if status["enforcing"] else _paint("NOT ENFORCING", _RED, color)
     audit = " (audit: everything is permitted)" if status["audit"] else ""
     process = f"pid {status['pid']}   up {_duration(status['uptime_seconds'])}"
-    words = "  ".join(f"{word[3:]} {status['words'][word]}" for word in _WORDS)
+    words = " ".join(f"{word[3:]}={status['words'][word]}" for word in _WORDS)
     lines = [f"wfpd {status['version']}: {state}{audit}"]
     lines += [f"  {reason}" for reason in reasons(status)]
     lines += [

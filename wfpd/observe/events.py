@@ -70,7 +70,7 @@ class Encoder:
             event["pcap_cnt"] = record.packet_count
         if record.ip_version:
             event.update(_five_tuple(record))
-        event["direction"] = "to_server" if record.to_server else "to_client"
+        event["direction"] = "to_server" if record.to_server or not record.flow_id else "to_client"
         if record.flow is not None:
             event["flow"] = _flow(record.timestamp_ns, record.flow, self._offset)
         else:

@@ -49,6 +49,7 @@ class EventRecord:
     flow_id: int = 0
     """53 bits; 0 = the packet belongs to no flow."""
     to_server: bool = True
+    """Direction within the flow; a packet of no flow is shown as to_server."""
     in_iface: str = ""
     packet_count: int = 0
     """Number of the packet in the capture, from 1; 0 outside replay."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import IO, Any
 
+from wfpd.observe.community_id import flow_number
 from wfpd.observe.events import Encoder
 from wfpd.observe.record import EventRecord
 from wfpd.observe.suppress import Suppressor
@@ -94,7 +95,9 @@ class ReplayEvents:
             in_iface=interface,
             **_members(packet, line["reason"]),
         )
-        record = replace(record, to_server=self._to_server(record))
+        ports = (record.source_port or 0, record.destination_port or 0)
+        number_of_flow = flow_number(record.source, record.destination, record.protocol or 0, ports)
+        record = replace(record, flow_id=number_of_flow, to_server=self._to_server(record))
         if line["verdict"] == "permit" and line["filter"] not in self._logged:
             self._write(self._suppressor.tick(timestamp_ns))
             return

@@ -23,7 +23,15 @@ def status(**changed: object) -> dict:
 
 def test_the_screen_shows_state_rules_losses_and_words() -> None:
     screen = render_status(status())
-    for text in ("NOT ENFORCING", "uninspected", "MISSING", "not needed", "generation  4", "absent permit", "UNBOUND"):
+    for text in (
+        "NOT ENFORCING",
+        "uninspected",
+        "MISSING",
+        "not needed",
+        "generation  4",
+        "malformed=permit",
+        "UNBOUND",
+    ):
         assert text in screen
     assert "\x1b" not in screen
 

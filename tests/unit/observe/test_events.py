@@ -123,3 +123,8 @@ def test_any_record_is_one_line_that_the_schema_accepts(ends, protocol, port, ic
 
 def test_a_packet_that_is_not_ip_has_no_addresses() -> None:
     assert "src_ip" not in encoded(EventRecord(1, "block", "malformed", malformed="ip_version"))
+
+
+def test_a_packet_of_no_flow_goes_to_the_server() -> None:
+    assert encoded(replace(SYN, to_server=False))["direction"] == "to_server"
+    assert encoded(replace(SYN, to_server=False, flow_id=5))["direction"] == "to_client"
