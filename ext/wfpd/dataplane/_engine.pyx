@@ -239,7 +239,7 @@ cdef class Engine:
         """Give a bound and configured queue to a worker that does not run yet.
 
         From here on nobody else reads `fd`; the caller keeps it open until the worker has ended.
-        `hook` is the hook's name, where known.
+        `hook` is the name of a hook that feeds it, if set_hooks() is not called.
         """
         cdef QueueState* queue
         if worker >= self.n_workers or self.states[worker] != "new" or number in self.queue_workers:
@@ -256,6 +256,13 @@ cdef class Engine:
         self.queue_workers[number] = worker
         if hook is not None:
             self.shared.hooks_attached |= 1 << HOOKS.index(hook)
+
+    def set_hooks(self, names) -> None:
+        """Say which hooks are attached: prerouting and postrouting take over a layer of input and output."""
+        cdef uint8_t bits = 0
+        for name in names:
+            bits |= 1 << HOOKS.index(name)
+        self.shared.hooks_attached = bits
 
     cdef QueueState* _queue(self, number) except NULL:
         cdef Worker* worker = &self.workers[<uint32_t>self.queue_workers[number]]

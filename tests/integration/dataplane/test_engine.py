@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.live import all_to_callout, blocked_port, live, proc_queue, queue_rule, snapshot_of, wait_queue
-from tests.integration.netns import Network, wait_until
+from tests.integration.netns import ROUTER_CLIENT4, Network, wait_until
 from wfpd.dataplane._engine import Engine
 from wfpd.errors import KernelError
 
@@ -115,3 +115,18 @@ def test_a_worker_needs_a_policy_and_runs_once(tmp_path: Path) -> None:
     assert engine.progress()[0][0] == "stopped"
     with pytest.raises(RuntimeError):
         engine.run_worker(0)
+
+
+def test_input_leaves_the_packet_layer_to_prerouting_where_that_is_attached(net: Network, tmp_path: Path) -> None:
+    filters = "  - {name: none-in, layer: inbound_ippacket_v4, action: block}"
+    with live(Engine(1), snapshot_of(tmp_path, filters)) as running:
+        running.add(net.router, 3, hook="input")
+        queue_rule(net.router, 3, "-i", "c0", "-p", "udp", chain="INPUT")
+        running.start()
+        net.send_udp(net.client, 3, 64, 5000, to=ROUTER_CLIENT4)
+        assert running.wait_for(3, 3)
+        assert running.count(3, "block") == 3
+        running.engine.set_hooks(["prerouting", "input"])
+        net.send_udp(net.client, 3, 64, 5000, to=ROUTER_CLIENT4)
+        assert running.wait_for(3, 6)
+        assert running.count(3, "permit") == 3
