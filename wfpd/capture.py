@@ -172,7 +172,7 @@ def read_capture(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Captured
     open stays open.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _read_and_close(open(source, "rb", buffering=0))  # noqa: SIM115 - closed by the generator
+        return _read_and_close(open(source, "rb", buffering=0))
     return _read(source)
 
 

@@ -29,10 +29,11 @@ def rows_of(path: pathlib.Path) -> list[dict[str, str]]:
 def main() -> None:
     paths = sorted(path for path in HERE.glob("*/*") if path.suffix in (".pcap", ".pcapng"))
     document = {str(path.relative_to(HERE)): rows_of(path) for path in paths}
-    lines = ",\n".join(
-        f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(row) for row in rows) + "]" for name, rows in document.items()
-    )
-    (HERE / "expected.json").write_text("{\n" + lines + "\n}\n")
+    files = [
+        f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(row) for row in rows) + "]"
+        for name, rows in document.items()
+    ]
+    (HERE / "expected.json").write_text("{\n" + ",\n".join(files) + "\n}\n")
 
 
 if __name__ == "__main__":
