@@ -207,13 +207,13 @@ cdef inline double steps(double n) noexcept nogil:
 cdef void find_window(const Build* build, const uint32_t* list, uint32_t n, uint32_t stride, uint32_t d,
                       Bound region, Window* window) noexcept nogil:
     """Where the boxes that do not span the region lie."""
-    cdef uint32_t i
+    cdef uint32_t k
     cdef Bound bound
     window.lo = ALL
     window.hi = 0
     window.n = 0
-    for i in range(0, n, stride):
-        bound = box_at(build, list[i])[d]
+    for k in range((n + stride - 1) // stride):
+        bound = box_at(build, list[k * stride])[d]
         if not spans_region(bound, region):
             window.n += 1
             window.lo = min(window.lo, clip_lo(bound, region))
@@ -251,8 +251,8 @@ cdef void score_cut(const Build* build, const uint32_t* list, uint32_t n, uint32
     cdef double scale, copies_narrow = 0, copies = 0, squares_narrow = 0, squares = 0, a = 0, b = 0, score
     memset(narrow, 0, (plan.parts + 3) * sizeof(int32_t))
     memset(wide, 0, (plan.parts + 3) * sizeof(int32_t))
-    for i in range(0, n, stride):
-        t = touched(plan, box_at(build, list[i])[plan.dimension], place.region[plan.dimension], &first, &last)
+    for i in range((n + stride - 1) // stride):
+        t = touched(plan, box_at(build, list[i * stride])[plan.dimension], place.region[plan.dimension], &first, &last)
         samples += 1
         if t <= most:
             narrow[first] += 1
