@@ -22,7 +22,7 @@ from yaml.events import (
     StreamStartEvent,
 )
 
-from wfpd.config.json_text import JsonError, read_json
+from wfpd.config.json_text import JsonError, given_twice, read_json
 from wfpd.config.limits import Limits
 from wfpd.config.nodes import Broken, Mapping, Node, Scalar, Sequence, is_nothing
 from wfpd.config.report import Report, Speaker, shown
@@ -113,7 +113,7 @@ def _colon_hint(text: str, line: int) -> str:
 
 def quote_hint(word: str) -> str:
     """What to do about a word that begins or ends with a colon."""
-    return f'a value that begins or ends with a colon has to be quoted: "{word}"'
+    return f"a value that begins or ends with a colon has to be quoted: {shown(word)}"
 
 
 class _YamlBuilder:
@@ -202,8 +202,7 @@ class _YamlBuilder:
                 self.speaker.error(node, "a key has to be a plain word")
             return Broken(node.line, node.column)
         if node.text in parent.entries:
-            first = parent.key(node.text).line
-            self.speaker.error(node, f"key {shown(node.text)} is given twice; first on line {first}")
+            self.speaker.error(node, given_twice(parent, node.text))
             return Broken(node.line, node.column)
         if node.plain and node.text == "<<":
             self.speaker.error(node, "merge keys are not read", "write the entries out")

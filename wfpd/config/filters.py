@@ -374,6 +374,9 @@ class FilterReader:
         when = reader.mapping(speaker, node, "when")
         if when is None:
             return [((), ())] * len(places)
+        if len(when.entries) > len(ALL_FIELD_NAMES):
+            speaker.error(when, "when: more conditions than there are fields", "", "FWP_E_CONDITION_NOT_FOUND")
+            return [((), ())] * len(places)
         result = []
         reported: set[str] = set()
         if not places:

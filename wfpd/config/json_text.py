@@ -34,6 +34,12 @@ def read_json(text: str, speaker: Speaker, limits: Limits) -> Node:
     return _Reader(text, speaker, limits).read()
 
 
+def given_twice(mapping: Mapping, name: str) -> str:
+    """The message about a second `name`; in a large mapping without the first one's line, which takes a search."""
+    message = f"key {shown(name)} is given twice"
+    return message if len(mapping.entries) > 1000 else f"{message}; first on line {mapping.key(name).line}"
+
+
 class _Reader:
     def __init__(self, text: str, speaker: Speaker, limits: Limits) -> None:
         self.text = text
@@ -112,8 +118,7 @@ class _Reader:
         if isinstance(key, Broken):
             return None, position
         if key.text in current.entries:
-            first = current.key(key.text).line
-            self.speaker.error(key, f"key {shown(key.text)} is given twice; first on line {first}")
+            self.speaker.error(key, given_twice(current, key.text))
             return None, position
         return key, position
 

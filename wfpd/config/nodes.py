@@ -5,6 +5,7 @@ Every scalar stays text.  YAML and JSON give the same tree.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from sys import intern
 
 
@@ -47,8 +48,13 @@ class Mapping:
         self.entries[intern(key.text)] = value
         self._places.append(key.line << 32 | key.column)
 
+    def items(self) -> Iterator[tuple[Scalar, Node]]:
+        """Keys with their places, and values."""
+        for (name, value), place in zip(self.entries.items(), self._places, strict=True):
+            yield Scalar(name, place >> 32, place & 0xFFFFFFFF, False), value
+
     def key(self, name: str) -> Scalar:
-        """The key and where it stands (kept packed: only errors ask)."""
+        """The key and where it stands, in linear time: for small mappings and single errors."""
         place = self._places[list(self.entries).index(name)]
         return Scalar(name, place >> 32, place & 0xFFFFFFFF, False)
 

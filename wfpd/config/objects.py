@@ -99,9 +99,9 @@ class ObjectReader:
         found = reader.mapping(speaker, node, "options")
         if found is None:
             return {}
-        for name in found.entries:
-            if not name.isidentifier() or keyword.iskeyword(name):
-                speaker.error(found.key(name), f"options: {shown(name)} is no name of an argument")
+        for key_node, _ in found.items():
+            if not key_node.text.isidentifier() or keyword.iskeyword(key_node.text):
+                speaker.error(key_node, f"options: {shown(key_node.text)} is no name of an argument")
         return {name: reader.natural(value) for name, value in found.entries.items()}
 
     def common(

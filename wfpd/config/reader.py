@@ -153,11 +153,13 @@ def key(speaker: Speaker, node: Node | None) -> uuid.UUID | None:
 
 def known_keys(speaker: Speaker, node: Mapping, known: Iterable[str], what: str) -> None:
     """Report every key that is not known, with the nearest one that is."""
-    allowed = known if isinstance(known, (frozenset, dict)) else frozenset(known)
-    for entry in node.entries:
-        if entry not in allowed:
-            hint = speaker.report.nearest(entry, sorted(allowed)) or f"known: {', '.join(sorted(allowed))}"
-            speaker.error(node.key(entry), f"{what}: unknown key {shown(entry)}", hint)
+    allowed = known if isinstance(known, frozenset) else frozenset(known)
+    if node.entries.keys() <= allowed:
+        return
+    for key_node, _ in node.items():
+        if key_node.text not in allowed:
+            hint = speaker.report.nearest(key_node.text, sorted(allowed)) or f"known: {', '.join(sorted(allowed))}"
+            speaker.error(key_node, f"{what}: unknown key {shown(key_node.text)}", hint)
 
 
 def natural(node: Node) -> object:

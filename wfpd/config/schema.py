@@ -153,7 +153,10 @@ class _Schema:
                     self.faults = read_faults(speaker, node)
                 first = first or speaker.file
         for speaker, node in self._section("attach"):
-            for item in reader.sequence(speaker, node, "attach")[: self.limits.objects]:
+            for item in reader.sequence(speaker, node, "attach"):
+                if len(self.attach) >= self.limits.objects:
+                    speaker.error(item, f"attach: more than {self.limits.objects} entries")
+                    break
                 attachment = read_attachment(speaker, item, self.limits)
                 if attachment:
                     self.attach.append(attachment)
@@ -184,8 +187,8 @@ class _Schema:
 
     def _named_sets(self, speaker: Speaker, node: Node) -> Iterator[tuple[Node, Node | None]]:
         if isinstance(node, Mapping):
-            for name, entry in node.entries.items():
-                yield entry, node.key(name)
+            for name_node, entry in node.items():
+                yield entry, name_node
         elif isinstance(node, Sequence):
             for item in node.items:
                 yield item, item.entries.get("name") if isinstance(item, Mapping) else None

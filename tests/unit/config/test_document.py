@@ -105,3 +105,9 @@ def test_conditions_without_a_value_are_an_error_for_they_would_match_everything
 
 def test_a_byte_order_mark_is_passed_over(policies):
     assert policies.load(b"\xef\xbb\xbfversion: 1\n").filters == ()
+
+
+def test_a_duplicate_in_a_large_mapping_is_found_without_a_search(policies):
+    keys = "".join(f"k{number}: 1\n" for number in range(1500))
+    problems = policies.errors(HEAD + keys + "k7: 2\n")
+    assert any(p.message == 'key "k7" is given twice' and p.location.line == 1502 for p in problems)

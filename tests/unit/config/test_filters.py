@@ -267,3 +267,8 @@ def test_a_key_used_twice_by_one_name_of_two_providers_exists_already(policies):
     body = "name: a, layer: ipforward_v4, action: block, key: c38d57d1-05a7-4c33-904f-7fbceee60e82"
     text = HEAD + f"providers: [{{name: p}}]\nfilters:\n  - {{{body}}}\n  - {{{body}, provider: p}}\n"
     assert policies.error(text).code == "FWP_E_ALREADY_EXISTS"
+
+
+def test_more_conditions_than_fields_are_refused_at_once(policies):
+    when = "{" + ", ".join(f"a{number}: 1" for number in range(500)) + "}"
+    assert "more conditions" in policies.error(policies.filter(when)).message

@@ -23,7 +23,8 @@ POLICY = {
 def test_json_and_yaml_give_equal_policies(policies):
     yaml_text = (
         "version: 1\nsublayers: [{name: s, weight: 0x9000}]\nfilters:\n  - {name: f, layer: inbound_transport,"
-        " sublayer: s, weight: 0xffffffffffffffff, action: block, when: {ip_protocol: tcp, ip_local_port: [22, 80-90]}}\n"
+        " sublayer: s, weight: 0xffffffffffffffff, action: block,"
+        " when: {ip_protocol: tcp, ip_local_port: [22, 80-90]}}\n"
     )
     one, two = policies.load(json.dumps(POLICY), "p.json"), policies.load(yaml_text)
     assert [(f.key, f.weight, f.conditions, f.slot) for f in one.filters] == [

@@ -1,5 +1,7 @@
 """Sorted, disjoint ranges."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def numbers(ranges):
 def test_merging_keeps_the_numbers_and_leaves_gaps_between(ranges):
     result = merged(ranges)
     assert numbers(result) == numbers(ranges) and count(result) == len(numbers(ranges))
-    assert all(first[1] + 1 < second[0] for first, second in zip(result, result[1:], strict=False))
+    assert all(first[1] + 1 < second[0] for first, second in pairwise(result))
 
 
 @given(RANGES, st.integers(0, 40), st.integers(0, 40))
