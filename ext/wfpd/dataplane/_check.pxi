@@ -54,10 +54,11 @@ cdef void _learn_schema():
         field_bits[1][<uint32_t>item.id] = item.type_for(6).bits
     for slot in BY_SLOT:
         slot_exists[<uint32_t>slot] = 1
-    records = (packed.LAYER, packed.FILTER, packed.CONDITION, packed.TERM, packed.ATOM, packed.SET, "<II", "<QQQQ",
-               packed.TEXT, packed.SUBLAYER, packed.CALLOUT, packed.STRING, "<B")
-    for i, record in enumerate(records):
-        record_size[<uint32_t>i] = struct.calcsize(record)
+    record_size[:] = [
+        sizeof(PackedLayer), sizeof(PackedFilter), sizeof(PackedCondition), sizeof(PackedTerm), sizeof(PackedAtom),
+        sizeof(PackedSet), 8, 32, sizeof(PackedText), sizeof(PackedSublayer), sizeof(PackedCallout),
+        sizeof(PackedText), 1,
+    ]
 
 
 cdef inline uint64_t _read64(const uint8_t* data) noexcept nogil:

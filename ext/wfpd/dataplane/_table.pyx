@@ -6,7 +6,6 @@ must follow each other without gaps (each record's first child is the one after 
 last), which makes the check one linear pass and overlap impossible.
 """
 
-import struct
 import sys
 
 cimport cython
@@ -20,8 +19,6 @@ from ._types cimport (
     REPLY_ICMP_UNREACHABLE, WORD_BLOCK, WORD_PERMIT, value_present, value_set128, value_set_text,
 )
 
-from wfpd.compiler import format as packed
-from wfpd.model.conditions import Op
 from wfpd.model.fields import FIELD, FIELD_ALIASES, FIELDS
 from wfpd.model.layers import BY_SLOT, slot_name
 from wfpd.model.policy import Action, FilterFlag

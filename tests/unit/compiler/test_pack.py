@@ -15,7 +15,6 @@ from wfpd.model.policy import Action, FilterFlag, Policy, ValueSet
 PERMIT, BLOCK = Action.PERMIT, Action.BLOCK
 
 
-
 def changed_slots(before: Policy, after: Policy) -> list[int]:
     old = snapshot(before, generation=1)
     new = snapshot(after, generation=2, previous=old)
