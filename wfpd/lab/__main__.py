@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # While modules load there is nothing to take away and nothing to say.
+
 import contextlib
 import fcntl
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -77,7 +80,7 @@ def play() -> int:
 
 def main() -> int:
     """The exit status; every failure is one message, never a traceback."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
         return play()
