@@ -95,20 +95,25 @@ cdef inline bint spans_region(Bound bound, Bound region) noexcept nogil:
 
 
 cdef uint32_t drop_hidden(Build* build, uint32_t first, uint32_t n, const Place* place) noexcept nogil:
-    """Take out boxes behind one that covers the region and ends their sublayer; the new count."""
+    """Take out boxes outside of the region or behind one that covers it and ends their sublayer; the new count."""
     cdef uint32_t i, d, kept = 0, box, hidden_rank = ALL, hidden_need = 0
     cdef const FilterRest* rest
     cdef const Bound* bounds
     for i in range(n):
         box = build.work.at[first + i]
         rest = &build.boxes.rest[build.boxes.owner[box]]
+        bounds = box_at(build, box)
+        d = 0
+        while d < build.boxes.n_dimensions and clip_lo(bounds[d], place.region[d]) <= clip_hi(bounds[d], place.region[d]):
+            d += 1
+        if d < build.boxes.n_dimensions:
+            continue
         if rest.rank == hidden_rank and hidden_need & ~rest.need == 0:
             continue
         build.work.at[first + kept] = box
         kept += 1
         if not rest.ends or rest.n_residuals or rest.rank == hidden_rank:
             continue
-        bounds = box_at(build, box)
         d = 0
         while d < build.boxes.n_dimensions and spans_region(bounds[d], place.region[d]):
             d += 1
@@ -214,7 +219,8 @@ cdef void find_window(const Build* build, const uint32_t* list, uint32_t n, uint
     window.n = 0
     for k in range((n + stride - 1) // stride):
         bound = box_at(build, list[k * stride])[d]
-        if not spans_region(bound, region):
+        # A sample outside of the region says nothing of where to cut.
+        if not spans_region(bound, region) and clip_lo(bound, region) <= clip_hi(bound, region):
             window.n += 1
             window.lo = min(window.lo, clip_lo(bound, region))
             window.hi = max(window.hi, clip_hi(bound, region))
@@ -223,7 +229,7 @@ cdef void find_window(const Build* build, const uint32_t* list, uint32_t n, uint
 cdef void cut_shape(const Window* window, uint32_t width, Plan* plan) noexcept nogil:
     """At most `width` equal parts over the window, on multiples of their size."""
     plan.shift = 0
-    while (window.hi >> plan.shift) - (window.lo >> plan.shift) >= width:
+    while plan.shift < 31 and (window.hi >> plan.shift) - (window.lo >> plan.shift) >= width:
         plan.shift += 1
     plan.lo = (window.lo >> plan.shift) << plan.shift
     plan.parts = (window.hi >> plan.shift) - (window.lo >> plan.shift) + 1
