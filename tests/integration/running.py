@@ -65,7 +65,7 @@ class Wfpd:
     def call(self, method: str, **parameters: Any) -> Any:
         """One call on the control socket."""
         with Client(str(self.socket)) as client:
-            return client.call(method, parameters)
+            return client.call(method, **parameters)
 
     def status(self) -> dict[str, Any]:
         """`wfpd status --json`."""
