@@ -211,14 +211,15 @@ def test_a_flooded_queue_accounts_for_every_packet(wfpd: Wfpd, net: Network, wor
     wfpd.start()
     assert wfpd.process is not None
     wfpd.process.send_signal(signal.SIGSTOP)
-    offered = net.send_udp(net.client, 12000, 32, 5000)
-    assert wait_until(lambda: wfpd.queue_rule_packets() == offered, 10.0)
-    wfpd.process.send_signal(signal.SIGCONT)
+    with net.udp_receiver(net.server, 5000):  # A closed port would answer, and the answers pass the queue too.
+        offered = net.send_udp(net.client, 12000, 32, 5000)
+        assert wait_until(lambda: wfpd.queue_rule_packets() == offered, 10.0)
+        wfpd.process.send_signal(signal.SIGCONT)
+        assert wait_until(lambda: wfpd.status()["queues"][0]["length"] == 0, 10.0)
 
     def decided() -> float:
         return wfpd.metric("wfpd_packets_total")
 
-    wait_until(lambda: wfpd.status()["queues"][0]["length"] == 0, 10.0)
     settle(decided)
     wait_until(lambda: word == "block" or wfpd.metric("wfpd_uninspected_packets_total") > 0, 15.0, 0.2)
     lost = wfpd.metric("wfpd_nfqueue_packets_dropped_total")

@@ -185,24 +185,31 @@ class Daemon:
         with self._rules_lock:
             ruleset = self.ruleset()
             changed = rules.install(ruleset, self.commands)
-            counters = rules.counters(self.commands, ruleset.backend)
-            if not self.rules.base or changed:
-                self.rules.base = {} if changed else counters
+            if changed or not self.rules.base:
+                # Replaced rules count from 0, adopted ones from long ago: the account begins here.
+                _, counters = rules.look(ruleset, self.commands)
+                accounts = self._accounts()
+                self.rules.base = {
+                    hook: counters.get(hook, 0) - count - self.rules.uninspected.get(hook, 0)
+                    for hook, count in accounts.items()
+                }
         self.check_rules()
+
+    def _accounts(self) -> dict[str, int]:
+        return reading.accounted(self._hook_queues, self.engine.counters()["queues"])
 
     def check_rules(self) -> None:
         """Look at our rules and at what passed uninspected; never raises."""
         try:
             with self._rules_lock:
-                ruleset = self.ruleset()
-                self.rules.status = rules.present(ruleset, self.commands)
-                counters = rules.counters(self.commands, ruleset.backend)
+                self.rules.status, counters = rules.look(self.ruleset(), self.commands)
             since = {hook: count - self.rules.base.get(hook, 0) for hook, count in counters.items()}
-            raw = self.engine.counters()["queues"]
-            now = reading.uninspected(since, self._hook_queues, raw)
+            now = reading.uninspected(since, self._accounts())
             # A packet on its way between rule and queue is not lost: only what two looks saw counts.
-            held = {hook: max(self.rules.uninspected.get(hook, 0), min(count, self.rules.seen.get(hook, 0)))
-                    for hook, count in now.items()}  # fmt: skip
+            held = {
+                hook: max(self.rules.uninspected.get(hook, 0), min(count, self.rules.seen.get(hook, 0)))
+                for hook, count in now.items()
+            }
             self.rules.growing = any(count > self.rules.uninspected.get(hook, 0) for hook, count in held.items())
             self.rules.seen, self.rules.uninspected, self.rules.error = now, held, ""
         except WfpdError as error:

@@ -49,24 +49,27 @@ def read_queues(raw: Mapping[int, Mapping[str, Any]], dead: frozenset[int]) -> d
     return queues
 
 
-def uninspected(
-    rule_counters: Mapping[str, int], hook_queues: Mapping[str, tuple[int, ...]], raw: Mapping[int, Mapping[str, Any]]
+def accounted(
+    hook_queues: Mapping[str, tuple[int, ...]], raw: Mapping[int, Mapping[str, Any]]
 ) -> dict[str, int]:
+    """Packets that the queues of each hook account for: given to us, or counted as lost by the kernel."""
+    kernel = proc.queues()
+    found = {}
+    for hook, numbers in hook_queues.items():
+        statuses = [(number, kernel[number]) for number in numbers if number in kernel]
+        found[hook] = sum(
+            status.sequence - max(0, raw[number]["id_gaps"]) + status.queue_dropped + status.user_dropped
+            for number, status in statuses
+        )
+    return found
+
+
+def uninspected(rule_counters: Mapping[str, int], accounts: Mapping[str, int]) -> dict[str, int]:
     """Packets that met our rules and never reached us, by hook: what fail-open and bypass let through.
 
     = rule counter - (ids given - id gaps) - queue_dropped - user_dropped; exact at rest (design.md 3).
     """
-    kernel = proc.queues()
-    found = {}
-    for hook, numbers in hook_queues.items():
-        seen = 0
-        for number in numbers:
-            status = kernel.get(number)
-            if status is not None:
-                gaps = max(0, raw[number]["id_gaps"])
-                seen += status.sequence - gaps + status.queue_dropped + status.user_dropped
-        found[hook] = max(0, rule_counters.get(hook, 0) - seen)
-    return found
+    return {hook: max(0, rule_counters.get(hook, 0) - count) for hook, count in accounts.items()}
 
 
 def read_hits(engine: Engine, snapshot: Snapshot) -> tuple[dict[tuple[str, str, str], int], tuple[str, ...]]:
