@@ -215,18 +215,34 @@ class Daemon:
         except WfpdError as error:
             self.rules.error = error.message
 
-    @property
-    def rules_in_place(self) -> bool:
-        """Every attached hook that has layers is covered."""
-        return not self.rules.error and all(status.in_place for status in self.rules.status)
+    def why_not(self) -> tuple[str, ...]:
+        """Why wfpd is not enforcing, a reason a line; empty: it is (contract, section 8)."""
+        if self.engine.snapshot is None:
+            return ("no policy is loaded",)
+        if not self._numbers:
+            return ("the policy attaches to no hook (attach:)",)
+        reasons = ["audit mode: everything is permitted"] if self.audit else []
+        dead = [str(i) for i, (state, _) in enumerate(self.engine.progress()) if state != "running"]
+        unbound = [str(number) for number in self._numbers if number not in proc.queues()]
+        if dead:
+            reasons.append(f"worker {', '.join(dead)} is not running")
+        if unbound:
+            reasons.append(f"queue {', '.join(unbound)} is not bound")
+        if self.rules.error:
+            reasons.append(f"our rules cannot be looked at: {self.rules.error}")
+        for status in self.rules.status:
+            if not status.in_place:
+                shadow = status.shadowed_by or status.acts_shadowed_by
+                why = f"shadowed by {shadow}" if shadow else "missing or changed"
+                reasons.append(f"the rules at {status.hook} (IPv{status.family}) are {why}")
+        if self.rules.growing:
+            reasons.append("packets pass uninspected")
+        return tuple(reasons)
 
     @property
     def enforcing(self) -> bool:
-        """Contract, section 8: a policy, every queue bound, rules in place, nothing passed uninspected."""
-        alive = all(state == "running" for state, _ in self.engine.progress())
-        bound = all(number in proc.queues() for number in self._numbers)
-        attached = bool(self._numbers) and self.engine.snapshot is not None
-        return attached and alive and bound and self.rules_in_place and not self.rules.growing and not self.audit
+        """A policy, every queue bound, our rules in place, and nothing passed uninspected."""
+        return not self.why_not()
 
     # ------------------------------------------------------------------------------------ start
 
@@ -259,8 +275,7 @@ class Daemon:
         for attachment, (first, last) in zip(self.policy.attach, self._ranges, strict=True):
             numbers = tuple(range(first, last + 1))
             self._hook_queues[attachment.hook] = tuple(sorted({*self._hook_queues.get(attachment.hook, ()), *numbers}))
-        for hook in {a.hook for a in self.policy.attach} & {"prerouting", "postrouting"}:
-            logger.info("%s is attached: input and output leave its layer out", hook)
+        self.engine.set_hooks(sorted({attachment.hook for attachment in self.policy.attach}))
 
     def _start_threads(self) -> None:
         for index in range(self.engine.n_workers if self._numbers else 0):

@@ -49,9 +49,7 @@ def read_queues(raw: Mapping[int, Mapping[str, Any]], dead: frozenset[int]) -> d
     return queues
 
 
-def accounted(
-    hook_queues: Mapping[str, tuple[int, ...]], raw: Mapping[int, Mapping[str, Any]]
-) -> dict[str, int]:
+def accounted(hook_queues: Mapping[str, tuple[int, ...]], raw: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
     """Packets that the queues of each hook account for: given to us, or counted as lost by the kernel."""
     kernel = proc.queues()
     found = {}

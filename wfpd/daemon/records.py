@@ -9,6 +9,7 @@ from wfpd.dataplane import Snapshot, parse_of
 from wfpd.model.layers import slot_name
 from wfpd.observe.record import EventRecord
 
+UDP = 17
 KEPT_GENERATIONS = 16
 """Snapshots whose names are kept for events that are still in the ring."""
 
@@ -78,6 +79,9 @@ def packet_members(data: bytes, length: int) -> dict[str, Any]:
         members["flow_label"] = int.from_bytes(data[1:4], "big") & 0xFFFFF
     if view["has_ports"]:
         members.update(source_port=view["source_port"], destination_port=view["destination_port"])
+    if view.get("protocol") == UDP and view["has_ports"]:
+        at = view["transport_offset"] + 4
+        members["udp_length"] = int.from_bytes(data[at : at + 2], "big")
     if view["has_icmp"]:
         members.update(icmp_type=view["icmp_type"], icmp_code=view["icmp_code"])
     if view["has_tcp"]:

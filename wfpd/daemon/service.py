@@ -90,6 +90,7 @@ class Service:
             "pid": os.getpid(),
             "policy": self.path,
             "enforcing": now.enforcing,
+            "why_not": list(self.daemon.why_not()),
             "audit": self.daemon.audit,
             "generation": now.reload.generation,
             "hash": now.reload.hash,
