@@ -99,6 +99,8 @@ class Daemon:
         self.on_event = on_event or (lambda record: None)
         self.records = RecordMaker()
         self.started_at = time.time()
+        self.started = False
+        """Queues, workers and rules are up."""
         self.generation = 0
         self.fatal: BaseException | None = None
         self.rules = RulesState()
@@ -185,13 +187,14 @@ class Daemon:
         with self._rules_lock:
             ruleset = self.ruleset()
             changed = rules.install(ruleset, self.commands)
-            if changed or not self.rules.base:
-                # Replaced rules count from 0, adopted ones from long ago: the account begins here.
+            if changed and not self.rules.base:
+                self.rules.base = dict.fromkeys(self._hook_queues, 0)  # New rules and new queues: both at 0.
+            elif changed or not self.rules.base:
+                # Replaced rules count from 0 again, adopted ones from long ago: the account begins here.
                 _, counters = rules.look(ruleset, self.commands)
-                accounts = self._accounts()
                 self.rules.base = {
                     hook: counters.get(hook, 0) - count - self.rules.uninspected.get(hook, 0)
-                    for hook, count in accounts.items()
+                    for hook, count in self._accounts().items()
                 }
         self.check_rules()
 
@@ -219,6 +222,8 @@ class Daemon:
         """Why wfpd is not enforcing, a reason a line; empty: it is (contract, section 8)."""
         if self.engine.snapshot is None:
             return ("no policy is loaded",)
+        if not self.started:
+            return ("wfpd is starting",)
         if not self._numbers:
             return ("the policy attaches to no hook (attach:)",)
         reasons = ["audit mode: everything is permitted"] if self.audit else []
@@ -255,6 +260,7 @@ class Daemon:
             self._bind()
             self._start_threads()
             self._install_rules()
+            self.started = True
         except BaseException:
             self._stop_workers(drain=0.0)
             raise
