@@ -104,11 +104,11 @@ cdef void _embedded(const ValueContext* context, FieldValues* values, unsigned i
         return
     if field == FIELD_EMBEDDED_PROTOCOL:
         value_set(values, field, view.quoted_protocol)
-    elif field == FIELD_EMBEDDED_REMOTE_ADDRESS:
+    elif field == FIELD_EMBEDDED_REMOTE_ADDRESS and view.quoted_has_addresses:
         value_set128(values, field, view.quoted_destination_hi, view.quoted_destination_lo)
-    elif field == FIELD_EMBEDDED_LOCAL_ADDRESS_TYPE:
+    elif field == FIELD_EMBEDDED_LOCAL_ADDRESS_TYPE and view.quoted_has_addresses:
         value_set(values, field, host_address_type(context.host, view.family, view.quoted_source_hi, view.quoted_source_lo))
-    elif view.quoted_has_ports:
+    elif view.quoted_has_ports and field in (FIELD_EMBEDDED_LOCAL_PORT, FIELD_EMBEDDED_REMOTE_PORT):
         value_set(values, field,
                   view.quoted_source_port if field == FIELD_EMBEDDED_LOCAL_PORT else view.quoted_destination_port)
 
@@ -128,6 +128,8 @@ cdef void _tcp(const PacketView* view, FieldValues* values, unsigned int field) 
 
 
 cdef void _ip(const PacketView* view, FieldValues* values, unsigned int field) noexcept nogil:
+    if not view.has_addresses:
+        return
     if field == FIELD_IP_DSCP:
         value_set(values, field, view.dscp)
     elif field == FIELD_IP_ECN:
@@ -163,6 +165,8 @@ cdef void _forward_ports(const PacketView* view, FieldValues* values, unsigned i
 
 cdef void _addresses(const ValueContext* context, FieldValues* values, unsigned int field) noexcept nogil:
     cdef bint outbound = context.outbound != 0
+    if not context.view.has_addresses:
+        return  # Cut by the snap length within the fixed header.
     if field == FIELD_IP_LOCAL_ADDRESS:
         _address(context.view, outbound, values, field)
     elif field == FIELD_IP_REMOTE_ADDRESS:

@@ -117,7 +117,7 @@ cdef bint _tracked(const Visitor* visitor) noexcept nogil:
     cdef const PacketView* view = &visitor.view
     if visitor.flows == NULL or view.status != PARSE_OK or view.fragment != FRAGMENT_NONE or not view.has_protocol:
         return False
-    if view.is_icmp_error or view.transport_offset == 0:
+    if view.is_icmp_error or view.transport_offset == 0 or not view.has_addresses:
         return False
     if visitor.input.hook != HOOK_INPUT and visitor.input.hook != HOOK_OUTPUT:
         return False

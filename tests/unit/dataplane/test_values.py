@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import pathlib
+import tempfile
+
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 
 from tests.replaying import decide
+from wfpd.capture import CapturedPacket
+from wfpd.config import load_policy
+from wfpd.replay import Replay
 
 SYN = IP(src="192.0.2.1", dst="198.51.100.2", tos=0xB9, ttl=33) / TCP(
     sport=4000, dport=80, flags="S", window=5000, options=[("MSS", 1400), ("WScale", 7)]
@@ -57,3 +63,19 @@ def test_a_condition_on_the_field_holds_for_the_packet_that_has_the_value(
     text = f"version: 1\nfilters:\n  - {{name: one, layer: {layer}, action: block, when: {{{field}: {value}}}}}\n"
     (result,) = decide(text, [packet], hook=hook)
     assert result["verdict"] == "block"
+
+
+def test_fields_beyond_the_cut_of_the_snap_length_are_empty_and_not_malformed() -> None:
+    text = (
+        "version: 1\nfilters:\n  - {name: one, layer: ipforward, action: block, when: {ip_source_address: 0.0.0.0/0}}\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "policy.yaml"
+        path.write_text(text)
+        replay = Replay(load_policy(str(path), trust="warn"))
+    whole = bytes(SYN)
+    verdicts = [
+        replay.decide(CapturedPacket(1, 1, whole[:size], len(whole), True, None, 101)) for size in (10, 19, 20, 30)
+    ]
+    assert [result["verdict"] for result in verdicts] == ["permit", "permit", "block", "block"]
+    assert {result["reason"] for result in verdicts} == {"no_match", "filter"}
