@@ -1,61 +1,30 @@
-"""Any bytes: a Policy or a PolicyError, nothing else."""
+"""Policies made of the words of the language: a Policy or a PolicyError, nothing else."""
 
 import json
-import pathlib
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wfpd.config import Limits, load_policy
-from wfpd.errors import PolicyError
+from tests.fuzz.target_policy import outcome, written
 from wfpd.model.fields import FIELD
-from wfpd.model.policy import Policy
 
-CORPUS = sorted((pathlib.Path(__file__).parent / "corpus" / "policy").iterdir())
-SMALL = Limits(nodes=2000, problems=50, nesting=12)
 SETTINGS = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 WORDS = (
-    "version include daemon faults attach providers sublayers provider_contexts callouts sets filters name key description "
-    "provider layer sublayer weight action absorb reply flags provider_context on_error mode log metrics when enabled use "
-    "options type values file hook interfaces families queues balance backend defragment range callout kind data equal "
-    "not_equal greater less none_of flags_all_set starts_with ends_with prefix glob text empty permit block universal "
-    "inspection ipforward inbound_transport_v4 ale_auth_connect address port tcp icmp_type echo_request 1 0 -1 0x10 "
-    "192.0.2.1 192.0.2.0/24 10.0.0.1-10.0.0.9 2001:db8::1 ::/0 ::1/0 80-90 90-80 $a true false null 500ms 70000 "
-    "18446744073709551616 is_loopback syn cs1 tcp_reset clear_action_right a b"
+    "version include daemon faults attach providers sublayers provider_contexts callouts sets filters name key "
+    "description provider layer sublayer weight action absorb reply flags provider_context on_error mode log metrics "
+    "when enabled use options type values file hook interfaces families queues balance backend defragment range "
+    "callout kind data equal not_equal greater less none_of flags_all_set starts_with ends_with prefix glob text "
+    "empty permit block universal inspection ipforward inbound_transport_v4 ale_auth_connect address port tcp "
+    "icmp_type echo_request 1 0 -1 0x10 192.0.2.1 192.0.2.0/24 10.0.0.1-10.0.0.9 2001:db8::1 ::/0 ::1/0 80-90 90-80 "
+    "$a true false null 500ms 70000 18446744073709551616 is_loopback syn cs1 tcp_reset clear_action_right a b"
 ).split() + ["", "\x00", "\u20ac", "x" * 200, "a:", ":"]  # fmt: skip
 SCALARS = st.sampled_from(WORDS) | st.integers(-5, 70000) | st.booleans() | st.none() | st.text(max_size=8)
 KEYS = st.sampled_from(WORDS + list(FIELD))
 TREES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=25
 )
-
-
-def outcome(path, **options):
-    """Load, and insist on the invariant."""
-    try:
-        result = load_policy(path, limits=SMALL, **options)
-    except PolicyError as error:
-        assert error.problems
-        assert all(str(problem) for problem in error.problems)
-        return None
-    assert isinstance(result, Policy)
-    return result
-
-
-def written(tmp_path, data, name="p.yaml"):
-    path = tmp_path / name
-    path.write_bytes(data)
-    path.chmod(0o600)
-    return path
-
-
-@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-@pytest.mark.parametrize("name", ["p.yaml", "p.json"])
-def test_the_corpus_ends_in_a_policy_or_an_error(tmp_path, path, name):
-    outcome(written(tmp_path, path.read_bytes(), name))
 
 
 @SETTINGS
