@@ -156,8 +156,10 @@ def main() -> None:
             ratios.append(a / b)
             library.append(c / b)
             print(f"round {number + 1}: limit {a:7.0f} ns  wfpd {b:7.0f} ns  ratio {a / b:.3f}  library {c:7.0f} ns")
-        print(f"median limit / wfpd {statistics.median(ratios):.3f}, library / wfpd {statistics.median(library):.2f}"
-              f"  ({given.filters} filters, batch {given.batch})")
+        print(
+            f"median limit / wfpd {statistics.median(ratios):.3f}, library / wfpd {statistics.median(library):.2f}"
+            f"  ({given.filters} filters, batch {given.batch})"
+        )
 
 
 if __name__ == "__main__":

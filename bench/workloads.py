@@ -65,8 +65,9 @@ def rules(shape: str, count: int, seed: int = 1, bits: int = 32) -> list[Rule]:
             _ports(rng, look.exact_port),
             protocol,
         )
+        whole = (everywhere, everywhere, PORTS, PORTS, PROTOCOLS)
         # A rule that asks for next to nothing would hide all that follow.
-        if sum(part != whole for part, whole in zip(rule, (everywhere, everywhere, PORTS, PORTS, PROTOCOLS))) >= 3:
+        if sum(part != every for part, every in zip(rule, whole, strict=True)) >= 3:
             found[rule] = None
     return list(found)
 

@@ -377,9 +377,7 @@ class _PcapngReader:
             raise CaptureError(f"a packet at byte {self._buffer.position} is longer than its block")
         self._timestamp = tick * 1_000_000_000 // interface.ticks + interface.offset_ns
         self._number += 1
-        return _packet(
-            self._number, self._timestamp, self._buffer.data, first, first + size, original, interface
-        )
+        return _packet(self._number, self._timestamp, self._buffer.data, first, first + size, original, interface)
 
     def _simple_packet(self, data: bytes, at: int, end: int) -> CapturedPacket:
         if end - at < 4:

@@ -25,8 +25,14 @@ CallBack = Callable[[Any], None]
 
 
 def snapshot_of(
-    directory: Path, filters: str, *, callouts: dict[str, Callable[[Any], None]] | None = None, faults: str = "{}",
-    generation: int = 1, previous: Snapshot | None = None, audit: bool = False,
+    directory: Path,
+    filters: str,
+    *,
+    callouts: dict[str, Callable[[Any], None]] | None = None,
+    faults: str = "{}",
+    generation: int = 1,
+    previous: Snapshot | None = None,
+    audit: bool = False,
 ) -> Snapshot:
     """A compiled policy of the given filters; `callouts` are functions by name."""
     callouts = callouts or {}
@@ -38,8 +44,13 @@ def snapshot_of(
     policy = load_policy(path)
     words = {name: getattr(policy.faults, name) for name in ("on_error", "on_malformed", "on_late")}
     return Snapshot(
-        pack(policy), [callouts[one.name] for one in policy.callouts], generation=generation, previous=previous,
-        flows_full=Word.PERMIT, audit=audit, **words,
+        pack(policy),
+        [callouts[one.name] for one in policy.callouts],
+        generation=generation,
+        previous=previous,
+        flows_full=Word.PERMIT,
+        audit=audit,
+        **words,
     )
 
 
@@ -65,14 +76,27 @@ class Live:
     failures: list[BaseException] = field(default_factory=list)
 
     def add(
-        self, space: Namespace, number: int, worker: int = 0, *, hook: str = "forward", length: int = 1024,
-        copy_bytes: int = 65531, fail_open: bool = False, error_verdict: int = DROP, callback: CallBack | None = None,
+        self,
+        space: Namespace,
+        number: int,
+        worker: int = 0,
+        *,
+        hook: str = "forward",
+        length: int = 1024,
+        copy_bytes: int = 65531,
+        fail_open: bool = False,
+        error_verdict: int = DROP,
+        callback: CallBack | None = None,
     ) -> dict[str, Any]:
         """Bind, configure and hand over one queue."""
         queue = bind(space, number, callback, length)
         self.queues.append(queue)
         set_up = configure_queue(
-            queue.get_fd(), number, length=length, copy_bytes=copy_bytes, fail_open=fail_open,
+            queue.get_fd(),
+            number,
+            length=length,
+            copy_bytes=copy_bytes,
+            fail_open=fail_open,
             error_verdict=error_verdict,
         )
         self.engine.add_queue(number, worker, queue.get_fd(), hook)
@@ -162,12 +186,16 @@ def monitor(engine: Engine, seconds: float = 0.01) -> Iterator[None]:
 def blocked_port(port: int, **more: str) -> str:
     """A filter that blocks one destination port at ipforward."""
     extra = "".join(f", {key}: {value}" for key, value in more.items())
-    return ("  - {name: blocked, layer: ipforward_v4, action: block, "
-            f"when: {{ip_destination_port: {port}, ip_protocol: udp}}{extra}}}")
+    return (
+        "  - {name: blocked, layer: ipforward_v4, action: block, "
+        f"when: {{ip_destination_port: {port}, ip_protocol: udp}}{extra}}}"
+    )
 
 
 def all_to_callout(name: str = "watch", kind: str = "terminating", **more: str) -> str:
     """A filter that asks a callout about every forwarded UDP packet."""
     extra = "".join(f", {key}: {value}" for key, value in more.items())
-    return (f"  - {{name: asked, layer: ipforward_v4, action: {{callout: {name}, kind: {kind}}}, "
-            f"when: {{ip_protocol: udp}}{extra}}}")
+    return (
+        f"  - {{name: asked, layer: ipforward_v4, action: {{callout: {name}, kind: {kind}}}, "
+        f"when: {{ip_protocol: udp}}{extra}}}"
+    )

@@ -162,8 +162,9 @@ def test_tcp_through_the_queue_arrives_whole(net: Network, tmp_path: Path) -> No
 
 
 def test_the_input_hook_serves_its_layers_with_the_host_table(net: Network, tmp_path: Path) -> None:
-    filters = ("  - {name: no-ssh, layer: ale_auth_recv_accept_v4, action: block, "
-               "when: {ip_protocol: tcp, ip_local_port: 22}}")
+    filters = (
+        "  - {name: no-ssh, layer: ale_auth_recv_accept_v4, action: block, when: {ip_protocol: tcp, ip_local_port: 22}}"
+    )
     with live(Engine(1), snapshot_of(tmp_path, filters)) as running:
         running.engine.set_host(Host(interfaces=[(2, b"c0", 6, False, 0)]))
         running.add(net.router, 3, hook="input")

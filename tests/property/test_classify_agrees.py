@@ -83,9 +83,15 @@ def _address(text: str) -> tuple[int, int]:
     return value & ~mask, value | mask
 
 
+def _lines(path: Path, kind: str = ".rules") -> list[str]:
+    """Lines of a rule set, or of the file of another kind beside it."""
+    with gzip.open(path.with_name(path.name.replace(".rules", kind)), "rt") as file:
+        return file.read().splitlines()
+
+
 def _rules(path: Path) -> list[workloads.Rule]:
     found = []
-    for line in gzip.open(path, "rt"):
+    for line in _lines(path):
         source, destination, first, second, protocol = line.strip().split("\t")[:5]
         ports = [tuple(int(part) for part in text.split(":")) for text in (first, second)]
         value, mask = (int(part, 16) for part in protocol.split("/"))
@@ -98,14 +104,12 @@ def _rules(path: Path) -> list[workloads.Rule]:
 @pytest.mark.parametrize("path", _classbench(), ids=lambda path: path.name)
 def test_published_style_sets_give_their_expected_answers(path: Path) -> None:
     rules = _rules(path)
-    trace = [[int(part) for part in line.split()] for line in
-             gzip.open(path.with_name(path.name.replace(".rules", ".trace")), "rt")]  # fmt: skip
+    trace = [[int(part) for part in line.split()] for line in _lines(path, ".trace")]
     rows = workloads.table([tuple(item[:5]) for item in trace])  # type: ignore[misc]
     one = classify_many(snapshot(workloads.policy(rules)), slot(), workloads.FIELD_IDS, rows)
     assert [answer[0] if answer else -1 for answer in one] == [item[5] for item in trace]
     taken = snapshot(workloads.policy(rules, sublayers=4))
-    wanted = [[int(part) for part in line.split()] for line in
-              gzip.open(path.with_name(path.name.replace(".rules", ".exp4")), "rt")]  # fmt: skip
+    wanted = [[int(part) for part in line.split()] for line in _lines(path, ".exp4")]
     names = [taken.filter_name(index) for index in range(taken.n_filters)]
     for answer, expected in zip(classify_many(taken, slot(), workloads.FIELD_IDS, rows), wanted, strict=True):
         assert {names[index] for index in answer} == {f"r{index}" for index in expected if index >= 0}

@@ -568,7 +568,7 @@ _READERS: dict[str, Callable[[_FieldReader, str, Node], None]] = {
     "not_equal": _FieldReader.not_equal,
     "range": _FieldReader.range,
     "none_of": _FieldReader.none_of,
-    **{name: _FieldReader.order for name in _ORDER},
-    **{name: _FieldReader.flags for name in _FLAGS},
-    **{name: _FieldReader.match_text for name in _TEXT},
+    **dict.fromkeys(_ORDER, _FieldReader.order),
+    **dict.fromkeys(_FLAGS, _FieldReader.flags),
+    **dict.fromkeys(_TEXT, _FieldReader.match_text),
 }

@@ -6,6 +6,7 @@ the file that is read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -28,10 +29,8 @@ def service_uids() -> frozenset[int]:
     import pwd
 
     uids = {0, os.geteuid()}
-    try:
+    with contextlib.suppress(KeyError):
         uids.add(pwd.getpwnam(SERVICE_USER).pw_uid)
-    except KeyError:
-        pass
     return frozenset(uids)
 
 

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 def packed_sizes() -> dict[str, int]: ...
@@ -11,7 +11,7 @@ class Snapshot:
     def __init__(
         self,
         buffer: Any,
-        callouts: list[Callable[..., object] | None],
+        callouts: Sequence[Callable[..., object] | None],
         *,
         generation: int,
         previous: Snapshot | None = None,

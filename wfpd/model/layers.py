@@ -160,9 +160,7 @@ def _build() -> tuple[Layer, ...]:
 
 LAYERS: tuple[Layer, ...] = _build()
 LAYER: dict[str, Layer] = {layer.name: layer for layer in LAYERS}
-BY_SLOT: dict[int, tuple[Layer, int]] = {
-    layer.slot(family): (layer, family) for layer in LAYERS for family in (4, 6)
-}
+BY_SLOT: dict[int, tuple[Layer, int]] = {layer.slot(family): (layer, family) for layer in LAYERS for family in (4, 6)}
 
 
 def slot_name(slot: int) -> str:

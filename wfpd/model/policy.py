@@ -39,6 +39,9 @@ class FilterFlag(enum.IntFlag):
     ABSORB = 0x40
 
 
+NO_FLAGS = FilterFlag(0)
+
+
 class Reply(enum.IntEnum):
     """What a block answers with."""
 
@@ -185,7 +188,7 @@ class Filter:
     weight: int
     """Effective weight, 64 bits (contract, section 1)."""
     conditions: tuple[Condition, ...] = ()
-    flags: FilterFlag = FilterFlag(0)
+    flags: FilterFlag = NO_FLAGS
     callout: str = ""
     reply: Reply = Reply.NONE
     on_error: Word = Word.DEFAULT

@@ -161,8 +161,9 @@ def test_gso_packets_are_inspected_whole(net: Network, tmp_path: Path) -> None:
         sizes.append(len(c.packet))
         c.permit()
 
-    filters = ("  - {name: asked, layer: ipforward_v4, action: {callout: watch, kind: inspection}, "
-               "when: {ip_protocol: tcp}}")
+    filters = (
+        "  - {name: asked, layer: ipforward_v4, action: {callout: watch, kind: inspection}, when: {ip_protocol: tcp}}"
+    )
     with live(Engine(1, late_after=30), snapshot_of(tmp_path, filters, callouts={"watch": watch})) as running:
         running.add(net.router, 3)
         queue_rule(net.router, 3)
@@ -176,7 +177,8 @@ def test_gso_packets_are_inspected_whole(net: Network, tmp_path: Path) -> None:
 def test_events_of_late_packets_speak_of_their_own_flow(net: Network, tmp_path: Path) -> None:
     release = threading.Event()
     policy = snapshot_of(
-        tmp_path, all_to_callout(), callouts={"watch": lambda c: release.wait(5)}, faults="{on_late: block}")
+        tmp_path, all_to_callout(), callouts={"watch": lambda c: release.wait(5)}, faults="{on_late: block}"
+    )
     with live(Engine(1, late_after=0.05), policy) as running, monitor(running.engine):
         running.add(net.router, 3)
         queue_rule(net.router, 3)

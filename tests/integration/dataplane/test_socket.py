@@ -35,7 +35,8 @@ def test_packets_met_while_configuring_get_the_error_verdict(net: Network) -> No
             net.send_udp(net.client, 5, 64, 5000)
             assert wait_queue(net.router, 3, "waiting", 5)
             set_up = configure_queue(
-                queue.get_fd(), 3, length=100, copy_bytes=65531, fail_open=True, error_verdict=ACCEPT)
+                queue.get_fd(), 3, length=100, copy_bytes=65531, fail_open=True, error_verdict=ACCEPT
+            )
             assert set_up["decided"] == 5
             assert receiver.wait_for(5)
             assert proc_queue(net.router, 3)["waiting"] == 0

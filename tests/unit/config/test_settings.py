@@ -51,7 +51,8 @@ def test_workers_auto_is_the_cpu_count(policies):
 
 @pytest.mark.parametrize(
     "body",
-    ["metrics: 9477", "metrics: 127.0.0.1:99999", "metrics: ::1:80", "metrics: example.org:80", "control: {path: run/x}",
+    ["metrics: 9477", "metrics: 127.0.0.1:99999", "metrics: ::1:80", "metrics: example.org:80",
+     "control: {path: run/x}",
      "control: {paths: /x}", "flows: {max: 0}", "flows: {full: drop}", "marks: {mask: 0xff}", "marks: {mask: 0}",
      "marks: {mask: 0xf0f0f000}", "events: [syslog]", "events: [{fil: x}]", "events: [{file: x}]", "workers: 0",
      "workers: few", "metrics_filters: -1", "metric: x", "callout_path: [[]]"],
@@ -99,10 +100,11 @@ def test_every_key_of_attach_is_read(policies):
 
 @pytest.mark.parametrize(
     "body",
-    ["interfaces: [eth0]", "hook: ingress", "hook: input, queues: 3-1", "hook: input, queues: 70000", "hook: input, queues: a",
-     "hook: input, queues: 0-999", "hook: input, families: [v5]", "hook: input, families: []", "hook: input, balance: cpu",
-     "hook: input, backend: bpf", "hook: input, interfaces: [a/b]", "hook: input, interfaces: ['e*h']",
-     "hook: input, interfaces: [sixteencharacter]", "hook: input, defragment: maybe", "hook: input, queue: 1"],
+    ["interfaces: [eth0]", "hook: ingress", "hook: input, queues: 3-1", "hook: input, queues: 70000",
+     "hook: input, queues: a", "hook: input, queues: 0-999", "hook: input, families: [v5]", "hook: input, families: []",
+     "hook: input, balance: cpu", "hook: input, backend: bpf", "hook: input, interfaces: [a/b]",
+     "hook: input, interfaces: ['e*h']", "hook: input, interfaces: [sixteencharacter]",
+     "hook: input, defragment: maybe", "hook: input, queue: 1"],
 )  # fmt: skip
 def test_wrong_attachments_are_refused(policies, body):
     assert policies.errors(HEAD + f"attach:\n  - {{{body}}}\n")[0].location.line == 3

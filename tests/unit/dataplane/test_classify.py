@@ -77,8 +77,8 @@ def test_matches_of_many_leaves_come_in_order_and_all_of_them():
 def test_more_sublayers_than_are_tracked_all_end_by_themselves():
     ranks = [sublayer(f"s{index}", 0x9000 - index) for index in range(40)]
     filters = [
-        a_filter(f"f{index}", Action.BLOCK, when("ip_source_port", within(index % 50, 60000)), sublayer=f"s{index % 40}",
-                 weight=index)
+        a_filter(f"f{index}", Action.BLOCK, when("ip_source_port", within(index % 50, 60000)),
+                 sublayer=f"s{index % 40}", weight=index)
         for index in range(2000)
     ]  # fmt: skip
     taken = snapshot(a_policy(filters, ranks))

@@ -39,18 +39,43 @@ HEADER = attribute(1, struct.pack(">IHB", 7, 0x0800, 2))
 def test_every_attribute_of_a_packet_is_read() -> None:
     found = read_datagram(
         packet_message(
-            HEADER, attribute(3, struct.pack(">I", 0xDEADBEEF)), attribute(4, struct.pack(">QQ", 1700000000, 123456)),
-            attribute(5, struct.pack(">I", 2)), attribute(6, struct.pack(">I", 3)), attribute(7, struct.pack(">I", 4)),
-            attribute(8, struct.pack(">I", 5)), attribute(14, struct.pack(">I", 3)),
-            attribute(16, struct.pack(">I", 1000)), attribute(17, struct.pack(">I", 100)),
-            attribute(13, struct.pack(">I", 1500)), attribute(10, b"E" * 21),
+            HEADER,
+            attribute(3, struct.pack(">I", 0xDEADBEEF)),
+            attribute(4, struct.pack(">QQ", 1700000000, 123456)),
+            attribute(5, struct.pack(">I", 2)),
+            attribute(6, struct.pack(">I", 3)),
+            attribute(7, struct.pack(">I", 4)),
+            attribute(8, struct.pack(">I", 5)),
+            attribute(14, struct.pack(">I", 3)),
+            attribute(16, struct.pack(">I", 1000)),
+            attribute(17, struct.pack(">I", 100)),
+            attribute(13, struct.pack(">I", 1500)),
+            attribute(10, b"E" * 21),
         )
     )
     assert found == [
-        {"kind": "packet", "id": 7, "queue": 3, "hw_protocol": 0x0800, "hook": 2, "family": 2, "has_mark": 1,
-         "has_uid": 1, "mark": 0xDEADBEEF, "in_interface": 2, "out_interface": 3, "physical_in": 4, "physical_out": 5,
-         "skb_info": 3, "original": 1500, "captured": 21, "data": b"E" * 21,
-         "timestamp_ns": 1700000000123456000, "uid": 1000, "gid": 100}
+        {
+            "kind": "packet",
+            "id": 7,
+            "queue": 3,
+            "hw_protocol": 0x0800,
+            "hook": 2,
+            "family": 2,
+            "has_mark": 1,
+            "has_uid": 1,
+            "mark": 0xDEADBEEF,
+            "in_interface": 2,
+            "out_interface": 3,
+            "physical_in": 4,
+            "physical_out": 5,
+            "skb_info": 3,
+            "original": 1500,
+            "captured": 21,
+            "data": b"E" * 21,
+            "timestamp_ns": 1700000000123456000,
+            "uid": 1000,
+            "gid": 100,
+        }
     ]
 
 
@@ -151,8 +176,7 @@ def test_exceptions_go_singly_and_before_the_batch() -> None:
 def test_a_batch_carries_a_mark_only_for_packets_with_that_mark() -> None:
     items: list[Item] = [(1, ACCEPT, 8, False), (2, ACCEPT, 8, False), (3, ACCEPT, 9, False), (4, ACCEPT, None, False)]
     raw, _, _ = plan_verdicts(items)
-    assert messages_of(raw) == [
-        (VERDICT, 0, ACCEPT, 3, 9), (VERDICT, 0, ACCEPT, 4, None), (BATCH, 0, ACCEPT, 4, 8)]
+    assert messages_of(raw) == [(VERDICT, 0, ACCEPT, 3, 9), (VERDICT, 0, ACCEPT, 4, None), (BATCH, 0, ACCEPT, 4, 8)]
 
 
 def test_parked_packets_always_go_singly() -> None:
@@ -194,12 +218,19 @@ def test_an_id_behind_the_sequence_is_decided_singly() -> None:
     assert through == 10
 
 
-outcomes = st.tuples(st.sampled_from([ACCEPT, ACCEPT, DROP, PARK]), st.sampled_from([None, None, 1, 2]),
-                     st.sampled_from([True] + [False] * 5))
+outcomes = st.tuples(
+    st.sampled_from([ACCEPT, ACCEPT, DROP, PARK]),
+    st.sampled_from([None, None, 1, 2]),
+    st.sampled_from([True] + [False] * 5),
+)
 
 
-@given(st.lists(st.tuples(outcomes, st.sampled_from(["seen"] * 4 + ["lost", "stolen"])), max_size=24),
-       st.sampled_from([0, 5, 2**31 - 8, 2**32 - 8]), st.integers(1, 7), st.sampled_from([ACCEPT, DROP]))
+@given(
+    st.lists(st.tuples(outcomes, st.sampled_from(["seen"] * 4 + ["lost", "stolen"])), max_size=24),
+    st.sampled_from([0, 5, 2**31 - 8, 2**32 - 8]),
+    st.integers(1, 7),
+    st.sampled_from([ACCEPT, DROP]),
+)
 def test_every_packet_gets_its_own_verdict_and_stolen_ones_that_for_errors(
     story: list[tuple[tuple[int, int | None, bool], str]], base: int, size: int, unseen: int
 ) -> None:

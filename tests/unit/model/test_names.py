@@ -8,9 +8,11 @@ from wfpd.model.names import DSCP, ICMP_TYPES, ICMPV6_TYPES, PROTOCOLS, SERVICES
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("hopopt", 0), ("icmp", 1), ("tcp", 6), ("udp", 17), ("dccp", 33), ("ipv6", 41), ("gre", 47), ("esp", 50), ("ah", 51),
+    [("hopopt", 0), ("icmp", 1), ("tcp", 6), ("udp", 17), ("dccp", 33), ("ipv6", 41), ("gre", 47), ("esp", 50),
+     ("ah", 51),
      ("ipv6-icmp", 58), ("icmpv6", 58), ("ipv6-opts", 60), ("cftp", 62), ("sat-expak", 64), ("ipcv", 71), ("eigrp", 88),
-     ("ospfigp", 89), ("ospf", 89), ("ipip", 94), ("etherip", 97), ("gmtp", 100), ("pim", 103), ("ipcomp", 108), ("vrrp", 112),
+     ("ospfigp", 89), ("ospf", 89), ("ipip", 94), ("etherip", 97), ("gmtp", 100), ("pim", 103), ("ipcomp", 108),
+     ("vrrp", 112),
      ("l2tp", 115), ("sctp", 132), ("udplite", 136), ("manet", 138), ("hip", 139), ("shim6", 140), ("rohc", 142),
      ("ethernet", 143), ("nsh", 145), ("homa", 146)],
 )  # fmt: skip
