@@ -12,15 +12,20 @@ import os
 import re
 import sys
 import tempfile
+import textwrap
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wfpd
 from wfpd.control import client, protocol
 from wfpd.control.protocol import RpcError
 from wfpd.errors import CaptureError, ControlError, PolicyError, Problem, WfpdError
+
+if TYPE_CHECKING:
+    from wfpd.capture import CapturedPacket
+    from wfpd.netfilter.conflicts import Finding
 
 DONE, NO, USAGE, UNREACHABLE, FAULT = 0, 1, 2, 3, 70
 DEFAULT_POLICY = "/etc/wfpd/policy.yaml"
@@ -155,7 +160,7 @@ def _add_remote(add: Callable[..., argparse.ArgumentParser]) -> None:
                         help="go back by itself after TIME (60s, 5m) unless `wfpd confirm` comes first")  # fmt: skip
     add("confirm", confirm_policy, "keep the policy of a reload with --confirm", as_json=True, socket=True)
     events = add("events", show_events, "follow the daemon's events", as_json=True, socket=True)
-    events.add_argument("--count", type=int, metavar="N", help="end after N events")
+    events.add_argument("--count", type=count, metavar="N", help="end after N events")
     events.add_argument("--last", action="store_true", help="show the last block and end; exit 1 if there was none")
     events.add_argument("--reopen", action="store_true", help="make the daemon reopen its event file and end")
 
@@ -167,6 +172,13 @@ def seconds(text: str) -> float:
     if not 0 < value <= 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 60s or 5m, at most 24h")
     return value
+
+
+def count(text: str) -> int:
+    """A number of events, 1 or more."""
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 # ---- commands without a daemon
@@ -204,29 +216,39 @@ def _problem_json(problem: Problem) -> dict[str, object]:
 
 def check_policy(arguments: argparse.Namespace) -> int:
     """`wfpd check`."""
-    from wfpd.compiler.pack import pack
-    from wfpd.config import load_policy
+    from wfpd.checking import check
 
     path = arguments.policy or arguments.policy_option or DEFAULT_POLICY
     _must_open(path)
     try:
-        policy = load_policy(path, trust="warn")
-        pack(policy)
+        checked = check(path)
     except PolicyError as error:
         if not arguments.json:
             raise
-        _print_json({"ok": False, "errors": [_problem_json(p) for p in error.problems], "lints": []})
+        errors = [_problem_json(problem) for problem in error.problems]
+        _print_json({"ok": False, "errors": errors, "lints": [], "rules": None, "others": [], "notes": []})
         return NO
+    policy = checked.policy
     failed = arguments.strict and bool(policy.lints)
     if arguments.json:
         _print_json({"ok": not failed, "errors": [], "lints": [_problem_json(p) for p in policy.lints],
-                     "filters": len(policy.filters), "hash": policy.hash, "files": policy.files})  # fmt: skip
-    else:
-        for lint in policy.lints:
-            print(f"lint: {lint}")
-        print(f"{path}: {'refused (--strict)' if failed else 'ok'}, {len(policy.filters)} engine filters, "
-              f"{len(policy.lints)} lints, hash {policy.hash[:12]}")  # fmt: skip
+                     "filters": len(policy.filters), "hash": policy.hash, "files": policy.files,
+                     "rules": checked.rules, "others": [_finding_json(f) for f in checked.others],
+                     "notes": checked.notes})  # fmt: skip
+        return NO if failed else DONE
+    if checked.rules:
+        print(f"rules that `wfpd run` would install:\n{textwrap.indent(checked.rules.rstrip(), '  ')}")
+    for prefix, lines in (("other", checked.others), ("note", checked.notes), ("lint", policy.lints)):
+        for line in lines:
+            print(f"{prefix}: {line}")
+    print(f"{path}: {'refused (--strict)' if failed else 'ok'}, {len(policy.filters)} engine filters, "
+          f"{len(policy.lints)} lints, hash {policy.hash[:12]}")  # fmt: skip
     return NO if failed else DONE
+
+
+def _finding_json(finding: Finding) -> dict[str, str]:
+    return {"kind": finding.kind.value, "where": finding.where, "text": finding.text, "owner": finding.owner,
+            "hint": finding.hint}  # fmt: skip
 
 
 def replay_capture(arguments: argparse.Namespace) -> int:
@@ -262,7 +284,7 @@ def replay_capture(arguments: argparse.Namespace) -> int:
                 events.add(packet.number, packet.timestamp_ns, packet.data, text, line)
 
         try:
-            packets = _capture(arguments.capture)
+            packets = _warn_of_links(_capture(arguments.capture))
             return replay.run(policy, packets, hook=arguments.hook, local=local, checksums=arguments.checksums,
                               as_json=arguments.json, each=each)  # fmt: skip
         except CaptureError as error:
@@ -270,7 +292,7 @@ def replay_capture(arguments: argparse.Namespace) -> int:
             return NO
 
 
-def _capture(path: str) -> Any:
+def _capture(path: str) -> Iterator[CapturedPacket]:
     from wfpd import replay
 
     try:
@@ -279,50 +301,50 @@ def _capture(path: str) -> Any:
         raise ControlError(f"cannot open {path}: {error.strerror}") from error
 
 
-def layer_schema() -> list[dict[str, Any]]:
-    """Every layer for programs, one entry a family."""
-    from wfpd.model.layers import LAYERS
+def _warn_of_links(packets: Iterator[CapturedPacket]) -> Iterator[CapturedPacket]:
+    """The same packets; one line on stderr for each link type whose packets cannot be told to be IP."""
+    from wfpd.capture import SUPPORTED_LINK_TYPES
 
-    found: list[dict[str, Any]] = []
-    for layer in LAYERS:
-        for family in (4, 6):
-            found.append({
-                "name": layer.full_name(family), "family": family,
-                "id": layer.guid_v4 if family == 4 else layer.guid_v6,
-                "hook": layer.hook, "served": layer.served, "why_not": layer.why_not, "discard": layer.twin,
-                "twin": f"{layer.full_name(family)}_discard" if layer.has_twin else None,
-                "fields": [_field_schema(name, family) for name in layer.fields], "aliases": dict(layer.aliases),
-            })  # fmt: skip
-    return found
-
-
-def _field_schema(name: str, family: int) -> dict[str, object]:
-    from wfpd.model.fields import FIELD
-    from wfpd.model.layers import EMPTY_FIELDS
-
-    field = FIELD[name]
-    state = "empty" if name in EMPTY_FIELDS else "extension" if field.extension else "served"
-    return {"name": name, "id": field.guid, "type": field.type_for(family).value, "state": state,
-            "why": EMPTY_FIELDS.get(name, "")}  # fmt: skip
+    said: set[int] = set()
+    for packet in packets:
+        if packet.link_type not in SUPPORTED_LINK_TYPES and packet.link_type not in said:
+            said.add(packet.link_type)
+            _complain(f"warning: link type {packet.link_type} is not read: every packet of it counts as not IP")
+        yield packet
 
 
 def show_layers(arguments: argparse.Namespace) -> int:
     """`wfpd layers`."""
-    from wfpd.model.layers import UNSERVED_LAYERS
+    from wfpd.observe import layers_doc
 
-    layers = layer_schema()
+    layers = layers_doc.layers_json()
     if arguments.json:
-        _print_json({"layers": layers, "unserved": UNSERVED_LAYERS})
-        return DONE
-    for layer in layers:
-        print(f"{layer['name']}  hook {layer['hook']}" + (f"  NOT SERVED: {layer['why_not']}" * bool(layer["why_not"])))
-        for field in layer["fields"]:
-            note = ": ".join(part for part in (field["state"], field["why"]) if part and part != "served")
-            print(f"    {field['name']:<34}{field['type']}" + (f"  ({note})" if note else ""))
-    print("\nlayers of WFP that nothing here can feed:")
-    for name, why in UNSERVED_LAYERS.items():
-        print(f"    {name:<36}{why}")
+        _print_json({"layers": layers})
+    else:
+        print(describe_layers(layers))
     return DONE
+
+
+def describe_layers(layers: list[dict[str, Any]]) -> str:
+    """The table for a person: each layer that packets visit with its fields, then the others with the reason."""
+    lines = []
+    for layer in layers:
+        if not layer["families"] or layer["discard"]:
+            continue
+        names = " ".join(family["name"] for family in layer["families"])
+        lines.append(f"{layer['name']}  ({names}; fed by {' and '.join(layer['hooks'])})")
+        if layer["has_twin"]:
+            lines.append(f"  discard twin: {layer['name']}_discard, with the same fields")
+        if not layer["served"]:
+            lines.append(f"  NOT SERVED: {layer['why_not']}")
+        for field in layer["fields"]:
+            kind = " / ".join(dict.fromkeys(field["type"].values()))
+            status = f"{field['status']}: {field['why']}" if field["why"] else field["status"]
+            lines.append(f"  {field['name']:<36} {kind:<24} {status}")
+        lines.append("")
+    lines.append("layers of WFP that nothing here can feed:")
+    lines += [f"  {layer['name']:<36} {layer['why_not']}" for layer in layers if not layer["families"]]
+    return "\n".join(lines)
 
 
 def purge_rules(arguments: argparse.Namespace) -> int:
@@ -355,11 +377,15 @@ def run_bench(arguments: argparse.Namespace) -> int:
     """`wfpd bench`: benchmarks are part of a source checkout, not of an installed wfpd."""
     import subprocess
 
-    root = _root()
-    found = sorted((root / "bench").glob(f"bench_{arguments.name or '*'}.py"))
-    if not found:
-        raise ControlError(f"there is no benchmark {arguments.name or ''} under {root / 'bench'}",
-                           hint="benchmarks run from a source checkout")  # fmt: skip
+    directory = _root() / "bench"
+    scripts = {path.stem.removeprefix("bench_"): path for path in sorted(directory.glob("bench_*.py"))}
+    if not scripts:
+        raise ControlError("the benchmarks are part of a source checkout, not of an installed wfpd",
+                           hint="run `wfpd bench` or `make bench` in a checkout")  # fmt: skip
+    if arguments.name and arguments.name not in scripts:
+        _complain(f"wfpd bench: there is no benchmark {arguments.name!r}; there are {', '.join(scripts)}")
+        return USAGE
+    found = [path for name, path in scripts.items() if arguments.name in (None, name)]
     failed = [path.name for path in found
               if subprocess.run([sys.executable, str(path)], env=_environment(), check=False).returncode]  # fmt: skip
     for name in failed:
@@ -395,6 +421,8 @@ def show_status(arguments: argparse.Namespace) -> int:
     else:
         color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         sys.stdout.write(render_status(status, color))
+        for reason in status.get("why_not", ()):
+            print(f"not enforcing: {reason}")
     return DONE if status["enforcing"] else NO
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from wfpd import cli
 from wfpd.control.admin import AdminServer, Method, Roles
 from wfpd.control.protocol import REFUSED, Role, RpcError
 from wfpd.errors import KernelError
+from wfpd.netfilter.commands import Commands
+from wfpd.observe import layers_doc
+from wfpd.observe.layers_doc import layers_json
 from wfpd.observe.record import EventRecord
 from wfpd.observe.sinks import Hub
 
@@ -21,6 +25,7 @@ class Daemon:
 
     def __init__(self, path: str) -> None:
         self.enforcing = True
+        self.why_not: list[str] = []
         self.answer: dict | Exception = {}
         self.asked: list[dict] = []
         self.hub = Hub()
@@ -36,7 +41,8 @@ class Daemon:
         reload = {"last_successful": True, "last_success_timestamp": 0, "last_error": "", "confirm_remaining": None}
         return {"version": "0", "pid": 1, "policy": "p", "enforcing": self.enforcing, "audit": False, "generation": 1,
                 "hash": "", "uptime_seconds": 1, "hooks": [], "queues": [], "flows": {"used": 0, "max": 1},
-                "reload": reload, "words": words, "rules_error": ""}  # fmt: skip
+                "reload": reload, "words": words, "rules_error": "",
+                "why_not": self.why_not}  # fmt: skip
 
     def reply(self, params) -> dict:
         self.asked.append(dict(params))
@@ -66,6 +72,9 @@ def test_status_is_1_while_not_enforcing_and_3_without_a_daemon(daemon: Daemon, 
     assert cli.main(["status", "--socket", path]) == 0
     assert "enforcing" in capsys.readouterr().out
     daemon.enforcing = False
+    daemon.why_not = ["queue 3 is not bound"]
+    assert cli.main(["status", "--socket", path]) == 1
+    assert "not enforcing: queue 3 is not bound\n" in capsys.readouterr().out
     assert cli.main(["status", "--json", "--socket", path]) == 1
     assert json.loads(capsys.readouterr().out)["enforcing"] is False
     assert cli.main(["status", "--socket", path + ".not"]) == 3
@@ -127,6 +136,115 @@ def test_check_of_a_good_policy_is_0(tmp_path, capsys) -> None:
     assert json.loads(capsys.readouterr().out)["filters"] == 2
 
 
+ATTACHED = "attach:\n  - {hook: forward, queues: 7-8}\n"
+
+
+@pytest.fixture
+def attached(tmp_path) -> str:
+    path = tmp_path / "attached.yaml"
+    path.write_text(GOOD + ATTACHED)
+    path.chmod(0o600)
+    return str(path)
+
+
+def tools(monkeypatch, tmp_path, **bodies: str) -> None:
+    """Only these tools are found: shell scripts of the bodies, _ for -."""
+    directory = tmp_path / "tools"
+    directory.mkdir()
+    for name, body in bodies.items():
+        program = directory / name.replace("_", "-")
+        program.write_text(f"#!/bin/sh\necho {name} >>{tmp_path}/called\n{body}\n")
+        program.chmod(0o755)
+    monkeypatch.setattr("wfpd.checking.Commands", lambda: Commands(search_path=str(directory)))
+
+
+def test_check_prints_the_rules_and_calls_nothing_that_changes_the_kernel(
+    attached: str, monkeypatch, tmp_path, capsys
+) -> None:
+    tools(monkeypatch, tmp_path, iptables_nft_restore="exit 1", ip6tables_nft_restore="exit 1", iptables_save="true")
+    assert cli.main(["check", attached]) == 0
+    said = capsys.readouterr().out
+    assert "rules that `wfpd run` would install:" in said and "--queue-balance 7:8 --queue-bypass" in said
+    assert (tmp_path / "called").read_text() == "iptables_save\n"
+
+
+def test_check_names_other_users_of_our_mark_bits(attached: str, monkeypatch, tmp_path, capsys) -> None:
+    rule = "-A PREROUTING -j MARK --set-xmark 0x100000/0x100000"
+    listing = f"printf '%s\\n' '*mangle' ':PREROUTING ACCEPT [0:0]' '{rule}' COMMIT"
+    tools(monkeypatch, tmp_path, iptables_save=listing)
+    assert cli.main(["check", attached]) == 0
+    assert "other: mark: iptables mangle PREROUTING" in capsys.readouterr().out
+    assert cli.main(["check", "--json", attached]) == 0
+    (other,) = json.loads(capsys.readouterr().out)["others"]
+    assert (other["kind"], other["text"]) == ("mark", rule)
+
+
+def test_check_without_tools_notes_it_and_is_0(attached: str, monkeypatch, tmp_path, capsys) -> None:
+    tools(monkeypatch, tmp_path)
+    assert cli.main(["check", attached]) == 0
+    assert "note: the rules cannot be shown here: neither iptables-nft nor nft" in capsys.readouterr().out
+    assert cli.main(["check", "--json", attached]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["rules"], len(found["notes"])) == (True, None, 1)
+
+
+def test_check_notes_a_tool_that_fails(attached: str, monkeypatch, tmp_path, capsys) -> None:
+    tools(monkeypatch, tmp_path, nft="echo not allowed >&2; exit 1")
+    assert cli.main(["check", attached]) == 0
+    said = capsys.readouterr().out
+    assert "queue" in said
+    assert "note: other users of the packet path were not all seen: nft: not allowed" in said
+
+
+def test_check_refuses_attachments_that_cannot_be_planned(tmp_path, capsys) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(GOOD + "attach:\n  - {hook: input, backend: nftables}\n  - {hook: output, backend: iptables}\n")
+    path.chmod(0o600)
+    assert cli.main(["check", str(path)]) == 1
+    assert f"{path}:6: " in capsys.readouterr().err
+    assert cli.main(["check", "--json", str(path)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["rules"], found["errors"][0]["line"]) == (False, None, 6)
+
+
+def test_check_without_attach_notes_that_nothing_is_queued(tmp_path, capsys) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(GOOD)
+    assert cli.main(["check", str(path)]) == 0
+    assert "note: there is no attach: no packet would be queued" in capsys.readouterr().out
+
+
+def test_replay_warns_once_of_a_link_type_that_is_not_read(tmp_path, capsys) -> None:
+    policy, capture = tmp_path / "p.yaml", tmp_path / "c.pcap"
+    policy.write_text(GOOD)
+    ieee802_11 = 105
+    header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, ieee802_11)
+    capture.write_bytes(header + 2 * (struct.pack("<4I", 1, 0, 4, 4) + b"abcd"))
+    assert cli.main(["replay", "--json", "--policy", str(policy), str(capture)]) == 0
+    said = capsys.readouterr()
+    assert [json.loads(line)["reason"] for line in said.out.splitlines()] == ["not_ip", "not_ip"]
+    assert said.err.count("warning: link type 105 is not read") == 1
+
+
+def test_bench_without_a_checkout_says_that_it_needs_one(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(cli, "_root", lambda: tmp_path)
+    assert cli.main(["bench"]) == 3
+    assert "source checkout" in capsys.readouterr().err
+
+
+def test_bench_runs_the_script_of_a_name_and_lists_the_names_for_another(monkeypatch, tmp_path, capfd) -> None:
+    monkeypatch.setattr(cli, "_root", lambda: tmp_path)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "bench_one.py").write_text("print('measured')")
+    (tmp_path / "bench" / "bench_two.py").write_text("raise SystemExit(1)")
+    assert cli.main(["bench", "one"]) == 0
+    assert capfd.readouterr().out == "measured\n"
+    assert cli.main(["bench"]) == 1
+    assert "bench_two.py failed" in capfd.readouterr().err
+    assert cli.main(["bench", "three"]) == 2
+    assert "one, two" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("command", [["check"], ["run", "--policy"], ["replay", "x.pcap", "--policy"]])
 def test_a_file_that_cannot_be_opened_is_3(command: list[str], tmp_path) -> None:
     pytest.importorskip("wfpd.daemon")
@@ -136,14 +254,23 @@ def test_a_file_that_cannot_be_opened_is_3(command: list[str], tmp_path) -> None
 def test_layers_are_listed_from_the_schema(capsys) -> None:
     assert cli.main(["layers", "--json"]) == 0
     layers = {layer["name"]: layer for layer in json.loads(capsys.readouterr().out)["layers"]}
-    assert layers["inbound_transport_v4"]["twin"] == "inbound_transport_v4_discard"
-    states = {field["name"]: field["state"] for field in layers["ipforward_v6"]["fields"]}
-    assert states["ip_ttl"] == "extension"
+    assert layers["inbound_transport"]["has_twin"]
+    fields = {field["name"]: field for field in layers["ipforward"]["fields"]}
+    assert fields["ip_ttl"]["status"] == "extension"
+    assert (fields["source_sub_interface_index"]["status"], bool(fields["source_sub_interface_index"]["why"])) == (
+        "empty", True)  # fmt: skip
+    assert all(layer["served"] or layer["why_not"] for layer in layers.values())
+
+
+def test_the_table_of_layers_names_every_layer_of_the_schema(capsys) -> None:
     assert cli.main(["layers"]) == 0
+    table = capsys.readouterr().out
+    assert all(layer["name"] in table for layer in layers_json())
+    assert "ip_ttl" in table and "empty: " in table
 
 
 def test_usage_is_2(capsys) -> None:
-    for arguments in ([], ["nonsense"], ["reload", "--confirm", "soon"]):
+    for arguments in ([], ["nonsense"], ["reload", "--confirm", "soon"], ["events", "--count", "-1"]):
         with pytest.raises(SystemExit) as stopped:
             cli.main(arguments)
         assert stopped.value.code == 2
@@ -151,7 +278,7 @@ def test_usage_is_2(capsys) -> None:
 
 def test_a_fault_of_ours_is_70_with_a_report_and_no_traceback(monkeypatch, capsys, tmp_path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(cli, "layer_schema", lambda: 1 // 0)
+    monkeypatch.setattr(layers_doc, "layers_json", lambda: 1 // 0)
     assert cli.main(["layers"]) == 70
     said = capsys.readouterr().err
     assert "Traceback" not in said
@@ -165,7 +292,7 @@ def test_an_error_on_purpose_has_its_own_status(monkeypatch, capsys) -> None:
     def refuse() -> None:
         raise KernelError("queue 0 is taken", hint="look")
 
-    monkeypatch.setattr(cli, "layer_schema", refuse)
+    monkeypatch.setattr(layers_doc, "layers_json", refuse)
     assert cli.main(["layers"]) == 3
     assert capsys.readouterr().err == "error: queue 0 is taken\n  hint: look\n"
 

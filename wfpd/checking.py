@@ -1,0 +1,57 @@
+"""`wfpd check`: what a policy is and what it would do to this machine.  Reads only, changes nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from wfpd.compiler.pack import pack
+from wfpd.config import load_policy
+from wfpd.daemon.life import queue_ranges
+from wfpd.errors import KernelError
+from wfpd.model.policy import Policy
+from wfpd.netfilter import conflicts, rules
+from wfpd.netfilter.commands import Commands
+from wfpd.netfilter.marks import Marks
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A policy that loads."""
+
+    policy: Policy
+    rules: str | None
+    """The text that `wfpd run` would hand to the rule tool; "" without `attach:`, None without a tool."""
+    others: list[conflicts.Finding] = field(default_factory=list)
+    """Other users of our mark bits, and chains ahead of ours."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be looked at here, and why."""
+
+
+def check(path: str, commands: Commands | None = None) -> Checked:
+    """Load, compile and plan; PolicyError with all that is wrong.  What the machine lacks is a note."""
+    commands = commands or Commands()
+    policy = load_policy(path, trust="warn")
+    pack(policy)
+    workers = policy.daemon.workers or os.cpu_count() or 1
+    marks = Marks(policy.daemon.marks_mask)
+    needed = rules.needed_hooks(policy)
+    ruleset = rules.plan(policy.attach, policy.faults, marks, queue_ranges(policy.attach, workers), needed)
+    if not ruleset.rules:
+        return Checked(policy, "", notes=[_nothing_queued(policy)])
+    notes = [f"{hook} is attached, but no filter needs it: not queued"
+             for hook in dict.fromkeys(a.hook for a in policy.attach) if hook not in ruleset.hooks]  # fmt: skip
+    text: str | None = None
+    try:
+        text = rules.render(ruleset, commands)
+    except KernelError as error:
+        notes.append(f"the rules cannot be shown here: {error.message}")
+    listings = conflicts.read(commands)
+    notes += [f"other users of the packet path were not all seen: {reason}" for reason in listings.unread]
+    return Checked(policy, text, conflicts.examine(marks.mask, listings), notes)
+
+
+def _nothing_queued(policy: Policy) -> str:
+    if not policy.attach:
+        return "there is no attach: no packet would be queued"
+    return "no filter needs an attached hook: no packet would be queued"
