@@ -9,7 +9,7 @@ from tests.fuzz.target_policy import outcome, written
 from wfpd.model.fields import FIELD
 
 SETTINGS = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 WORDS = (
     "version include daemon faults attach providers sublayers provider_contexts callouts sets filters name key "
