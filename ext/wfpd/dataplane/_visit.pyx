@@ -165,6 +165,11 @@ cdef void _flow_open(Visitor* visitor) noexcept nogil:
     visitor.pending.slot = NO_SLOT
     visitor.pending.state = FLOW_OPENING if view.protocol == PROTOCOL_TCP else FLOW_OTHER
     visitor.midstream = tcp and not opening
+    # An RST that the stack sends for what is no flow opens none: it never reaches ALE (wfp.md 2.2, "SYN, no
+    # listener").  The policy's own tcp_reset is such a one.
+    if visitor.outbound and view.tcp_flags & TCP_RST and tcp:
+        visitor.tracked = 0
+        return
     if visitor.midstream:
         starts_here = _midstream_outbound(visitor)
     else:

@@ -274,3 +274,10 @@ def test_an_audit_filter_takes_part_in_nothing() -> None:
 def test_what_is_not_ip_is_permitted_without_rows() -> None:
     (result,) = decide(everywhere("ipforward"), [b"\x00\x01\x02"])
     assert result["reason"] == "not_ip" and result["layers"] == []
+
+
+def test_an_outbound_reset_that_belongs_to_no_flow_never_reaches_ale() -> None:
+    text = everywhere("ale_auth_connect", "ale_auth_recv_accept", "outbound_transport")
+    reset = IP(src=SERVER, dst=CLIENT) / TCP(sport=80, dport=4000, flags="RA")
+    (result,) = decide(text, [reset], local=SERVER)
+    assert layers(result) == ["outbound_transport_v4"]

@@ -1,0 +1,41 @@
+"""Ten thousand reloads under traffic; `make soak` only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.netns import Network, wait_until
+from tests.integration.running import Wfpd, sending
+
+RELOADS = 10_000
+
+
+def resident(pid: int) -> int:
+    """KiB of memory of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+@pytest.mark.soak
+def test_ten_thousand_reloads_lose_no_packet_and_no_memory(net: Network, tmp_path: Path) -> None:
+    wfpd = Wfpd(net, tmp_path)
+    one = "  - {name: one, layer: ipforward, action: block, when: {ip_protocol: udp, ip_destination_port: 23}}"
+    two = one + "\n  - {name: two, layer: ipforward, action: block, when: {ip_protocol: udp, ip_destination_port: 24}}"
+    wfpd.write(one)
+    wfpd.start()
+    assert wfpd.process is not None
+    memory = 0
+    with net.udp_receiver(net.server, 5000) as receiver, sending(net, pause=0.01) as sender:
+        for number in range(RELOADS):
+            wfpd.write(two if number % 2 == 0 else one)
+            assert wfpd.call("reload")["successful"]
+            if number == 200:
+                memory = resident(wfpd.process.pid)
+        sent = sender.stop()
+        assert receiver.wait_for(sent, 10.0)
+    assert resident(wfpd.process.pid) < 1.2 * memory
+    assert wait_until(lambda: wfpd.metric("wfpd_policy_generation") == RELOADS + 1)
