@@ -19,6 +19,7 @@ echo "   $((SECONDS - started)) s"
 echo "2. Build"
 log=$(mktemp)
 started=$SECONDS
+[ -f .venv/.stamp ] || echo "   the first build makes .venv and compiles: some minutes, silent"
 make --no-print-directory -s build >"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; exit 1; }
 rm -f "$log"
 echo "   .venv and the Cython modules are up to date, $((SECONDS - started)) s"
