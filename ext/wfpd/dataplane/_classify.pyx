@@ -291,7 +291,7 @@ def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:
     cdef timespec start, end
     cdef uint32_t ids[N_FIELDS]
     cdef uint32_t n_fields = len(fields), found, i
-    cdef Py_ssize_t row, n = rows.shape[0]
+    cdef Py_ssize_t row, n = rows.shape[0], words = rows.shape[1]
     cdef unsigned int turn
     if slot >= N_SLOTS or n_fields > N_FIELDS or rows.shape[1] != 2 * n_fields:
         raise ValueError("no such slot, or a row is not two numbers a field")
@@ -300,6 +300,7 @@ def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:
             raise ValueError(f"no field {field}")
         ids[i] = field
     memset(&values, 0, sizeof(values))
+    cdef const uint64_t* at = &rows[0, 0] if n and words else NULL
     cdef uint32_t* matches = <uint32_t*>malloc((snapshot.policy.max_layer_filters + 1) * sizeof(uint32_t))
     if matches == NULL:
         raise MemoryError()
@@ -309,13 +310,13 @@ def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:
                 clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start)
                 for turn in range(rounds):
                     for row in range(n):
-                        _values_of_row(&values, &rows[row, 0], ids, n_fields)
+                        _values_of_row(&values, at + row * words, ids, n_fields)
                         classify(&snapshot.policy, slot, &values, matches)
                 clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end)
             return (1e9 * (end.tv_sec - start.tv_sec) + (end.tv_nsec - start.tv_nsec)) / (<double>rounds * n)
         result = []
         for row in range(n):
-            _values_of_row(&values, &rows[row, 0], ids, n_fields)
+            _values_of_row(&values, at + row * words, ids, n_fields)
             found = classify(&snapshot.policy, slot, &values, matches)
             result.append([matches[i] for i in range(found)])
         return result

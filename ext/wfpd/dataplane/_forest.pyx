@@ -9,13 +9,27 @@ sixteen boxes a step.  Memory is bounded by the allowance, depth by MAX_DEPTH an
 
 A box behind one that covers the node's whole region and always ends the sublayer is left out.
 Choices look at no more than SAMPLES boxes of a node, so a build is linear in depth and boxes.
+
+A node's region holds every point that the search brings there, and each box of its list meets the
+region.  Debug builds abort where a list has a box too many for that, or one too few.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdio cimport fputs, stderr
+from libc.stdlib cimport abort, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from ._boxes cimport MAX_DIMENSIONS, Bound, BoxSet, FilterRest
+
+cdef extern from *:
+    """
+    #ifdef WFPD_DEBUG
+    #define FOREST_CHECKED 1
+    #else
+    #define FOREST_CHECKED 0
+    #endif
+    """
+    const bint FOREST_CHECKED
 
 cdef enum:
     MAX_DEPTH = 40
@@ -94,26 +108,49 @@ cdef inline bint spans_region(Bound bound, Bound region) noexcept nogil:
     return bound.lo <= region.lo and bound.hi >= region.hi
 
 
+cdef inline bint meets_region(Bound bound, Bound region) noexcept nogil:
+    return clip_lo(bound, region) <= clip_hi(bound, region)
+
+
+cdef void require(bint holds, const char* what) noexcept nogil:
+    if not holds:
+        fputs(what, stderr)
+        abort()
+
+
+cdef void require_meeting(const Build* build, uint32_t first, uint32_t n, const Place* place) noexcept nogil:
+    """Abort unless each box of the list meets the region."""
+    cdef uint32_t i, d
+    for i in range(n):
+        for d in range(build.boxes.n_dimensions):
+            require(meets_region(box_at(build, build.work.at[first + i])[d], place.region[d]),
+                    b"forest: a box lies outside of its node's region\n")
+
+
+cdef void require_complete(const Build* build, uint32_t first, uint32_t n, uint32_t d, Bound region,
+                           uint32_t length) noexcept nogil:
+    """Abort unless `length` boxes of the list meet the part `region` of a cut."""
+    cdef uint32_t i, meeting = 0
+    for i in range(n):
+        meeting += meets_region(box_at(build, build.work.at[first + i])[d], region)
+    require(meeting == length, b"forest: a part of a cut has not the boxes that meet it\n")
+
+
 cdef uint32_t drop_hidden(Build* build, uint32_t first, uint32_t n, const Place* place) noexcept nogil:
-    """Take out boxes outside of the region or behind one that covers it and ends their sublayer; the new count."""
+    """Take out boxes behind one that covers the region and ends their sublayer; the new count."""
     cdef uint32_t i, d, kept = 0, box, hidden_rank = ALL, hidden_need = 0
     cdef const FilterRest* rest
     cdef const Bound* bounds
     for i in range(n):
         box = build.work.at[first + i]
         rest = &build.boxes.rest[build.boxes.owner[box]]
-        bounds = box_at(build, box)
-        d = 0
-        while d < build.boxes.n_dimensions and clip_lo(bounds[d], place.region[d]) <= clip_hi(bounds[d], place.region[d]):
-            d += 1
-        if d < build.boxes.n_dimensions:
-            continue
         if rest.rank == hidden_rank and hidden_need & ~rest.need == 0:
             continue
         build.work.at[first + kept] = box
         kept += 1
         if not rest.ends or rest.n_residuals or rest.rank == hidden_rank:
             continue
+        bounds = box_at(build, box)
         d = 0
         while d < build.boxes.n_dimensions and spans_region(bounds[d], place.region[d]):
             d += 1
@@ -219,8 +256,7 @@ cdef void find_window(const Build* build, const uint32_t* list, uint32_t n, uint
     window.n = 0
     for k in range((n + stride - 1) // stride):
         bound = box_at(build, list[k * stride])[d]
-        # A sample outside of the region says nothing of where to cut.
-        if not spans_region(bound, region) and clip_lo(bound, region) <= clip_hi(bound, region):
+        if not spans_region(bound, region):
             window.n += 1
             window.lo = min(window.lo, clip_lo(bound, region))
             window.hi = max(window.hi, clip_hi(bound, region))
@@ -229,23 +265,40 @@ cdef void find_window(const Build* build, const uint32_t* list, uint32_t n, uint
 cdef void cut_shape(const Window* window, uint32_t width, Plan* plan) noexcept nogil:
     """At most `width` equal parts over the window, on multiples of their size."""
     plan.shift = 0
-    while plan.shift < 31 and (window.hi >> plan.shift) - (window.lo >> plan.shift) >= width:
+    while (window.hi >> plan.shift) - (window.lo >> plan.shift) >= width:
         plan.shift += 1
     plan.lo = (window.lo >> plan.shift) << plan.shift
     plan.parts = (window.hi >> plan.shift) - (window.lo >> plan.shift) + 1
 
 
-cdef uint32_t touched(const Plan* plan, Bound bound, Bound region, uint32_t* first, uint32_t* last) noexcept nogil:
-    """Parts that the box touches, `plan.parts` being the outside; their number."""
+cdef bint touched(const Plan* plan, Bound bound, Bound region, uint32_t* first, uint32_t* past) noexcept nogil:
+    """Parts first..past-1 of the window that the box touches, if any; whether it touches the outside too.
+
+    A box over one edge of the window touches the outside and the parts at that edge, no others.
+    """
     cdef uint32_t lo = clip_lo(bound, region), hi = clip_hi(bound, region)
     cdef uint64_t end = <uint64_t>plan.lo + ((<uint64_t>plan.parts) << plan.shift)
-    cdef bint outside = lo < plan.lo or hi >= end
-    first[0] = 0 if lo < plan.lo else min((lo - plan.lo) >> plan.shift, plan.parts)
-    if hi < plan.lo:
-        first[0] = last[0] = plan.parts
-        return 1
-    last[0] = plan.parts if outside else (hi - plan.lo) >> plan.shift
-    return last[0] - first[0] + 1
+    first[0] = past[0] = 0
+    if hi >= plan.lo and lo < end:
+        first[0] = 0 if lo < plan.lo else (lo - plan.lo) >> plan.shift
+        past[0] = plan.parts if hi >= end else ((hi - plan.lo) >> plan.shift) + 1
+    return lo < plan.lo or hi >= end
+
+
+cdef inline uint32_t n_touched(const Plan* plan, Bound bound, Bound region) noexcept nogil:
+    """Parts that the box touches, the outside being one."""
+    cdef uint32_t first, past
+    cdef uint32_t outside = touched(plan, bound, region, &first, &past)
+    return past - first + outside
+
+
+cdef inline void tally(int32_t* changes, uint32_t first, uint32_t past, bint outside, uint32_t parts) noexcept nogil:
+    """Count a box in the differences of neighbouring parts' counts; part `parts` is the outside."""
+    changes[first] += 1
+    changes[past] -= 1
+    if outside:
+        changes[parts] += 1
+        changes[parts + 1] -= 1
 
 
 cdef void score_cut(const Build* build, const uint32_t* list, uint32_t n, uint32_t stride, const Place* place,
@@ -253,20 +306,20 @@ cdef void score_cut(const Build* build, const uint32_t* list, uint32_t n, uint32
     """Score the cut without and with a fork; keep the better (score 0: none allowed)."""
     cdef int32_t narrow[MAX_PARTS + 3]
     cdef int32_t wide[MAX_PARTS + 3]
-    cdef uint32_t i, first, last, t, samples = 0, n_wide = 0, most = 2 if plan.parts > 4 else 1
+    cdef bint outside
+    cdef uint32_t i, first, past, t, samples = 0, n_wide = 0, most = 2 if plan.parts > 4 else 1
     cdef double scale, copies_narrow = 0, copies = 0, squares_narrow = 0, squares = 0, a = 0, b = 0, score
     memset(narrow, 0, (plan.parts + 3) * sizeof(int32_t))
     memset(wide, 0, (plan.parts + 3) * sizeof(int32_t))
     for i in range((n + stride - 1) // stride):
-        t = touched(plan, box_at(build, list[i * stride])[plan.dimension], place.region[plan.dimension], &first, &last)
+        outside = touched(plan, box_at(build, list[i * stride])[plan.dimension], place.region[plan.dimension],
+                          &first, &past)
         samples += 1
-        if t <= most:
-            narrow[first] += 1
-            narrow[last + 1] -= 1
+        if past - first + <uint32_t>outside <= most:
+            tally(narrow, first, past, outside, plan.parts)
         else:
             n_wide += 1
-            wide[first] += 1
-            wide[last + 1] -= 1
+            tally(wide, first, past, outside, plan.parts)
     for i in range(plan.parts + 1):
         a += narrow[i]
         b += wide[i]
@@ -319,14 +372,14 @@ cdef void best_plan(const Build* build, uint32_t list_first, uint32_t n, const P
 cdef uint32_t split_wide(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan,
                          uint32_t* n_narrow) noexcept nogil:
     """Copy the list onto the work stack, narrow boxes first; where the copy starts."""
-    cdef uint32_t i, low, high, start = build.work.n, at, pass_, box
+    cdef uint32_t i, start = build.work.n, at, pass_, box
     if not store_more(build, &build.work, n):
         return start
     at = start
     for pass_ in range(2):
         for i in range(n):
             box = build.work.at[first + i]
-            if (touched(plan, box_at(build, box)[plan.dimension], place.region[plan.dimension], &low, &high)
+            if (n_touched(plan, box_at(build, box)[plan.dimension], place.region[plan.dimension])
                     > plan.most) == pass_:
                 build.work.at[at] = box
                 at += 1
@@ -339,15 +392,17 @@ cdef uint32_t split_wide(Build* build, uint32_t first, uint32_t n, const Place* 
 cdef void scatter(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan,
                   uint32_t ends) noexcept nogil:
     """Child lists onto the work stack, one after the other; word `ends` + i is set to child i's end."""
-    cdef uint32_t i, k, low, high, box, count, total = 0
+    cdef bint outside
+    cdef uint32_t i, k, low, past, box, count, total = 0
     cdef Bound region = place.region[plan.dimension]
     cdef uint32_t* at = build.work.at + ends
     memset(at, 0, (plan.parts + 1) * sizeof(uint32_t))
     for i in range(n):
-        touched(plan, box_at(build, build.work.at[first + i])[plan.dimension], region, &low, &high)
-        for k in range(low, high + 1):
+        outside = touched(plan, box_at(build, build.work.at[first + i])[plan.dimension], region, &low, &past)
+        for k in range(low, past):
             at[k] += 1
-        total += high - low + 1
+        at[plan.parts] += outside
+        total += past - low + <uint32_t>outside
     if not store_more(build, &build.work, total):
         return
     at = build.work.at + ends
@@ -359,10 +414,13 @@ cdef void scatter(Build* build, uint32_t first, uint32_t n, const Place* place, 
     build.work.n = total
     for i in range(n):
         box = build.work.at[first + i]
-        touched(plan, box_at(build, box)[plan.dimension], region, &low, &high)
-        for k in range(low, high + 1):
+        outside = touched(plan, box_at(build, box)[plan.dimension], region, &low, &past)
+        for k in range(low, past):
             build.work.at[at[k]] = box
             at[k] += 1
+        if outside:
+            build.work.at[at[plan.parts]] = box
+            at[plan.parts] += 1
 
 
 cdef uint32_t new_node(Build* build, uint32_t n_refs, Node** node) noexcept nogil:
@@ -418,6 +476,8 @@ cdef uint32_t build_cut(Build* build, uint32_t first, uint32_t n, const Place* p
             high += 1
         below.region[plan.dimension] = place.region[plan.dimension]
         child_region(plan, low, high, &below.region[plan.dimension])
+        if FOREST_CHECKED and high < plan.parts:
+            require_complete(build, first, n, plan.dimension, below.region[plan.dimension], length)
         ref = build_node(build, start, length, &below)
         for k in range(low, high + 1):
             build.refs.at[base + k] = ref
@@ -452,6 +512,8 @@ cdef uint32_t build_node(Build* build, uint32_t first, uint32_t n, const Place* 
     cdef uint32_t top = build.work.n, ref
     if build.failed:
         return EMPTY_LEAF
+    if FOREST_CHECKED:
+        require_meeting(build, first, n, place)
     n = drop_hidden(build, first, n, place)
     build.table.depth = max(build.table.depth, place.depth)
     plan.parts = 0

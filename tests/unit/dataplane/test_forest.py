@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 from bench import workloads
-from tests.builders import a_filter, a_policy, equal, slot, snapshot, when
-from wfpd.dataplane._classify import table_stats
-from wfpd.model.policy import Action
+from tests.builders import a_filter, a_policy, equal, slot, snapshot, when, within
+from wfpd.dataplane._classify import classify_many, table_stats
+from wfpd.model.fields import FIELD
+from wfpd.model.policy import Action, FilterFlag
 
 
 def test_sixteen_filters_are_one_leaf():
@@ -36,3 +39,35 @@ def test_copies_and_depth_are_bounded(shape: str, sublayers: int) -> None:
     taken = table_stats(snapshot(workloads.policy(rules, sublayers=sublayers)), slot())
     assert taken["copies"] <= 2.5 * taken["boxes"]
     assert taken["depth"] <= 40
+
+
+def test_a_box_over_the_edge_of_a_cut_goes_only_to_the_parts_at_that_edge():
+    """A choice looks at every third of these boxes, so ranges in between lie over its window's edges."""
+    low, count = 20000, 3000
+    spans = [(low + number, low + number) for number in range(count)]
+    for number in range(40):
+        spans[3 * number + 1] = (0, low + number)
+        spans[3 * number + 2] = (low + count - 40 + number, 65535)
+    filters = [
+        a_filter(f"f{number}", Action.BLOCK, when("ip_source_port", within(*span)), flags=FilterFlag.AUDIT)
+        for number, span in enumerate(spans)
+    ]
+    taken = snapshot(a_policy(filters))
+    sizes = table_stats(taken, slot())
+    assert sizes["nodes"] <= 8
+    assert sizes["copies"] <= 1.1 * count
+    ports = [0, low - 1, *range(low, low + 80), *range(low + count - 80, low + count), low + count, 65535]
+    rows = memoryview(array("Q", [word for port in ports for word in (0, port)])).cast("B").cast("Q", (len(ports), 2))
+    answers = classify_many(taken, slot(), [FIELD["ip_source_port"].id], rows)
+    for port, answer in zip(ports, answers, strict=True):
+        assert answer == [number for number, span in enumerate(spans) if span[0] <= port <= span[1]]
+
+
+@pytest.mark.parametrize("sublayers", [1, 4])
+def test_nodes_of_more_boxes_than_are_sampled_agree_with_the_linear_search(sublayers: int) -> None:
+    rules = workloads.rules("access", 2500)
+    taken = snapshot(workloads.policy(rules, sublayers=sublayers, audit=True))
+    packets = workloads.packets(rules, 60)
+    answers = classify_many(taken, slot(), workloads.FIELD_IDS, workloads.table(packets))
+    for packet, answer in zip(packets, answers, strict=True):
+        assert answer == taken.matches_slow(slot(), dict(zip(workloads.FIELDS, packet, strict=True)))
