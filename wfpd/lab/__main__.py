@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from wfpd.lab import interrupts
 from wfpd.lab.errors import LabError
 from wfpd.lab.keys import converse
 from wfpd.lab.network import Network
@@ -52,11 +53,6 @@ def only_lab() -> Iterator[None]:
         yield
 
 
-def interrupt(_number: int, _frame: object) -> None:
-    """SIGTERM and SIGHUP end the lab as Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 def play() -> int:
     """Make the network, tell the story, take everything away."""
     require_root()
@@ -80,8 +76,7 @@ def play() -> int:
 
 def main() -> int:
     """The exit status; every failure is one message, never a traceback."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    interrupts.catch()
     try:
         return play()
     except LabError as error:

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Sequence
 
 from wfpd.lab.errors import LabError
+from wfpd.lab.interrupts import held
 from wfpd.netfilter.namespace import namespace_id, path_of
 
 CLIENT, CLIENT_GATEWAY = "198.51.100.2", "198.51.100.1"
@@ -116,11 +117,12 @@ class Network:
 
     def remove(self) -> None:
         """Delete every namespace made; what was never made is passed over."""
-        while self.made:
-            name = self.made.pop()
-            with contextlib.suppress(LabError, OSError):
-                if os.path.exists(path_of(name)):
-                    run(["ip", "netns", "delete", name])
+        with held():
+            while self.made:
+                name = self.made.pop()
+                with contextlib.suppress(LabError, OSError):
+                    if os.path.exists(path_of(name)):
+                        run(["ip", "netns", "delete", name])
 
 
 def last_line(text: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wfpd.lab.errors import LabError
+from wfpd.lab.interrupts import held
 from wfpd.lab.network import COMMAND_TIMEOUT, Network, last_line, run
 
 METRICS = "127.0.0.1:9477"
@@ -49,11 +50,11 @@ class Service:
     def start(self) -> Event:
         """Start the daemon and wait until it enforces; its status."""
         with self.log.open("wb") as log:
-            self._processes.append(self._spawn(["run", "--policy", str(self.policy)], stderr=log, stdout=log))
+            daemon = self._spawn(["run", "--policy", str(self.policy)], stderr=log, stdout=log)
         end = time.monotonic() + START_TIMEOUT
         while time.monotonic() < end:
-            if self._processes[0].poll() is not None:
-                raise LabError(*self._why_ended())
+            if daemon.poll() is not None:
+                raise LabError(self._why_ended(daemon.returncode))
             status = self.status()
             if status.get("enforcing"):
                 self._follow()
@@ -61,11 +62,11 @@ class Service:
             time.sleep(0.05)
         raise LabError(f"wfpd was not enforcing after {START_TIMEOUT:.0f} s: {last_line(self.log.read_text())}")
 
-    def _why_ended(self) -> tuple[str]:
+    def _why_ended(self, status: int) -> str:
         text = self.log.read_text(errors="replace")
         if "queue" in text and any(word in text for word in ("taken", "already", "in use", "busy")):
-            return (f"queue 0 is taken in {self.network.name('router')}: {last_line(text)}",)
-        return (f"wfpd ended with status {self._processes[0].returncode}: {last_line(text)}",)
+            return f"queue 0 is taken in {self.network.name('router')}: {last_line(text)}"
+        return f"wfpd ended with status {status}: {last_line(text)}"
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -79,9 +80,12 @@ class Service:
         return self.network.inside("router", sys.executable, "-m", "wfpd", *arguments)
 
     def _spawn(self, arguments: list[str], **streams: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self._command(*arguments), env=self._environment(), stdin=subprocess.DEVNULL, text=True, **streams
-        )
+        command, environment = self._command(*arguments), self._environment()
+        with held():
+            self._processes.append(
+                subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, text=True, **streams)
+            )
+        return self._processes[-1]
 
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one wfpd command against the daemon's socket."""
@@ -111,7 +115,6 @@ class Service:
         follower = self._spawn(
             ["events", "--json", "--socket", str(self.socket)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self._processes.append(follower)
         threading.Thread(target=self._read, args=(follower,), daemon=True).start()
 
     def _read(self, follower: subprocess.Popen[str]) -> None:

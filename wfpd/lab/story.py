@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from wfpd.lab.errors import LabError
+from wfpd.lab.interrupts import held
 from wfpd.lab.network import CLIENT, DRAWING, SERVER, Network, run
 from wfpd.lab.service import Event, Service
 
@@ -74,7 +75,7 @@ class Story:
         self.service = service
         self.say = say
         self.policy = shipped_policy()
-        self._server: subprocess.Popen[str] | None = None
+        self._peers: list[subprocess.Popen[str]] = []
 
     def open(self) -> None:
         """Drawing, policy, start."""
@@ -99,12 +100,16 @@ class Story:
         raise LabError("wfpd sends no events: `wfpd events` showed nothing of a packet that it decided")
 
     def _serve(self) -> None:
-        self._server = subprocess.Popen(
-            self.network.inside("server", sys.executable, "-m", "wfpd.lab.peers", "serve", SERVER),
-            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        if not self._server.stdout or self._server.stdout.readline().strip() != "ready":
+        server = self._start("server", "serve", SERVER)
+        if not server.stdout or server.stdout.readline().strip() != "ready":
             raise LabError("the lab's server did not start")
+
+    def _start(self, part: str, *arguments: str) -> subprocess.Popen[str]:
+        """A program of peers.py in a part; `close` ends it."""
+        command = self.network.inside(part, sys.executable, "-m", "wfpd.lab.peers", *arguments)
+        with held():
+            self._peers.append(subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True))
+        return self._peers[-1]
 
     def probe(self) -> None:
         """Send real packets; say which filter decided each."""
@@ -135,23 +140,13 @@ class Story:
     def reload_under_traffic(self) -> int:
         """The story's reload with a stream of numbered datagrams across it; how many were lost."""
         self.say("\nReload while packets flow (`ping` becomes `no-ping`):")
-        sender = subprocess.Popen(
-            self.network.inside(
-                "client", sys.executable, "-m", "wfpd.lab.peers", "stream", SERVER, str(STREAM_PACKETS)
-            ),
-            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        try:
-            time.sleep(0.5)  # The stream is on its way: the reload falls into its middle.
-            self.policy = edited(self.policy)
-            self.service.write(self.policy)
-            if not self.reload():
-                raise LabError("the lab's own reload was refused")
-            sent, echoed = map(int, (sender.communicate(timeout=30)[0] or "0 0").split())
-        finally:
-            if sender.poll() is None:
-                sender.kill()
-                sender.wait()
+        sender = self._start("client", "stream", SERVER, str(STREAM_PACKETS))
+        time.sleep(0.5)  # The stream is on its way: the reload falls into its middle.
+        self.policy = edited(self.policy)
+        self.service.write(self.policy)
+        if not self.reload():
+            raise LabError("the lab's own reload was refused")
+        sent, echoed = map(int, (sender.communicate(timeout=30)[0] or "0 0").split())
         self.say(f"{sent} packets sent across the reload, {sent - echoed} packets lost")
         return sent - echoed
 
@@ -179,9 +174,10 @@ class Story:
         return lost
 
     def close(self) -> None:
-        """End the daemon and the server."""
-        self.service.stop()
-        if self._server is not None:
-            self._server.terminate()
-            self._server.wait()
-            self._server = None
+        """End the daemon and the peers."""
+        with held():
+            self.service.stop()
+            for peer in self._peers:
+                peer.kill()
+                peer.wait()
+            self._peers.clear()
