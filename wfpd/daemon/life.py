@@ -357,8 +357,12 @@ class Daemon:
         """Clean stop.  True if the rules were removed, False if they stay (on_absent: block)."""
         removed = True
         if self.policy.attach and self._queues:
-            with self._rules_lock:
-                removed = rules.remove(self.ruleset(), self.commands)
+            try:
+                with self._rules_lock:
+                    removed = rules.remove(self.ruleset(), self.commands)
+            except WfpdError as error:
+                removed = False
+                logger.error("the rules could not be removed: %s; `wfpd purge` takes them away", error.message)
         self._stop_workers(drain=5.0)
         return removed
 

@@ -13,6 +13,7 @@ a packet anything between the old rules and the new.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -35,6 +36,9 @@ _FORGED = "-p tcp --tcp-flags RST RST -m addrtype ! --src-type LOCAL "
 FORGED_RESET = {"output": _FORGED, "input": f"-i lo {_FORGED}"}
 BUILTIN = {hook: hook.upper() for hook in HOOKS}
 TABLES = ("mangle", "filter")
+CLEAR_TRIES = 3
+RETRY_SECONDS = 0.05
+"""Between two tries of a transaction that another tool disturbed."""
 _QUEUE_CHAIN = re.compile(r"WFPD_(PRE|IN|FWD|OUT|POST)_Q\d+(_\d+)?")
 
 
@@ -311,10 +315,19 @@ class Iptables:
             self._commit(family, transaction(want, again))
 
     def _clear(self, family: int) -> bool:
-        text = transaction({table: Wanted() for table in TABLES}, self.found(family))
-        if text:
-            self._commit(family, text)
-        return bool(text)
+        """Take ours away; again if another tool was at work meanwhile.  False if there was nothing."""
+        for left in reversed(range(CLEAR_TRIES)):
+            text = transaction({table: Wanted() for table in TABLES}, self.found(family))
+            if not text:
+                return False
+            try:
+                self._commit(family, text)
+                return True
+            except KernelError:
+                if not left:
+                    raise
+                time.sleep(RETRY_SECONDS)
+        return False
 
     def purge(self) -> bool:
         """See Backend."""

@@ -169,3 +169,31 @@ def test_a_half_installed_pair_goes_again_only_where_absence_permits(absent: Wor
     assert len(fake.restores) == restores
     if restores == 2:
         assert "-X WFPD_FWD" in fake.restores[1][1]
+
+
+def test_a_purge_that_another_tool_disturbed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Iptables(Commands())
+    found = parse_save("*mangle\n:FORWARD ACCEPT [0:0]\n:WFPD_FWD - [0:0]\n-A FORWARD -j WFPD_FWD\nCOMMIT\n")
+    tries: list[int] = []
+
+    def commit(family: int, text: str) -> None:
+        tries.append(family)
+        if tries.count(family) < 3:
+            raise KernelError("iptables-nft-restore: line 3: RULE_DELETE failed")
+
+    monkeypatch.setattr(backend, "found", lambda family: found)
+    monkeypatch.setattr(backend, "_commit", commit)
+    assert backend.purge() is True and tries == [4, 4, 4, 6, 6, 6]
+
+
+def test_a_purge_that_never_succeeds_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Iptables(Commands())
+    found = parse_save("*mangle\n:FORWARD ACCEPT [0:0]\n:WFPD_FWD - [0:0]\n-A FORWARD -j WFPD_FWD\nCOMMIT\n")
+    monkeypatch.setattr(backend, "found", lambda family: found)
+
+    def commit(family: int, text: str) -> None:
+        raise KernelError("no permission")
+
+    monkeypatch.setattr(backend, "_commit", commit)
+    with pytest.raises(KernelError, match="no permission"):
+        backend.purge()
