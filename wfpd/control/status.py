@@ -36,7 +36,7 @@ def render_status(status: Mapping[str, Any], color: bool = False) -> str:
 
 
 def reasons(status: Mapping[str, Any]) -> list[str]:
-    """Why the daemon does not enforce, or what else a reader must know, a line each."""
+    """What a reader must know beside `why_not`, a line each."""
     found = [f"{hook['uninspected']} packets passed uninspected at {hook['hook']}"
              for hook in status["hooks"] if hook["uninspected"]]  # fmt: skip
     found += [f"the rules of {hook['hook']} are missing or shadowed: {hook['problem'] or 'not in place'}"

@@ -20,7 +20,7 @@ from wfpd.control.protocol import Role
 from wfpd.control.reload import ReloadManager, ReloadResult, policy_path
 from wfpd.control.state import State
 from wfpd.daemon.life import TICK_SECONDS, Daemon, Signals
-from wfpd.errors import PolicyError, WfpdError
+from wfpd.errors import ControlError, KernelError, PolicyError, WfpdError
 from wfpd.model.policy import Faults, Policy, Word
 from wfpd.observe.counters import EngineCounters
 from wfpd.observe.events import Encoder
@@ -31,7 +31,9 @@ from wfpd.observe.sinks import EventStream, FileSink, Hub, JournalSink, Sink
 
 logger = logging.getLogger("wfpd")
 
-CLEAN, BAD_POLICY, UNREACHABLE, OURS = 0, 1, 3, 70
+CLEAN, BAD_POLICY, OURS = 0, 1, 70
+CAP_NET_ADMIN = 12
+"""Bit of the capability sets (linux/capability.h)."""
 _WORDS = ("on_absent", "on_full", "on_late", "on_error", "on_malformed")
 
 
@@ -42,7 +44,13 @@ def make_sinks(policy: Policy, hub: Hub) -> list[Sink]:
         if entry["type"] == "journald":
             sinks.append(JournalSink())
         else:
-            sinks.append(FileSink(str(entry["path"])))
+            try:
+                sinks.append(FileSink(str(entry["path"])))
+            except OSError as error:
+                raise ControlError(
+                    f"events: cannot open {entry['path']}: {error.strerror}",
+                    hint="the directory has to exist and be writable by the user that runs wfpd",
+                ) from error
     return sinks
 
 
@@ -256,11 +264,22 @@ def obey_kept_words(state: State) -> str:
     return ""
 
 
+def has_net_admin(status: str = "/proc/self/status") -> bool:
+    """Whether this process has CAP_NET_ADMIN, which queues and rules need."""
+    with open(status) as file:
+        for line in file:
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> CAP_NET_ADMIN & 1)
+    return False
+
+
 def run(path: str, *, audit: bool = False) -> int:
     """Run until stopped.  Exit status: 0 clean, 1 bad policy, 3 queue taken or no capability, 70 a fault of ours."""
     path = policy_path(path)
     signals = Signals()
     try:
+        if not has_net_admin():
+            raise KernelError("wfpd run needs CAP_NET_ADMIN", hint="run it as root, or by its systemd unit")
         compiled = compile_in_child(path)
         for lint in compiled.policy.lints:
             logger.warning("%s", lint)

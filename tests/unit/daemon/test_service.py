@@ -8,8 +8,8 @@ import pathlib
 import pytest
 
 from wfpd.control.state import State
-from wfpd.daemon.service import BAD_POLICY, _refuse, make_sinks, obey_kept_words
-from wfpd.errors import KernelError, PolicyError, Problem
+from wfpd.daemon.service import BAD_POLICY, _refuse, has_net_admin, make_sinks, obey_kept_words
+from wfpd.errors import ControlError, KernelError, PolicyError, Problem
 from wfpd.model.policy import DaemonSettings, Faults, Policy, Word
 from wfpd.observe.sinks import FileSink, Hub
 
@@ -40,3 +40,18 @@ def test_a_refusal_is_logged_whole_and_has_its_exit_status(
         assert _refuse(PolicyError([Problem("first"), Problem("second")])) == BAD_POLICY
         assert _refuse(KernelError("queue 0 is taken", hint="stop it")) == 3
     assert [record.message for record in caplog.records] == ["first", "second", "queue 0 is taken", "hint: stop it"]
+
+
+def test_the_capability_is_read_from_the_effective_set(tmp_path: pathlib.Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("Name:\twfpd\nCapEff:\t0000000000001000\n")
+    assert has_net_admin(str(status))
+    status.write_text("CapEff:\t0000000000000400\nCapBnd:\t0000000000001000\n")
+    assert not has_net_admin(str(status))
+
+
+def test_an_event_file_that_cannot_be_opened_is_said_and_not_a_traceback(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "nowhere" / "eve.json"
+    policy = Policy(daemon=DaemonSettings(events=({"type": "file", "path": str(path)},)))
+    with pytest.raises(ControlError, match="cannot open"):
+        make_sinks(policy, Hub())
