@@ -36,9 +36,11 @@ def render_status(status: Mapping[str, Any], color: bool = False) -> str:
 
 
 def reasons(status: Mapping[str, Any]) -> list[str]:
-    """What a reader must know beside `why_not`, a line each."""
+    """What a reader must know, a line each; why it does not enforce only where the status lacks `why_not`."""
     found = [f"{hook['uninspected']} packets passed uninspected at {hook['hook']}"
              for hook in status["hooks"] if hook["uninspected"]]  # fmt: skip
+    if "why_not" in status:
+        return found
     found += [f"the rules of {hook['hook']} are missing or shadowed: {hook['problem'] or 'not in place'}"
               for hook in status["hooks"] if not hook["rules"] and not _unneeded(hook)]  # fmt: skip
     found += [f"UNBOUND: nobody decides the packets of queue {queue['queue']}"
