@@ -161,6 +161,8 @@ def test_a_reload_changes_the_verdict_and_a_bad_one_changes_nothing(wfpd: Wfpd, 
         assert receiver.count == 5
     assert wfpd.metric("wfpd_config_last_reload_successful") == 0
     assert wfpd.metric("wfpd_policy_generation") == 2
+    wfpd.write(PERMIT, faults="on_full: block")
+    assert wfpd.call("reload")["restart_needed"] == ["faults.on_full"]
 
 
 def test_no_packet_is_lost_or_decided_by_a_mixture_through_two_hundred_reloads(wfpd: Wfpd, net: Network) -> None:

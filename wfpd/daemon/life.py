@@ -99,6 +99,8 @@ class Daemon:
         self.on_event = on_event or (lambda record: None)
         self.records = RecordMaker()
         self.started_at = time.time()
+        self.bound_on_full = loaded.policy.faults.on_full
+        """The word that the queues were bound with; a queue's flag is set once."""
         self.started = False
         """Queues, workers and rules are up."""
         self.generation = 0
@@ -269,6 +271,7 @@ class Daemon:
         snapshot = self.engine.snapshot
         assert snapshot is not None
         faults = self.policy.faults
+        self.bound_on_full = faults.on_full
         for index, number in enumerate(self._numbers):
             queue = BoundQueue(
                 number,
