@@ -59,7 +59,9 @@ class Wfpd:
 
     def _is(self, enforcing: bool) -> bool:
         with contextlib.suppress(Exception):
-            return bool(self.status()["enforcing"]) is enforcing
+            status = self.status()
+            started = not {"wfpd is starting", "no policy is loaded"} & set(status["why_not"])
+            return started and bool(status["enforcing"]) is enforcing
         return False
 
     def call(self, method: str, **parameters: Any) -> Any:
