@@ -25,12 +25,13 @@ from wfpd.daemon.queues import HEADERS, WHOLE_PACKET, BoundQueue
 from wfpd.daemon.records import RecordMaker
 from wfpd.dataplane import Engine, Host, Snapshot
 from wfpd.errors import KernelError, WfpdError
-from wfpd.model.layers import LAYERS
+from wfpd.model.layers import BY_SLOT
 from wfpd.model.policy import Attachment, Word
 from wfpd.netfilter import proc, rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.host import HostWatcher, read_host
 from wfpd.netfilter.marks import Marks
+from wfpd.netfilter.ruleset import hooks_of
 from wfpd.observe.counters import EngineCounters
 from wfpd.observe.record import EventRecord
 
@@ -57,21 +58,8 @@ class RulesState:
 
 
 def hooks_with_layers(snapshot: Snapshot) -> frozenset[str]:
-    """Hooks that some filter of the snapshot needs; as `netfilter.ruleset.needed_hooks`."""
-    hooks: set[str] = set()
-    for layer in LAYERS:
-        if not any(snapshot.layer_count(layer.slot(family)) for family in (4, 6)):
-            continue
-        name = layer.name.removesuffix("_discard")
-        if name.startswith(("ale_", "stream", "datagram_data")):
-            hooks |= {"input", "output"}
-        else:
-            hooks.add(layer.hook)
-        if name == "inbound_ippacket":
-            hooks.add("prerouting")
-        elif name == "outbound_ippacket":
-            hooks.add("postrouting")
-    return frozenset(hooks)
+    """Hooks that some filter of the snapshot needs."""
+    return hooks_of(slot for slot in BY_SLOT if snapshot.layer_count(slot))
 
 
 def queue_ranges(attachments: tuple[Attachment, ...], workers: int) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from wfpd.errors import PolicyError, Problem
@@ -92,14 +92,19 @@ def default_queues(attachments: Sequence[Attachment], workers: int) -> tuple[tup
 
 
 def needed_hooks(policy: Policy) -> frozenset[str]:
-    """Hooks that some enabled filter needs.
+    """Hooks that some enabled filter needs."""
+    return hooks_of(filter_.slot for filter_ in policy.filters)
+
+
+def hooks_of(slots: Iterable[int]) -> frozenset[str]:
+    """Hooks that feed the layers of `slots`.
 
     A flow's direction is that of its first packet, so filters at ALE layers need both ends of the
     local host; stream_packet and datagram_data are classified in both directions.
     """
     hooks: set[str] = set()
-    for filter_ in policy.filters:
-        layer, _ = BY_SLOT[filter_.slot]
+    for slot in set(slots):
+        layer, _ = BY_SLOT[slot]
         name = layer.name.removesuffix("_discard")
         if layer.hook == "forward":
             hooks.add("forward")
