@@ -65,7 +65,7 @@ def _is_multicast(family: int, address: int) -> bool:
 
 
 def hooks_for(data: bytes, local: LocalPrefixes) -> tuple[str, ...]:
-    """The hooks a packet passes on a host whose addresses are `local` (contract, section 7, replay)."""
+    """The hooks a packet passes on a host whose addresses are `local`."""
     family = data[0] >> 4 if data else 0
     if family == 4 and len(data) >= 20:
         source, destination = int.from_bytes(data[12:16], "big"), int.from_bytes(data[16:20], "big")
@@ -114,7 +114,7 @@ class Replay:
         self._now_ns = 0
 
     def decide(self, packet: CapturedPacket) -> Result:
-        """One captured packet as contract.md's JSON object."""
+        """One captured packet as replay's JSON object."""
         self._now_ns = max(self._now_ns, packet.timestamp_ns)
         if not packet.is_ip:
             return self._line(packet.number, [])

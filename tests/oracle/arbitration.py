@@ -1,4 +1,4 @@
-"""One layer's decision from its matching filters, as wfp.md 5.2 to 5.4 and contract 3 read.
+"""One layer's decision from its matching filters, as Microsoft's "Filter Arbitration" reads.
 
 Slow and obvious; shares only the model's values with what it checks.
 """

@@ -1,4 +1,4 @@
-"""Which filters match, by looking at each (wfp.md 3, contract 2): slow, and shares only the model's values."""
+"""Which filters match, by looking at each: slow, and shares only the model's values."""
 
 from __future__ import annotations
 

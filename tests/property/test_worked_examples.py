@@ -1,4 +1,4 @@
-"""The worked examples of WFP's arbitration (wfp.md 5.5) and its merge table (5.3): by the twin and by the engine.
+"""Worked examples of Microsoft's "Filter Arbitration" and its merge table: by the twin and by the engine.
 
 Notation: `S1[...] > S2[...]` by falling weight of sublayers, inside by falling weight of filters; P permit, P! permit
 with CLEAR_ACTION_RIGHT, B block; Cp, Cb, Cc a callout (unknown) that permits, blocks, continues, `!` with the right
@@ -141,7 +141,7 @@ def test_example_29_an_inspection_callout_whose_condition_does_not_hold_is_not_c
     assert (outcome.action, outcome.callouts) == ("block", [])
 
 
-# Current state by the filter that makes it; what each newer result makes of it (wfp.md 5.3).
+# Current state by the filter that makes it; what each newer result makes of it.
 NEWER = ("P", "P!", "B", "Cp", "Cp!", "Cb", "Cb!", "Cc")
 SOFT_PERMIT, HARD_PERMIT = ("permit", True), ("permit", False)
 SOFT_BLOCK, HARD_BLOCK = ("block", True), ("block", False)

@@ -1,7 +1,7 @@
 """From `use: "module:Class"` to a callable; the only place that imports callouts.
 
 Callouts come from the directories of `callout_path` and from installed packages, never from the
-working directory (contract, section 10).
+working directory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads the value of one field of `when:` into conditions (contract, section 2; wfp 3.2)."""
+"""Reads the value of one field of `when:` into conditions (docs/config.md; Microsoft, FWP_MATCH_TYPE)."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ class _FieldReader:
                 self.fail(item, "equal takes a value")
 
     def not_equal(self, name: str, node: Node) -> None:
-        """Has a value, and another one.  Not for address masks (wfp 3.2)."""
+        """Has a value, and another one.  Not for address masks (FWP_MATCH_TYPE)."""
         other = Draft()
         if self.field.is_flags and isinstance(node, Sequence):
             mask = self.mask(node)

@@ -1,7 +1,7 @@
 """Text of a policy file to a tree of nodes with positions, from YAML events or JSON.
 
 YAML is read as *events*: no tag is resolved and no object is made, so `on`, `12:30` and `0x10`
-stay what they are (contract, section 1).  Anchors, aliases, tags, merge keys, a second document
+stay what they are.  Anchors, aliases, tags, merge keys, a second document
 and duplicate keys are errors.  Nothing here recurses.
 """
 

@@ -316,7 +316,7 @@ class FilterReader:
         return flags
 
     def _answer(self, speaker: Speaker, found: Mapping, action: Action | None, places: list[_Place]) -> Reply:
-        """`reply` and `absorb`, which go with a block only; absorb only where WFP allows it (wfp 6.2)."""
+        """`reply` and `absorb`, which go with a block only; absorb only where WFP allows it (FWPS_CLASSIFY_OUT0)."""
         absorb_node, reply_node = found.entries.get("absorb"), found.entries.get("reply")
         reply, absorb = Reply.NONE, False
         if reply_node is not None:

@@ -1,7 +1,7 @@
 """JSON to the same tree of nodes: exact numbers, positions, duplicate keys refused.
 
 Numbers keep their text, so integers above 2^53 are exact and `80` and `"80"` are equal where a
-number is meant (contract, section 1).  Nothing here recurses.
+number is meant.  Nothing here recurses.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Limits:
     layers: int = 32
     """Entries of one filter's `layer` list."""
     name_length: int = 128
-    """Characters (contract, section 10)."""
+    """Characters."""
     text_length: int = 4096
     """Bytes of a description, path or text value."""
     problems: int = 10_000

@@ -163,5 +163,5 @@ def guid(text: str) -> uuid.UUID:
 
 
 def is_printable(text: str) -> bool:
-    """Printable ASCII only (contract, section 10)."""
+    """Printable ASCII only."""
     return text.isascii() and text.isprintable()

@@ -1,6 +1,6 @@
 """Opens the files of a policy: only what root or the service's user owns and nobody else may write.
 
-Contract, section 10.  The check is made on the open descriptor, so the file that was checked is
+The check is made on the open descriptor, so the file that was checked is
 the file that is read.
 """
 

@@ -1,4 +1,4 @@
-"""Effective weights of filters, specificity of conditions, unique weights of sublayers (contract, section 1)."""
+"""Effective weights of filters, specificity of conditions, unique weights of sublayers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reload: the only writer of the running policy (design, section 4).
+"""Reload: the only writer of the running policy (docs/architecture.md).
 
 Compile beside the running tables, publish with one store, keep the old policy on any error.  One
 reload at a time; whoever comes meanwhile waits.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def run(path: str, *, audit: bool = False) -> int:
-    """`wfpd run`: until stopped; its exit status (contract, section 7)."""
+    """`wfpd run`: until stopped; its exit status."""
     from wfpd.daemon import service
 
     return service.run(path, audit=audit)

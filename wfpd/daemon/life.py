@@ -40,7 +40,7 @@ logger = logging.getLogger("wfpd")
 RULES_CHECK_SECONDS = 5.0
 TICK_SECONDS = 0.25
 SWITCH_INTERVAL = 0.0005
-"""Seconds; a Python callout's worker waits at most about this long for the GIL (kernel F14)."""
+"""Seconds; a Python callout's worker waits at most about this long for the GIL (sys.setswitchinterval)."""
 
 
 @dataclass(slots=True)
@@ -209,7 +209,7 @@ class Daemon:
             self.rules.error = error.message
 
     def why_not(self) -> tuple[str, ...]:
-        """Why wfpd is not enforcing, a reason a line; empty: it is (contract, section 8)."""
+        """Why wfpd is not enforcing, a reason a line; empty: it is."""
         if self.engine.snapshot is None:
             return ("no policy is loaded",)
         if not self.started:

@@ -1,6 +1,6 @@
 """A queue's life: opened, bound and closed by netfilterqueue; its packets are read by the packet loop.
 
-netfilterqueue reads packets of its own while it binds (kernel F1); its callback decides those by
+netfilterqueue reads packets of its own while it binds; its callback decides those by
 `on_error`.  After bind() nobody calls the library until the queue has been drained.
 """
 

@@ -65,7 +65,7 @@ def accounted(hook_queues: Mapping[str, tuple[int, ...]], raw: Mapping[int, Mapp
 def uninspected(rule_counters: Mapping[str, int], accounts: Mapping[str, int]) -> dict[str, int]:
     """Packets that met our rules and never reached us, by hook: what fail-open and bypass let through.
 
-    = rule counter - (ids given - id gaps) - queue_dropped - user_dropped; exact at rest (design.md 3).
+    = rule counter - (ids given - id gaps) - queue_dropped - user_dropped; exact at rest.
     """
     return {hook: max(0, rule_counters.get(hook, 0) - count) for hook, count in accounts.items()}
 

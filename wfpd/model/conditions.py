@@ -1,7 +1,7 @@
 """What a filter asks of a packet: tests, terms and conditions, as frozen values.
 
 A condition is a disjunction of terms over one field; conditions of a filter are a conjunction
-(wfp 3.4, contract 2).  All numbers are plain integers in host order; an IPv6 address is a
+(docs/config.md).  All numbers are plain integers in host order; an IPv6 address is a
 128-bit integer.  These values are already resolved for one family and one layer.
 """
 
@@ -67,4 +67,4 @@ class Condition:
     """Id of the field (`fields.FIELDS`)."""
     terms: tuple[Term, ...]
     specificity: int = 0
-    """0-255, for the auto weight (contract, section 1)."""
+    """0-255, for the auto weight."""

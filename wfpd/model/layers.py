@@ -13,7 +13,7 @@ N_SLOTS = 64
 
 TWIN_OFFSET = 16
 
-# Shorthands of the reference, section 2.5.
+# Shorthands.
 _LA, _RA, _LAT, _DAT = "ip_local_address", "ip_remote_address", "ip_local_address_type", "ip_destination_address_type"
 _LP, _RP, _PR = "ip_local_port", "ip_remote_port", "ip_protocol"
 _LI, _IT, _TT = "ip_local_interface", "interface_type", "tunnel_type"
@@ -51,7 +51,7 @@ class Layer:
     aliases: tuple[tuple[str, str], ...] = ()
     """Names that mean another field here: (icmp_type, ip_local_port) at transport and ALE layers."""
     absorb: bool = True
-    """Whether BLOCK with ABSORB is legal here (wfp 6.2)."""
+    """Whether BLOCK with ABSORB is legal here (FWPS_CLASSIFY_OUT0)."""
 
     def slot(self, family: int) -> int:
         """The packet path's number of this layer for family 4 or 6."""

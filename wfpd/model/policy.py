@@ -60,7 +60,7 @@ class Word(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """The declared words (contract, section 5)."""
+    """The declared words (docs/config.md)."""
 
     on_absent: Word = Word.PERMIT
     on_full: Word = Word.PERMIT
@@ -140,7 +140,7 @@ class Sublayer:
 
 @dataclass(frozen=True, slots=True)
 class Callout:
-    """A callout.  Without `use` it is added but not registered (wfp 5.4)."""
+    """A callout.  Without `use` it is added but not registered."""
 
     name: str
     key: uuid.UUID
@@ -186,7 +186,7 @@ class Filter:
     order: int
     """Position in reading order; breaks ties of weight."""
     weight: int
-    """Effective weight, 64 bits (contract, section 1)."""
+    """Effective weight, 64 bits."""
     conditions: tuple[Condition, ...] = ()
     flags: FilterFlag = NO_FLAGS
     callout: str = ""
@@ -221,6 +221,6 @@ class Policy:
 
 
 def default_key(provider: str, kind: str, name: str, layer: str = "") -> uuid.UUID:
-    """The key of an object that the file gives none (contract, section 1): the same on every host."""
+    """The key of an object that the file gives none: the same on every host."""
     text = "\0".join((provider, kind, name, layer) if layer else (provider, kind, name))
     return uuid.uuid5(NAMESPACE, text)

@@ -2,7 +2,7 @@
 
 Everything is cumulative since the process started, unless it says otherwise, and keeps growing
 over reloads: the exporter never has to know that a snapshot was replaced.  Series that can be
-known at start are present with 0 (contract, section 8).
+known at start are present with 0 (docs/metrics.md).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 VERDICTS = ("permit", "block")
 
 DROP_REASONS = ("filter", "callout", "veto", "missing_callout", "malformed", "flow", "limit", "late", "error")
-"""Reasons a block can have (contract, section 7, replay); the order is Reason's in `_types.pxd`."""
+"""Reasons a block can have; the order is Reason's in `_types.pxd`."""
 
 NO_LAYER = "none"
 """The layer label of a drop that no layer decided (malformed, limit, error)."""
@@ -105,7 +105,7 @@ class EngineCounters:
     """{callout: sampled 1 in 1,024; Python callouts: all}."""
     callout_errors: dict[str, int] = field(default_factory=dict)
     uninspected: dict[str, int] = field(default_factory=dict)
-    """{hook: packets that our rules passed on and that we never got} (contract, section 5)."""
+    """{hook: packets that our rules passed on and that we never got}."""
     flows: int = 0
     flows_max: int = 0
     flow_evictions: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Event records as lines of JSON in EVE's form (contract, section 9; event_schema.json).
+"""Event records as lines of JSON in EVE's form (docs/events.md, event_schema.json).
 
 `drop` is Suricata's object of the same name, `verdict` uses its words; what WFP adds stands in one
 object, `wfp`.  Whatever came from a packet is a number, an address, or escaped by the JSON writer.
@@ -58,7 +58,7 @@ class Encoder:
         self._offset = offset
 
     def event(self, record: EventRecord) -> Event:
-        """The event as an object, keys in the order of the contract."""
+        """The event as an object, keys in EVE's usual order."""
         event: Event = {
             "timestamp": format_timestamp(record.timestamp_ns, self._offset),
             "event_type": _event_type(record),

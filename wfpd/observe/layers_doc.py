@@ -16,7 +16,7 @@ from wfpd.model.layers import EMPTY_FIELDS, FLAGS_AT_FORWARD_EXTENSIONS, LAYERS,
 FAMILIES = (4, 6)
 
 BOTH_DIRECTIONS = frozenset({"ale_flow_established", "stream_packet", "stream", "datagram_data"})
-"""Layers of a flow: visited at `input` and at `output`, by the direction of the packet (design, section 3)."""
+"""Layers of a flow: visited at `input` and at `output`, by the direction of the packet."""
 
 _INTRODUCTION = """\
 # Layers and their fields

@@ -1,4 +1,4 @@
-"""The exported metrics: one collector over one reading of the counters (contract, section 8)."""
+"""The exported metrics: one collector over one reading of the counters (docs/metrics.md)."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _state(now: EngineCounters) -> Iterator[Metric]:
 
 
 class Collector(_Collector):
-    """Reads the source once a scrape and yields every series of the contract."""
+    """Reads the source once a scrape and yields every series of docs/metrics.md."""
 
     def __init__(self, source: CounterSource, metrics_filters: int = 100) -> None:
         """`metrics_filters`: at most so many filters have a series of their own."""

@@ -1,4 +1,4 @@
-"""Matches to one decision of a layer, by WFP's arbitration (wfp.md 5).
+"""Matches to one decision of a layer, by WFP's arbitration (Microsoft, "Filter Arbitration").
 
 Pure: it stops to ask for a callout and is entered again with the answer.
 """

@@ -1,4 +1,4 @@
-"""Filter arbitration within one layer (wfp.md 5.2, 5.3; contract, section 3).
+"""Filter arbitration within one layer (Microsoft, "Filter Arbitration").
 
 State: an action (none, permit, block) and the right to write it.  Sublayers are visited by
 falling weight, all of them; in each the first terminating result counts.  While the right is
@@ -48,7 +48,7 @@ cdef void arbitrate_begin(Arbitration* state, const CompiledPolicy* policy, cons
 
 cdef inline bint _merge(Arbitration* state, uint32_t index, uint8_t action, bint clear, uint8_t reason,
                         bint from_callout) noexcept nogil:
-    """Whether the result of filter `index` became the standing one (wfp.md 5.3)."""
+    """Whether the result of filter `index` became the standing one."""
     if state.right:
         state.veto = 0
     elif from_callout and action == ACTION_BLOCK and state.action == ACTION_PERMIT:
@@ -77,7 +77,7 @@ cdef void _static_result(Arbitration* state, uint32_t index, const PackedFilter*
 
 
 cdef void _missing_result(Arbitration* state, uint32_t index, const PackedFilter* item) noexcept nogil:
-    # wfp.md 5.4: a missing callout acts as a block, or by its flag as a permit.
+    # A missing callout acts as a block, or by its flag as a permit.
     if item.flags & FLAG_PERMIT_IF_UNREGISTERED:
         _merge(state, index, ACTION_PERMIT, (item.flags & FLAG_CLEAR_ACTION_RIGHT) != 0, REASON_MISSING_CALLOUT, False)
     else:

@@ -6,7 +6,7 @@ lock, and an end for what never becomes a conversation.
 
 Structure: shards of a fixed slot array with hash chains, and two age lists: half-open and
 closing TCP flows (60 s and 10 s) apart from the rest, so that under pressure a flood of
-openings evicts openings before it touches an established flow (design, "Flows").  Expiry is
+openings evicts openings before it touches an established flow.  Expiry is
 lazy: an entry that is found too old is removed; the oldest of both lists are looked at on
 insertion.
 """
@@ -45,7 +45,7 @@ cdef uint64_t SECOND = 1000000000
 
 
 cdef uint64_t _timeout_ns(const FlowEntry* entry) noexcept nogil:
-    # design.md 3, "Flows": as the kernel's conntrack where it has the same state.
+    # SYN_RECV, ESTABLISHED and CLOSE as in nf_conntrack_proto_tcp.c; the rest like an opening.
     if entry.state == FLOW_OPENING:
         return 60 * SECOND
     if entry.state == FLOW_ESTABLISHED:

@@ -18,7 +18,7 @@ cdef enum ParseStatus:
     PARSE_TOO_MANY_EXTENSION_HEADERS
     PARSE_BAD_FRAGMENT              # Beyond 65,535, or a non-last fragment not a multiple of 8.
     N_PARSE_IP_STATUSES             # Below here: the IP part is good.
-    # Above IP: layers that need only IP are classified (contract, section 6).
+    # Above IP: layers that need only IP are classified.
     PARSE_TINY_FRAGMENT = N_PARSE_IP_STATUSES   # First fragment without the whole transport header (RFC 1858, 3128, 7112).
     PARSE_OVERLAPPING_FRAGMENT      # TCP fragment at offset 1 (RFC 1858): would rewrite the flags.
     PARSE_TRUNCATED_TRANSPORT       # Shorter than the transport's fixed header.

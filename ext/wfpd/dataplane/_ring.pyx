@@ -1,7 +1,7 @@
 """Event rings and the suppression of equal drops.
 
 A flood of drops must not become a flood of log lines: the first drop of a flow and filter in ten
-seconds is sent and carries the number of those not sent before it (contract, section 9).  The table
+seconds is sent and carries the number of those not sent before it.  The table
 is fixed; two keys that fall on one place evict the one sent longer ago, which errs towards
 sending too much.
 """

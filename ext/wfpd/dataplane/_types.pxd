@@ -63,7 +63,7 @@ cdef enum WordKind:         # wfpd.model.policy.Word
     WORD_PERMIT = 1
     WORD_BLOCK = 2
 
-cdef enum Reason:           # Why a packet was decided as it was (contract, section 7, replay).
+cdef enum Reason:           # Why a packet was decided as it was; the order of DROP_REASONS.
     REASON_NO_MATCH = 0
     REASON_FILTER = 1
     REASON_CALLOUT = 2

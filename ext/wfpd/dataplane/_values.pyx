@@ -16,7 +16,7 @@ cdef extern from *:
     """
     unsigned int wfpd_ctz64(uint64_t x) noexcept nogil
 
-# FWP_CONDITION_FLAG_* (wfp.md 2.6).
+# FWP_CONDITION_FLAG_* (Microsoft, "Filtering Condition Flags").
 cdef enum:
     FLAG_IS_LOOPBACK = 0x1
     FLAG_IS_REAUTHORIZE = 0x4
@@ -146,7 +146,7 @@ cdef void _layer_own(const ValueContext* context, FieldValues* values, unsigned 
     if field == FIELD_FLAGS:
         value_set(values, field, _flags(context))
     elif field == FIELD_DIRECTION:
-        # The packet's at datagram_data and stream_packet, the connection's at flow_established (wfp.md 2.3).
+        # The packet's at datagram_data and stream_packet, the connection's at flow_established.
         if context.layer == LAYER_ALE_FLOW_ESTABLISHED:
             value_set(values, field, 0 if context.flow_outbound else 1)
         else:

@@ -1,6 +1,6 @@
-"""One packet's way through the layers of its hook (design.md 3, "Hooks to layers").
+"""One packet's way through the layers of its hook.
 
-The orders below are the table of the design.  A visit is a small machine: `_advance` steps from
+The orders below follow Microsoft's "TCP Packet Flows" and "UDP Packet Flows".  A visit is a small machine: `_advance` steps from
 layer to layer; where a layer's arbitration needs a callout the visit stops with VISIT_CALLOUT
 and goes on in visit_answer().  A block ends the visit after its discard twin.
 
@@ -127,7 +127,7 @@ cdef bint _tracked(const Visitor* visitor) noexcept nogil:
 
 
 cdef bint _midstream_outbound(const Visitor* visitor) noexcept nogil:
-    """Direction of a flow picked up in its middle (design.md 3, "Flows"); true: the local end started it."""
+    """Direction of a flow picked up in its middle; true: the local end started it."""
     cdef const FlowKey* key = &visitor.pending.key
     if not visitor.live:
         return visitor.outbound != 0
@@ -165,8 +165,8 @@ cdef void _flow_open(Visitor* visitor) noexcept nogil:
     visitor.pending.slot = NO_SLOT
     visitor.pending.state = FLOW_OPENING if view.protocol == PROTOCOL_TCP else FLOW_OTHER
     visitor.midstream = tcp and not opening
-    # An RST that the stack sends for what is no flow opens none: it never reaches ALE (wfp.md 2.2, "SYN, no
-    # listener").  The policy's own tcp_reset is such a one.
+    # An RST that the stack sends for what is no flow opens none: it never reaches ALE ("TCP Packet
+    # Flows", a SYN without a listener).  The policy's own tcp_reset is such a one.
     if visitor.outbound and view.tcp_flags & TCP_RST and tcp:
         visitor.tracked = 0
         return
@@ -183,7 +183,7 @@ cdef uint8_t _authorizing_layer(const Visitor* visitor) noexcept nogil:
 
 
 cdef bint _needs_authorization(Visitor* visitor) noexcept nogil:
-    """A new flow, or one whose authorizing layer's filters have changed since (wfp.md 8.4)."""
+    """A new flow, or one whose authorizing layer's filters have changed since (Microsoft, "ALE Reauthorization")."""
     cdef uint8_t slot = _slot_of(visitor, _authorizing_layer(visitor))
     visitor.reauthorizing = 0
     if not visitor.flow_known:
@@ -267,7 +267,7 @@ cdef uint8_t _serves(Visitor* visitor, uint8_t layer) noexcept nogil:
     if layer == LAYER_STREAM_PACKET:
         return layer if view.has_protocol and view.protocol == PROTOCOL_TCP else END
     if view.is_icmp_error and layer != LAYER_INBOUND_TRANSPORT and layer != LAYER_OUTBOUND_TRANSPORT:
-        return END  # ICMP errors never reach ALE or the datagram layer (wfp.md 2.2, 8.1).
+        return END  # ICMP errors never reach ALE or the datagram layer.
     if layer == LAYER_DATAGRAM_DATA:
         return END if view.has_protocol and view.protocol == PROTOCOL_TCP else layer
     if _is_authorization(layer):
@@ -373,7 +373,7 @@ cdef void _layer_decided(Visitor* visitor) noexcept nogil:
     cdef uint8_t action = visitor.arbitration.action
     _trace_row(visitor)
     if visitor.in_twin:
-        # A block at the twin suppresses the answer and changes nothing else (wfp.md 2.3).
+        # A block at the twin suppresses the answer and changes nothing else.
         if action == ACTION_BLOCK:
             visitor.decision.reply = REPLY_NONE
         visitor.finished = 1

@@ -1,4 +1,8 @@
-"""How conditions are read: the numbered rules of the contract, section 2, one after the other."""
+"""How conditions are read: the rules of docs/config.md, one after the other.
+
+1 scalar, list or mapping; 2 masks; 3 one value; 4 none_of; 5 EMPTY; 6 families; 7 texts; 8 integers and names;
+9 addresses; 10 unknown fields; 11 ICMP at transport and ALE; 12 extensions; 13 protocol.
+"""
 
 import pytest
 
