@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -161,8 +162,6 @@ def test_a_reload_changes_the_verdict_and_a_bad_one_changes_nothing(wfpd: Wfpd, 
         assert receiver.count == 5
     assert wfpd.metric("wfpd_config_last_reload_successful") == 0
     assert wfpd.metric("wfpd_policy_generation") == 2
-    wfpd.write(PERMIT, faults="on_full: block")
-    assert wfpd.call("reload")["restart_needed"] == ["faults.on_full"]
 
 
 def test_no_packet_is_lost_or_decided_by_a_mixture_through_two_hundred_reloads(wfpd: Wfpd, net: Network) -> None:
@@ -208,9 +207,15 @@ def test_no_packet_is_lost_or_decided_by_a_mixture_through_two_hundred_reloads(w
 
 
 @pytest.mark.parametrize("word", ["permit", "block"])
-def test_a_flooded_queue_accounts_for_every_packet(wfpd: Wfpd, net: Network, word: str) -> None:
-    wfpd.write(PERMIT, faults=f"on_full: {word}")
+@pytest.mark.parametrize("reloaded", [False, True], ids=["at_start", "by_reload"])
+def test_a_flooded_queue_accounts_for_every_packet(wfpd: Wfpd, net: Network, word: str, reloaded: bool) -> None:
+    other = {"permit": "block", "block": "permit"}[word]
+    wfpd.write(PERMIT, faults=f"on_full: {other if reloaded else word}")
     wfpd.start()
+    if reloaded:
+        wfpd.write(PERMIT, faults=f"on_full: {word}")
+        answer = wfpd.call("reload")
+        assert answer["successful"] and answer["restart_needed"] == []
     assert wfpd.process is not None
     wfpd.process.send_signal(signal.SIGSTOP)
     with net.udp_receiver(net.server, 5000):  # A closed port would answer, and the answers pass the queue too.
@@ -290,3 +295,74 @@ def test_a_reload_with_confirm_rolls_back_by_itself(wfpd: Wfpd, net: Network) ->
     with net.udp_receiver(net.server, 23) as receiver:
         net.send_udp(net.client, 3, 64, 23)
         assert receiver.wait_for(3)
+
+
+def test_every_other_word_of_faults_changes_by_reload(wfpd: Wfpd, net: Network) -> None:
+    head = """callouts:
+  - {name: bad, use: "wfpd.callouts.fixed:Fixed", options: {answer: raise}}
+  - {name: slow, use: "wfpd.callouts.fixed:Fixed", options: {answer: sleep, seconds: 0.6}}"""
+    ask = (
+        "  - {{name: {name}, layer: ipforward_v4, action: {{callout: {name}}}, when: {{ip_destination_port: {port}}}}}"
+    )
+    filters = ask.format(name="bad", port=5001) + "\n" + ask.format(name="slow", port=5002)
+    permitting = "on_error: permit, on_late: permit, on_malformed: permit, late_after: 30s"
+    blocking = "on_error: block, on_late: block, on_malformed: block, late_after: 100ms"
+
+    def malformed() -> None:
+        with net.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as sock:
+            sock.sendto(b"\x00\x17\x00\x17", (SERVER4, 0))
+
+    wfpd.write(filters, head=head, faults=permitting)
+    wfpd.start()
+    with net.udp_receiver(net.server, 5001) as raised, net.udp_receiver(net.server, 5002) as late:
+        for faults in (permitting, blocking, permitting):
+            if faults is not permitting or wfpd.metric("wfpd_policy_generation") > 1:
+                wfpd.write(filters, head=head, faults=faults)
+                assert wfpd.call("reload")["restart_needed"] == []
+            decided = wfpd.metric("wfpd_packets_total")
+            net.send_udp(net.client, 1, 64, 5001)
+            malformed()
+            net.send_udp(net.client, 1, 64, 5002)
+            assert wait_until(lambda before=decided: wfpd.metric("wfpd_packets_total") == before + 3, 5.0)  # type: ignore[misc]
+        assert raised.wait_for(2) and late.wait_for(2)
+        for reason in ("error", "late", "malformed"):
+            assert wfpd.metric("wfpd_drops_total", reason=reason) == 1
+        assert (raised.count, late.count) == (2, 2)
+
+
+def test_a_policy_that_reads_payload_never_gets_a_packet_copied_for_one_that_does_not(
+    wfpd: Wfpd, net: Network, tmp_path: Path
+) -> None:
+    (tmp_path / "whole.py").write_text(
+        "class Whole:\n    def classify(self, c):\n        c.permit() if len(c.packet) == 4028 else c.block()\n"
+    )
+    asking = "  - {name: ask, layer: ipforward_v4, action: {callout: whole}, when: {ip_protocol: udp}}"
+
+    def write(filters: str) -> None:
+        wfpd.write(filters, head='callouts: [{name: whole, use: "whole:Whole"}]')
+        text = wfpd.policy.read_text().replace("daemon:\n", f"daemon:\n  callout_path: [{tmp_path}]\n")
+        wfpd.policy.write_text(text)
+
+    write(PERMIT)
+    wfpd.start()
+    with net.udp_receiver(net.server, 5000) as receiver, net.client.socket() as sock:
+        stop = threading.Event()
+        sent: list[int] = []
+
+        def send() -> None:
+            while not stop.is_set():  # Longer than what is copied for a policy that reads headers only.
+                sent.append(sock.sendto(bytes(4000), (SERVER4, 5000)))
+                time.sleep(0.0005)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            for turn in range(12):
+                write(PERMIT if turn % 2 else asking)
+                assert wfpd.call("reload")["successful"]
+        finally:
+            stop.set()
+            thread.join()
+        assert receiver.wait_for(len(sent), 5.0)
+    assert wfpd.metric("wfpd_callout_duration_seconds_count", callout="whole") > 0
+    assert wfpd.metric("wfpd_drops_total") == 0

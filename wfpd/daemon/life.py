@@ -21,12 +21,12 @@ from typing import Any
 from wfpd.callouts.registry import load_callouts
 from wfpd.control.handover import Compiled
 from wfpd.daemon import reading
-from wfpd.daemon.queues import HEADERS, WHOLE_PACKET, BoundQueue
+from wfpd.daemon.queues import QueueSet
 from wfpd.daemon.records import RecordMaker
 from wfpd.dataplane import Engine, Host, Snapshot
 from wfpd.errors import KernelError, WfpdError
 from wfpd.model.layers import BY_SLOT
-from wfpd.model.policy import Attachment, Word
+from wfpd.model.policy import Attachment, Policy, Word
 from wfpd.netfilter import proc, rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.host import HostWatcher, read_host
@@ -87,8 +87,6 @@ class Daemon:
         self.on_event = on_event or (lambda record: None)
         self.records = RecordMaker()
         self.started_at = time.time()
-        self.bound_on_full = loaded.policy.faults.on_full
-        """The word that the queues were bound with; a queue's flag is set once."""
         self.started = False
         """Queues, workers and rules are up."""
         self.generation = 0
@@ -99,7 +97,6 @@ class Daemon:
         self._rules_lock = threading.Lock()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._queues: list[BoundQueue] = []
         self._hook_queues: dict[str, tuple[int, ...]] = {}
         self._interfaces: dict[int, str] = {}
         self._tasks: list[tuple[float, Callable[[], None]]] = []
@@ -114,6 +111,7 @@ class Daemon:
             marks_mask=loaded.policy.daemon.marks_mask,
             late_after=loaded.policy.faults.late_after,
         )
+        self._queues = QueueSet(self.engine, numbers)
 
     # ------------------------------------------------------------------------------- publishing
 
@@ -132,34 +130,37 @@ class Daemon:
         )
 
     def publish(self, loaded: Compiled, generation: int) -> None:
-        """Check and publish a policy; the running one is untouched if anything fails."""
+        """Check and publish a policy; the running one goes on if anything fails."""
         with self._publish_lock:
             snapshot = self._snapshot(loaded, generation)
-            before = self.engine.snapshot
-            running = bool(self._queues)
-            if running and before is not None and snapshot.needs_payload and not before.needs_payload:
-                self._copy_bytes(WHOLE_PACKET, settle=True)
-            self.records.learn(snapshot)
-            self.engine.late_after = loaded.policy.faults.late_after
-            self.engine.swap(snapshot)
-            self.generation = snapshot.generation
-            self.policy = loaded.policy
-            if running and before is not None and before.needs_payload and not snapshot.needs_payload:
-                self._copy_bytes(HEADERS, settle=False)
-            if running:
-                self._install_rules()
+            before, policy = self.engine.snapshot, self.policy
+            try:
+                self._switch(snapshot, loaded.policy)
+            except BaseException:
+                if self._queues.bound and before is not None:
+                    self._back_to(before, policy)
+                raise
 
-    def _copy_bytes(self, size: int, *, settle: bool) -> None:
-        """Change the copy range of every queue; with `settle` wait until what was copied before is decided."""
-        for number in self._numbers:
-            self.engine.set_copy_bytes(number, size)
-        if not settle:
-            return
-        marks = {number: status.sequence for number, status in proc.queues().items()}
-        end = time.monotonic() + 2.0
-        for number in self._numbers:
-            while self.engine.decided_through(number) < marks.get(number, 0) and time.monotonic() < end:
-                time.sleep(0.001)
+    def _switch(self, snapshot: Snapshot, policy: Policy) -> None:
+        """More bytes are asked for before the policy that reads them runs, fewer after it."""
+        self.records.learn(snapshot)
+        if snapshot.needs_payload:
+            self._queues.widen(2.0 + min(policy.faults.late_after, 8.0))
+        self._queues.set_on_full(policy.faults.on_full)
+        self.engine.late_after = policy.faults.late_after
+        self.engine.swap(snapshot)
+        self.generation = snapshot.generation
+        self.policy = policy
+        if self._queues.bound:
+            self._install_rules()
+        if not snapshot.needs_payload:
+            self._queues.narrow()
+
+    def _back_to(self, snapshot: Snapshot, policy: Policy) -> None:
+        try:
+            self._switch(snapshot, policy)
+        except WfpdError as error:
+            logger.error("going back to the former policy: %s", error.message)
 
     # ------------------------------------------------------------------------------------ rules
 
@@ -258,17 +259,7 @@ class Daemon:
     def _bind(self) -> None:
         snapshot = self.engine.snapshot
         assert snapshot is not None
-        faults = self.policy.faults
-        self.bound_on_full = faults.on_full
-        for index, number in enumerate(self._numbers):
-            queue = BoundQueue(
-                number,
-                fail_open=faults.on_full is Word.PERMIT,
-                error_permits=faults.on_error is Word.PERMIT,
-                copy_bytes=WHOLE_PACKET if snapshot.needs_payload else HEADERS,
-            )
-            self._queues.append(queue)
-            self.engine.add_queue(number, index % self.engine.n_workers, queue.fd)
+        self._queues.bind(self.policy.faults, whole=snapshot.needs_payload)
         for attachment, (first, last) in zip(self.policy.attach, self._ranges, strict=True):
             numbers = tuple(range(first, last + 1))
             self._hook_queues[attachment.hook] = tuple(sorted({*self._hook_queues.get(attachment.hook, ()), *numbers}))
@@ -340,14 +331,12 @@ class Daemon:
         for thread in self._threads:
             if not thread.name.startswith("wfpd-worker"):
                 thread.join(2.0)
-        for queue in self._queues:
-            queue.close()
-        self._queues = []
+        self._queues.close()
 
     def stop(self) -> bool:
         """Clean stop.  True if the rules were removed, False if they stay (on_absent: block)."""
         removed = True
-        if self.policy.attach and self._queues:
+        if self.policy.attach and self._queues.bound:
             try:
                 with self._rules_lock:
                     removed = rules.remove(self.ruleset(), self.commands)

@@ -6,13 +6,20 @@ netfilterqueue reads packets of its own while it binds; its callback decides tho
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
+import time
+from collections.abc import Callable, Iterable
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue
 
-from wfpd.dataplane import configure_queue
+from wfpd.dataplane import Engine, configure_queue, size_receive_buffer
 from wfpd.errors import KernelError
+from wfpd.model.policy import Faults, Word
+from wfpd.netfilter import proc
+
+logger = logging.getLogger("wfpd")
 
 NFNETLINK_QUEUE = pathlib.Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 DEFAULT_LENGTH = 8192
@@ -33,6 +40,7 @@ class BoundQueue:
         if length < 1:
             raise KernelError(f"queue {number}: a length of 0 drops every packet", hint="lengths start at 1")
         self.number = number
+        self.length = length
         self.early = 0
         """Packets that the library read while binding; they were decided by `on_error`."""
         self._error_permits = error_permits
@@ -51,6 +59,9 @@ class BoundQueue:
         except BaseException:
             self._library.unbind()
             raise
+        refused = [name for name, on in self.flags["flags"].items() if not on and (name != "fail_open" or fail_open)]
+        if refused:
+            logger.warning("queue %d: this kernel refuses %s", number, ", ".join(refused))
 
     def _decide_early(self, packet: object) -> None:
         self.early += 1
@@ -59,9 +70,111 @@ class BoundQueue:
         else:
             packet.drop()  # type: ignore[attr-defined]
 
+    def make_room(self, copy_bytes: int) -> None:
+        """Size the socket for packets of `copy_bytes`, so that the queue is full before its socket is."""
+        size_receive_buffer(self.fd, length=self.length, copy_bytes=copy_bytes)
+
     def close(self) -> None:
         """Unbind; only after the worker has ended, or what the library reads meanwhile is undecided."""
         self._library.unbind()
+
+
+class QueueSet:
+    """The queues that a policy attaches, and how a reload changes their configuration under the loop."""
+
+    def __init__(self, engine: Engine, numbers: Iterable[int]) -> None:
+        self.numbers = tuple(numbers)
+        self._engine = engine
+        self._queues: list[BoundQueue] = []
+        self._fail_open = True
+        self._whole = False
+        """Packets are handed over whole, not their headers alone."""
+
+    @property
+    def bound(self) -> bool:
+        """The queues are bound and served."""
+        return bool(self._queues)
+
+    def bind(self, faults: Faults, *, whole: bool) -> None:
+        """Bind and configure every queue and spread them over the engine's workers."""
+        self._fail_open, self._whole = faults.on_full is Word.PERMIT, whole
+        for index, number in enumerate(self.numbers):
+            queue = BoundQueue(
+                number,
+                fail_open=self._fail_open,
+                error_permits=faults.on_error is Word.PERMIT,
+                copy_bytes=WHOLE_PACKET if whole else HEADERS,
+            )
+            self._queues.append(queue)
+            self._engine.add_queue(number, index % self._engine.n_workers, queue.fd)
+
+    def close(self) -> None:
+        """Unbind all; only after the workers have ended."""
+        for queue in self._queues:
+            queue.close()
+        self._queues = []
+
+    def widen(self, timeout: float) -> None:
+        """Hand over whole packets; returns when what was copied before has its verdict.
+
+        KernelError when that takes longer than `timeout` seconds: the packets wait for a callout.
+        """
+        if self._whole or not self.bound:
+            return
+        for queue in self._queues:
+            queue.make_room(WHOLE_PACKET)
+            self._engine.set_copy_bytes(queue.number, WHOLE_PACKET)
+        self._whole = True
+        time.sleep(0.001)  # The kernel may be building a shorter copy that gets its id only now.
+        marks = {number: status.sequence for number, status in proc.queues().items()}
+        end = time.monotonic() + timeout
+        for number in self.numbers:
+            if not settled(self._engine.decided_through, number, marks.get(number, 0), end):
+                self.narrow()
+                raise KernelError(
+                    f"queue {number}: packets still wait for their verdict after {timeout:g} s",
+                    hint="a callout holds them; try again",
+                )
+
+    def narrow(self) -> None:
+        """Hand over headers only."""
+        if not self._whole or not self.bound:
+            return
+        self._whole = False
+        for queue in self._queues:
+            self._engine.set_copy_bytes(queue.number, HEADERS)
+
+    def set_on_full(self, word: Word) -> None:
+        """Change the fail-open flag of every queue, or of none and raise KernelError."""
+        fail_open = word is Word.PERMIT
+        if fail_open is self._fail_open or not self.bound:
+            return
+        done = []
+        try:
+            for queue in self._queues:
+                self._engine.set_fail_open(queue.number, fail_open)
+                done.append(queue.number)
+        except KernelError:
+            for number in done:
+                self._engine.set_fail_open(number, self._fail_open)
+            raise
+        self._fail_open = fail_open
+
+
+def settled(decided_through: Callable[[int], int], number: int, mark: int, end: float) -> bool:
+    """Wait until every packet of a queue with an id up to `mark` has its verdict; False after `end`.
+
+    Ids wrap, so they are compared signed, as the kernel does.  Ids given last may have been lost on
+    the way: an empty queue has nothing undecided either.  `end` is a time of time.monotonic().
+    """
+    while (mark - decided_through(number)) & 0xFFFFFFFF in range(1, 1 << 31):
+        status = proc.queues().get(number)
+        if status is None or not status.waiting:
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def _bind_error(number: int, error: OSError) -> KernelError:

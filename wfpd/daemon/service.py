@@ -156,10 +156,7 @@ class Service:
         self.notifier.reloading()
         result: ReloadResult = self.manager.reload(None if confirm is None else float(confirm))
         self.notifier.ready(self._line())
-        document = dict(result.as_json())
-        if self.daemon.policy.faults.on_full is not self.daemon.bound_on_full:
-            document["restart_needed"] = [*result.restart_needed, "faults.on_full"]
-        return document
+        return dict(result.as_json())
 
     def confirm(self, _parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
         """Keep the policy that waits to be confirmed."""

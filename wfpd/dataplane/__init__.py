@@ -9,6 +9,7 @@ from wfpd.dataplane._parse import parse_of as parse_of
 from wfpd.dataplane._replay import Replayer as Replayer
 from wfpd.dataplane._socket import configure_queue as configure_queue
 from wfpd.dataplane._socket import queue_error as queue_error
+from wfpd.dataplane._socket import size_receive_buffer as size_receive_buffer
 from wfpd.dataplane._stats import bucket_bounds as bucket_bounds
 from wfpd.dataplane._table import CounterSlots as CounterSlots
 from wfpd.dataplane._table import Snapshot as Snapshot

@@ -34,7 +34,7 @@ from ._flow cimport Flows
 from ._host cimport Host
 from ._parse cimport parse_status_name
 from ._ring cimport ring_peek, ring_pop
-from ._socket cimport CONFIG_COPY, CONFIG_LENGTH, ConfigItem, config_send
+from ._socket cimport CONFIG_COPY, CONFIG_FLAGS, CONFIG_LENGTH, ConfigItem, config_send, fail_open_value
 from ._socket import queue_error
 from ._stats cimport EventRecord, Stats, histogram_dict, stats_reserve
 from ._table cimport CompiledPolicy, Snapshot
@@ -285,6 +285,10 @@ cdef class Engine:
         if length < 1:
             raise ValueError("a queue of length 0 drops everything")
         self._configure(number, CONFIG_LENGTH, length, timeout)
+
+    def set_fail_open(self, number, fail_open, *, timeout=2.0) -> None:
+        """Say what overflow of the queue or its socket means from now on: pass (True) or drop."""
+        self._configure(number, CONFIG_FLAGS, fail_open_value(fail_open), timeout)
 
     cdef int _configure(self, number, ConfigItem item, uint64_t value, timeout) except -1:
         # The worker reads the kernel's answer from the socket that it owns and leaves it here.

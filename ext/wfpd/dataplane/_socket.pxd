@@ -54,5 +54,14 @@ cdef enum ConfigItem:
     CONFIG_COPY = 1                 # Copy mode packet with `value` bytes; 0: headers of the message only.
     CONFIG_LENGTH = 2               # Most packets the queue holds.
 
+cdef enum:
+    FLAG_FAIL_OPEN = 1              # NFQA_CFG_F_*
+    FLAG_GSO = 4
+    FLAG_UID_GID = 8
+
+# CONFIG_FLAGS' value that sets or clears fail-open and leaves the other flags alone.
+cdef inline uint64_t fail_open_value(bint fail_open) noexcept nogil:
+    return (<uint64_t>FLAG_FAIL_OPEN << 32) | (<uint64_t>FLAG_FAIL_OPEN if fail_open else 0)
+
 # Send one configuration message that asks for an acknowledgment.  0 or -errno.
 cdef int config_send(int fd, uint16_t queue, uint32_t sequence, ConfigItem item, uint64_t value) noexcept nogil

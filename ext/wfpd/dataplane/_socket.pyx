@@ -63,10 +63,7 @@ cdef enum:
 SOL_NETLINK = 270
 NETLINK_NO_ENOBUFS = 5
 NETLINK_CAP_ACK = 10
-FLAG_FAIL_OPEN = 1
-FLAG_GSO = 4
-FLAG_UID_GID = 8
-FLAG_NAMES = {"fail_open": FLAG_FAIL_OPEN, "gso": FLAG_GSO, "uid_gid": FLAG_UID_GID}
+FLAG_NAMES = {"fail_open": int(FLAG_FAIL_OPEN), "gso": int(FLAG_GSO), "uid_gid": int(FLAG_UID_GID)}
 TRUESIZE_EXTRA = 2048
 """Bytes the kernel accounts for a message beyond its payload: sk_buff, shared info, attributes, rounding."""
 ANSWER_SECONDS = 2.0
@@ -247,8 +244,6 @@ cdef class _Configurator:
 
 def _prepare(sock, length: int, copy_bytes: int) -> int:
     """Options of the socket; returns the receive buffer's size in bytes as the kernel has it."""
-    wanted = length * (copy_bytes + TRUESIZE_EXTRA)
-    sock.setsockopt(sockets.SOL_SOCKET, 33, min(wanted, 0x3FFFFFFF))        # SO_RCVBUFFORCE
     sock.setsockopt(sockets.SOL_SOCKET, 32, SEND_BUFFER)                    # SO_SNDBUFFORCE
     sock.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
     try:
@@ -256,7 +251,22 @@ def _prepare(sock, length: int, copy_bytes: int) -> int:
     except OSError:
         pass                        # Errors then echo our message: longer, nothing else.
     sock.connect((0, 0))            # From now on only the kernel is heard.
+    return _size_receive_buffer(sock, length, copy_bytes)
+
+
+def _size_receive_buffer(sock, length: int, copy_bytes: int) -> int:
+    wanted = length * (min(copy_bytes, COPY_LIMIT) + TRUESIZE_EXTRA)
+    sock.setsockopt(sockets.SOL_SOCKET, 33, min(wanted, 0x3FFFFFFF))        # SO_RCVBUFFORCE
     return sock.getsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF)
+
+
+def size_receive_buffer(fd: int, *, length: int, copy_bytes: int) -> int:
+    """Make room for `length` packets of `copy_bytes`, so that the queue is full before its socket is.
+
+    Returns the buffer's size in bytes as the kernel has it.  May be called while the loop runs.
+    """
+    with sockets.socket(fileno=os.dup(fd)) as sock:
+        return _size_receive_buffer(sock, length, copy_bytes)
 
 
 def configure_queue(fd: int, queue: int, *, length: int, copy_bytes: int, fail_open: bool, error_verdict: int) -> dict:

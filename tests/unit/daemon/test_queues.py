@@ -1,14 +1,17 @@
-"""Binding a queue: what a refusal says."""
+"""Binding a queue, and waiting until what it holds is decided."""
 
 from __future__ import annotations
 
 import pathlib
+import time
 
 import pytest
 
 from wfpd.daemon import queues
 from wfpd.daemon.queues import BoundQueue
 from wfpd.errors import KernelError
+from wfpd.netfilter import proc
+from wfpd.netfilter.proc import QueueStatus
 
 
 def test_a_length_of_zero_is_refused_because_it_drops_everything() -> None:
@@ -28,3 +31,20 @@ def test_a_refused_bind_says_what_it_means(
         path.write_text(table)
     monkeypatch.setattr(queues, "NFNETLINK_QUEUE", path)
     assert message in queues._bind_error(7, OSError("Failed to create queue 7")).message
+
+
+def settled_with(monkeypatch: pytest.MonkeyPatch, *, decided_through: int, mark: int, waiting: int | None) -> bool:
+    status = {} if waiting is None else {3: QueueStatus(3, 1, waiting, "packet", 65535, 0, 0, mark)}
+    monkeypatch.setattr(proc, "queues", lambda: status)
+    return queues.settled(lambda number: decided_through, 3, mark, time.monotonic())
+
+
+def test_ids_are_compared_signed_over_their_wrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settled_with(monkeypatch, decided_through=5, mark=0xFFFFFFF0, waiting=9)
+    assert not settled_with(monkeypatch, decided_through=0xFFFFFFF0, mark=5, waiting=9)
+
+
+def test_a_queue_whose_last_ids_were_lost_is_settled_once_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settled_with(monkeypatch, decided_through=90, mark=100, waiting=0)
+    assert settled_with(monkeypatch, decided_through=90, mark=100, waiting=None)
+    assert not settled_with(monkeypatch, decided_through=90, mark=100, waiting=1)
