@@ -160,6 +160,7 @@ def _add_remote(add: Callable[..., argparse.ArgumentParser]) -> None:
                         help="go back by itself after TIME (60s, 5m) unless `wfpd confirm` comes first")  # fmt: skip
     add("confirm", confirm_policy, "keep the policy of a reload with --confirm", as_json=True, socket=True)
     events = add("events", show_events, "follow the daemon's events", as_json=True, socket=True)
+    events.add_argument("--follow", action="store_true", help="go on until Ctrl-C (the default)")
     events.add_argument("--count", type=count, metavar="N", help="end after N events")
     events.add_argument("--last", action="store_true", help="show the last block and end; exit 1 if there was none")
     events.add_argument("--reopen", action="store_true", help="make the daemon reopen its event file and end")
@@ -483,7 +484,9 @@ def show_events(arguments: argparse.Namespace) -> int:
                 return DONE
             if arguments.last:
                 return _show_last(_call(connection, "events.last"), arguments.json)
-            for number, event in enumerate(connection.events(), 1):
+            following = connection.events()
+            _complain("following; from here on every event is shown, Ctrl-C ends")
+            for number, event in enumerate(following, 1):
                 print(json.dumps(event, separators=(",", ":")) if arguments.json else describe_event(event), flush=True)
                 if arguments.count is not None and number >= arguments.count:
                     return DONE

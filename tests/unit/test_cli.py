@@ -107,9 +107,10 @@ def test_events_end_after_the_count(daemon: Daemon, path: str, capsys) -> None:
     line = json.dumps(event).encode() + b"\n"
     timer = threading.Timer(0.3, daemon.hub.write, (EventRecord(0, "block"), line))
     timer.start()
-    assert cli.main(["events", "--count", "1", "--socket", path]) == 0
+    assert cli.main(["events", "--follow", "--count", "1", "--socket", path]) == 0
     timer.join()
-    assert "telnet" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert ("telnet" in out, "following; from here on every event is shown" in err) == (True, True)
 
 
 def test_the_last_block_is_shown_and_none_is_1(daemon: Daemon, path: str, capsys) -> None:

@@ -44,3 +44,12 @@ def test_the_captures_are_what_their_generator_writes(tmp_path: Path) -> None:
     subprocess.run([sys.executable, script, tmp_path], check=True, capture_output=True)
     for name in NAMES:
         assert (tmp_path / f"{name}.pcap").read_bytes() == (EXAMPLES / f"{name}.pcap").read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_has_no_lint(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wfpd", "check", "--strict", "--json", EXAMPLES / f"{name}.yaml"],
+        capture_output=True, text=True, check=False, cwd=EXAMPLES.parents[1],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout

@@ -56,9 +56,12 @@ class Client:
         return answer.get("result")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Subscribe; events until the connection ends."""
+        """Subscribe at once; then events until the connection ends."""
         self.call("events.subscribe")
         self._socket.settimeout(None)
+        return self._events()
+
+    def _events(self) -> Iterator[dict[str, Any]]:
         while True:
             try:
                 message = self._read()
