@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sorted((ROOT / "wfpd").rglob("*.py"))
-CYTHON = sorted((ROOT / "ext").rglob("*.p[yx][xd]"))
+CYTHON = sorted((ROOT / "ext" / "wfpd" / "dataplane").rglob("*.p[yx][xd]"))
 LEAVES = {"_cursor", "_types"}
 """Cimported by everybody; they cimport nothing but each other and libc."""
 TOGETHER = [("_table", "_classify")]

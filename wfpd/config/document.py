@@ -1,8 +1,11 @@
 """Text of a policy file to a tree of nodes with positions, from YAML events or JSON.
 
 YAML is read as *events*: no tag is resolved and no object is made, so `on`, `12:30` and `0x10`
-stay what they are.  Anchors, aliases, tags, merge keys, a second document
-and duplicate keys are errors.  Nothing here recurses.
+stay what they are.  Anchors, aliases, tags, merge keys, a second document and duplicate keys are errors.
+Nothing here recurses.
+
+Most files never come so far: `_tape.pyx` reads what policies are written in, in a fraction of the time and
+memory, and leaves to libyaml and `json_text.py` what is rare and what is wrong.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from yaml.events import (
     StreamStartEvent,
 )
 
+from wfpd.config._tape import tape_of
 from wfpd.config.json_text import JsonError, given_twice, read_json
 from wfpd.config.limits import Limits
 from wfpd.config.nodes import Broken, Mapping, Node, Scalar, Sequence, is_nothing
@@ -39,14 +43,15 @@ class Unparsable(Exception):
 def parse(data: bytes, path: str, report: Report, limits: Limits) -> Node:
     """The tree of one file.  Raises Unparsable after reporting why there is none."""
     speaker = Speaker(report, path)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        report.error("is not UTF-8 text", Location(path, line, column))
-        raise Unparsable from None
-    if path.endswith(".json"):
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if not data.isascii():
+        _check_encoding(data, path, report)
+    is_json = path.endswith(".json")
+    tape = tape_of(data, is_json or data.lstrip(b" \t\r\n").startswith(b"{"), limits.nodes, limits.nesting)
+    if tape is not None:
+        return tape.root()
+    text = data.decode()
+    if is_json:
         return _parse_json(text, speaker, limits)
     if text.lstrip(" \t\r\n").startswith("{"):
         # A flow mapping of YAML may begin so as well; its reader speaks if it is neither.
@@ -58,6 +63,16 @@ def parse(data: bytes, path: str, report: Report, limits: Limits) -> Node:
         report.errors += trial.errors
         return root
     return _parse_yaml(text, speaker, limits)
+
+
+def _check_encoding(data: bytes, path: str, report: Report) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        report.error("is not UTF-8 text", Location(path, line, column))
+        raise Unparsable from None
 
 
 def _parse_json(text: str, speaker: Speaker, limits: Limits) -> Node:

@@ -22,7 +22,7 @@ class Scalar:
 
 
 class Sequence:
-    """A list of nodes."""
+    """A list of nodes.  The items of a long list, or of a section, are made one at a time (`_tape.Items`)."""
 
     __slots__ = ("column", "items", "line")
 

@@ -1,0 +1,16 @@
+"""Typed surface of `_tape.pyx`."""
+
+from collections.abc import Iterator
+
+from wfpd.config.nodes import Node
+
+class Tape:
+    def root(self) -> Node: ...
+
+class Items:
+    tape: Tape
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Node]: ...
+    def __getitem__(self, number: int) -> Node: ...
+
+def tape_of(data: bytes, is_json: bool, nodes: int, nesting: int) -> Tape | None: ...
