@@ -16,6 +16,8 @@ _EXTENSIONS = frozenset({0, 43, 60})
 _FRAGMENT, _AH = 44, 51
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136})
 _DIRECTIONS = 65536
+_WINDOWS = 16384
+"""Drops and what waits behind them: about 16 MB at most."""
 """Conversations whose first packet's direction is remembered."""
 
 
@@ -82,7 +84,7 @@ class ReplayEvents:
         self._out = out
         self._logged = frozenset(logged)
         self._encoder = Encoder()
-        self._suppressor = Suppressor(hold=True)
+        self._suppressor = Suppressor(hold=True, max_windows=_WINDOWS)
         self._clients: dict[tuple[object, ...], object] = {}
 
     def add(self, number: int, timestamp_ns: int, packet: bytes, interface: str, line: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ Either way the events' 1 + `suppressed` add up to the drops, and there is at mos
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -50,7 +51,7 @@ class Suppressor:
         self._hold = hold
         self._window_ns = window_ns
         self._max = max_windows
-        self._windows: dict[_Key, _Window] = {}
+        self._windows: OrderedDict[_Key, _Window] = OrderedDict()  # A plain dict's first key is slow after pops.
         self._passing = 0
         self._now = 0
 
@@ -63,8 +64,7 @@ class Suppressor:
         key = _key(record)
         window = self._windows.get(key)
         if window is None:
-            if len(self._windows) >= self._max:
-                yield from self._close(next(iter(self._windows)))
+            yield from self._make_room()
             self._windows[key] = _Window(self._now, record)
             if not self._hold:
                 yield record
@@ -92,7 +92,12 @@ class Suppressor:
             yield record
         else:  # Behind the drops that still wait; a key of its own that never collects anything.
             self._passing += 1
+            yield from self._make_room()
             self._windows[("pass", self._passing)] = _Window(self._now, record)
+
+    def _make_room(self) -> Iterator[EventRecord]:
+        if len(self._windows) >= self._max:
+            yield from self._close(next(iter(self._windows)), reopen=False)
 
     def _close(self, key: _Key, reopen: bool = True) -> Iterator[EventRecord]:
         window = self._windows.pop(key)

@@ -53,3 +53,12 @@ def test_sent_and_suppressed_add_up_to_the_drops(rows, hold, max_windows) -> Non
     records = [drop(when * SECOND, flow, filter) for when, flow, filter in sorted(rows)]
     sent = run(Suppressor(hold=hold, max_windows=max_windows), records)
     assert sum(1 + suppressed for _, suppressed in sent) == len(records)
+
+
+def test_what_waits_behind_a_held_drop_is_bounded_even_when_the_clock_stands_still() -> None:
+    suppressor = Suppressor(hold=True, max_windows=4)
+    sent = [event for number in range(20) for event in suppressor.feed(drop(0, flow=number % 2, verdict="permit"))]
+    sent += [event for number in range(20) for event in suppressor.feed(drop(0, flow=number))]
+    sent += [event for _ in range(20) for event in suppressor.feed(drop(0, verdict="permit"))]
+    assert len(sent) == 60 - 4
+    assert len(list(suppressor.finish())) == 4
