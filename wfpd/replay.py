@@ -112,6 +112,8 @@ class Replay:
         self._hook = (hook,)
         self._local = local
         self._now_ns = 0
+        self._rows: dict[tuple[Any, ...], Result] = {}
+        self._sublayers: dict[int, str] = {}
 
     def decide(self, packet: CapturedPacket) -> Result:
         """One captured packet as replay's JSON object."""
@@ -151,6 +153,16 @@ class Replay:
         return line
 
     def _row(self, row: tuple[Any, ...]) -> Result:
+        """One row; those without callouts are few, and made once (nobody changes a line)."""
+        if row[4]:
+            return self._make_row(row)
+        key = (*row[:4], row[5])
+        found = self._rows.get(key)
+        if found is None:
+            found = self._rows[key] = self._make_row(row)
+        return found
+
+    def _make_row(self, row: tuple[Any, ...]) -> Result:
         slot, action, right, index, callouts, discard = row
         line: Result = {
             "layer": slot_name(slot),
@@ -168,7 +180,11 @@ class Replay:
         return None if index is None else self.snapshot.filter_name(index)
 
     def _sublayer(self, index: int | None) -> str | None:
-        return None if index is None else self.snapshot.filter_info(index)["sublayer"]
+        if index is None:
+            return None
+        if index not in self._sublayers:
+            self._sublayers[index] = self.snapshot.filter_info(index)["sublayer"]
+        return self._sublayers[index]
 
 
 _NOT_IP: Result = {"verdict": "permit", "reason": "not_ip", "slot": None, "filter": None, "veto": False}

@@ -16,9 +16,9 @@ _EXTENSIONS = frozenset({0, 43, 60})
 _FRAGMENT, _AH = 44, 51
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136})
 _DIRECTIONS = 65536
+"""Conversations whose first packet's direction is remembered."""
 _WINDOWS = 16384
 """Drops and what waits behind them: about 16 MB at most."""
-"""Conversations whose first packet's direction is remembered."""
 
 
 def dissect(packet: bytes) -> dict[str, Any]:
