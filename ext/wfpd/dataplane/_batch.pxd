@@ -97,6 +97,10 @@ cdef void batch_settle(Worker* worker) noexcept nogil
 # End packet worker.next by a declared word, with this reason.
 cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32_t filter) noexcept nogil
 
+# The block of packet worker.next stands; what its discard twin asks for decides nothing more.  Gives the
+# verdict to enforce_late() before the twin's callout is called.
+cdef void batch_note_block(Worker* worker) noexcept nogil
+
 # Whether enforce_late() has already answered packet worker.next, or should have.
 cdef bint batch_is_late(Worker* worker) noexcept nogil
 

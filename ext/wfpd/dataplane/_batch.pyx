@@ -323,6 +323,16 @@ cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32
     batch_settle(worker)
 
 
+cdef void batch_note_block(Worker* worker) noexcept nogil:
+    if worker.published.policy.audit:
+        return                      # Late or not, it is permitted.
+    wfpd_batch_lock(&worker.lock)
+    if not worker.outcomes[worker.next].given:
+        _set_outcome(worker, &worker.packets[worker.next], &worker.visitor.decision, &worker.outcomes[worker.next])
+        worker.decided[worker.next] = 1
+    wfpd_batch_unlock(&worker.lock)
+
+
 cdef bint batch_is_late(Worker* worker) noexcept nogil:
     if worker.outcomes[worker.next].given:
         return 1

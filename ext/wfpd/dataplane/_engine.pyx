@@ -26,8 +26,8 @@ from ._arbitrate import REASON_NAMES
 from ._arbitrate cimport CalloutAnswer
 from ._batch cimport (
     MAX_QUEUES, Published, QueueState, Shared, Worker, batch_begin_packet, batch_decide, batch_enforce_late,
-    batch_finish, batch_hold, batch_is_late, batch_receive, batch_settle, batch_settle_word, clock_monotonic,
-    worker_create, worker_free,
+    batch_finish, batch_hold, batch_is_late, batch_note_block, batch_receive, batch_settle, batch_settle_word,
+    clock_monotonic, worker_create, worker_free,
 )
 from ._context cimport ClassifyContext
 from ._flow cimport Flows
@@ -39,7 +39,7 @@ from ._socket import queue_error
 from ._stats cimport EventRecord, Stats, histogram_dict, stats_reserve
 from ._table cimport CompiledPolicy, Snapshot
 from ._types cimport *
-from ._visit cimport VISIT_CALLOUT, VISIT_DONE, VisitStep, visit_answer
+from ._visit cimport VISIT_CALLOUT, VISIT_DONE, VisitStep, visit_abandon, visit_answer
 
 cdef extern from "<poll.h>" nogil:
     cdef struct pollfd:
@@ -398,13 +398,17 @@ cdef class Engine:
         cdef uint32_t asked
         while worker.next < worker.n:
             asked = NO_FILTER
-            while step == VISIT_CALLOUT and not batch_is_late(worker):
+            while step == VISIT_CALLOUT:
+                if worker.visitor.in_twin:
+                    batch_note_block(worker)
+                if batch_is_late(worker):
+                    break
                 asked = worker.visitor.arbitration.asked
                 context.call(&worker.visitor, snapshot, &answer)
                 if batch_is_late(worker):
                     break
                 step = visit_answer(&worker.visitor, &answer)
-            if step == VISIT_CALLOUT:
+            if step == VISIT_CALLOUT and not (worker.decided[worker.next] and visit_abandon(&worker.visitor)):
                 batch_settle_word(worker, snapshot.policy.on_late, REASON_LATE,
                                   worker.visitor.arbitration.asked if asked == NO_FILTER else asked)
             else:

@@ -17,7 +17,7 @@ from ._parse cimport PARSE_VERIFY_CHECKSUMS, parse_status_name
 from ._stats cimport WorkerStats
 from ._table cimport PackedFilter, Snapshot
 from ._types cimport *
-from ._visit cimport MAX_TRACED_CALLOUTS, Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_answer, visit_begin
+from ._visit cimport MAX_TRACED_CALLOUTS, Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin
 
 _ACTIONS = ("none", "permit", "block")
 _REPLIES = (None, "tcp_reset", "icmp_unreachable")
@@ -108,7 +108,10 @@ cdef class Replayer:
 
     def _late(self, uint32_t asked):
         """The verdict that `on_late` declares, given without waiting for the rest."""
+        stands = visit_abandon(&self.visitor)
         result = self._result()
+        if stands:
+            return result
         result["verdict"] = "block" if self.snapshot.policy.on_late == WORD_BLOCK else "permit"
         result["reason"] = "late"
         result["slot"] = self.snapshot.policy.filters[asked].slot

@@ -96,5 +96,9 @@ cdef struct Visitor:
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil
 cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexcept nogil
 
+# Instead of visit_answer(): the callout took too long.  True: it was asked at a discard twin, and
+# the block that led there is the packet's verdict; false: on_late decides.
+cdef bint visit_abandon(Visitor* visitor) noexcept nogil
+
 # Compute further fields of the layer being decided (a callout asks for what no filter names).
 cdef void visit_fill(Visitor* visitor, const uint64_t* needed) noexcept nogil

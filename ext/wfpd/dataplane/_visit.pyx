@@ -541,3 +541,11 @@ cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexc
     if _run_layer(visitor) == VISIT_CALLOUT:
         return VISIT_CALLOUT
     return _advance(visitor)
+
+
+cdef bint visit_abandon(Visitor* visitor) noexcept nogil:
+    _trace_row(visitor)
+    if not visitor.in_twin:
+        return False
+    _conclude(visitor)
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,37 @@ def test_a_late_answer_counts_as_late_without_a_monitor_too(net: Network, tmp_pa
         net.send_udp(net.client, 2, 64, 5000)
         assert running.wait_for(3, 2)
         assert running.engine.counters()["drops"] == {(24, 8): 2}
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_late_callout_of_a_discard_twin_leaves_the_block_as_it_is(
+    net: Network, tmp_path: Path, watched: bool
+) -> None:
+    release = threading.Event()
+
+    def watch(c: Any) -> None:
+        release.wait(5 if watched else 0.1)
+
+    filters = (
+        "  - {name: no, layer: ipforward_v4, action: block, when: {ip_protocol: udp}}\n"
+        "  - {name: seen, layer: ipforward_v4_discard, action: {callout: watch}}"
+    )
+    policy = snapshot_of(tmp_path, filters, callouts={"watch": watch}, faults="{on_late: permit}")
+    with live(Engine(1, late_after=0.05), policy) as running, contextlib.ExitStack() as stack:
+        if watched:
+            stack.enter_context(monitor(running.engine))
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        with net.udp_receiver(net.server, 5000) as receiver:
+            net.send_udp(net.client, 1, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 1)
+            running.start()
+            assert wait_until(lambda: proc_queue(net.router, 3)["waiting"] == 0)
+            release.set()
+            assert running.wait_for(3, 1)
+            assert receiver.count == 0
+        assert running.count(3, "block") == 1
+        assert running.engine.counters()["queues"][3]["late"] == 0
 
 
 def test_an_interface_that_goes_away_with_packets_queued_is_harmless(net: Network, tmp_path: Path) -> None:

@@ -265,6 +265,41 @@ def test_a_callout_slower_than_late_after_is_decided_by_on_late() -> None:
     assert result["verdict"] == "block" and result["reason"] == "late"
 
 
+def test_a_late_packet_has_a_row_for_the_layer_that_waited() -> None:
+    head = (
+        "faults: {late_after: 10ms}\n"
+        "callouts: [{name: missing}, "
+        '{name: slow, use: "wfpd.callouts.fixed:Fixed", options: {answer: sleep, seconds: 0.05}}]'
+    )
+    text = policy("layer: ipforward, action: {callout: slow}", head=head)
+    (result,) = decide(text, [IP(src=CLIENT, dst=SERVER) / UDP()])
+    assert (result["layer"], result["filter"]) == ("ipforward_v4", "f1")
+    assert result["layers"] == [
+        {"layer": "ipforward_v4", "action": "none", "right": "set", "sublayer": None, "filter": None,
+         "callouts": ["slow"]}
+    ]  # fmt: skip
+
+
+def test_a_late_callout_of_a_discard_twin_leaves_the_block_as_it_is() -> None:
+    head = (
+        "faults: {on_late: permit, late_after: 10ms}\n"
+        'callouts: [{name: slow, use: "wfpd.callouts.fixed:Fixed", options: {answer: sleep, seconds: 0.05}}]'
+    )
+    text = policy("layer: ipforward, action: block", "layer: ipforward_discard, action: {callout: slow}", head=head)
+    (result,) = decide(text, [IP(src=CLIENT, dst=SERVER) / UDP()])
+    assert (result["verdict"], result["reason"], result["filter"]) == ("block", "filter", "f1")
+    assert [(row["layer"], row["callouts"]) for row in result["layers"]] == [
+        ("ipforward_v4", []), ("ipforward_v4_discard", ["slow"])
+    ]  # fmt: skip
+
+
+def test_a_step_backwards_of_the_clock_counts_as_zero_and_the_clock_goes_on_from_there() -> None:
+    text = everywhere("ale_auth_recv_accept")
+    packet = IP(src=CLIENT, dst=SERVER) / UDP(sport=1, dport=53)
+    results = decide(text, [packet] * 4, hook="input", times=[1000.0, 10.0, 69.0, 130.0])
+    assert [r["reason"] for r in results] == ["filter", "flow", "flow", "filter"]
+
+
 def test_an_audit_filter_takes_part_in_nothing() -> None:
     text = policy("layer: ipforward, action: block, mode: audit", "layer: ipforward, action: permit")
     (result,) = decide(text, [IP(src=CLIENT, dst=SERVER) / UDP()])
