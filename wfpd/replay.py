@@ -114,10 +114,12 @@ class Replay:
         self._now_ns = 0
         self._rows: dict[tuple[Any, ...], Result] = {}
         self._sublayers: dict[int, str] = {}
+        self._timestamp_ns = 0
 
     def decide(self, packet: CapturedPacket) -> Result:
         """One captured packet as replay's JSON object."""
-        self._now_ns = max(self._now_ns, packet.timestamp_ns)
+        self._now_ns += max(0, packet.timestamp_ns - self._timestamp_ns)
+        self._timestamp_ns = packet.timestamp_ns
         if not packet.is_ip:
             return self._line(packet.number, [])
         hooks = self._hook if self._local is None else hooks_for(packet.data, self._local)
@@ -211,8 +213,6 @@ def unfed_filters(policy: Policy, hooks: Sequence[str]) -> list[str]:
         at = {layer.hook}
         if layer.name.removesuffix("_discard") in ("ale_flow_established", "stream_packet", "datagram_data"):
             at.add("output")
-        if layer.name.removesuffix("_discard").startswith("ale_auth"):
-            at |= {"input", "output"}
         if not at & fed:
             warnings.setdefault(
                 (item.name, layer.name),

@@ -55,6 +55,35 @@ def test_a_filter_that_nothing_feeds_is_one_warning(tmp_path: pathlib.Path) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("hook", "layer", "warned"),
+    [
+        ("input", "ale_auth_recv_accept", False),
+        ("input", "ale_auth_connect", True),
+        ("output", "ale_auth_recv_accept", True),
+        ("output", "ale_auth_connect", False),
+        ("output", "ale_auth_recv_accept_discard", True),
+        ("input", "ale_flow_established", False),
+        ("output", "ale_flow_established", False),
+        ("output", "stream_packet", False),
+        ("output", "datagram_data_discard", False),
+        ("output", "inbound_ippacket", True),
+        ("input", "outbound_icmp_error", True),
+        ("forward", "ale_flow_established", True),
+    ],
+)
+def test_a_run_of_one_hook_warns_of_the_layers_of_the_others(
+    tmp_path: pathlib.Path, hook: str, layer: str, warned: bool
+) -> None:
+    err = io.StringIO()
+    policy = load(tmp_path, f"version: 1\nfilters:\n  - {{name: a, layer: {layer}, action: permit}}\n")
+    run(policy, packets(0), hook=hook, out=io.StringIO(), err=err)
+    assert (f"nothing feeds layer {layer} " in err.getvalue()) == warned
+    err.truncate(0)
+    run(policy, packets(0), local=parse_local("192.0.2.0/24"), out=io.StringIO(), err=err)
+    assert "warning" not in err.getvalue()
+
+
 def test_a_capture_that_breaks_off_prints_what_came_before_and_ends_with_1(tmp_path: pathlib.Path) -> None:
     out, err = io.StringIO(), io.StringIO()
     assert run(load(tmp_path, BLOCK), packets(2, broken=True), as_json=True, out=out, err=err) == 1
