@@ -30,7 +30,7 @@ soak: packages-test build
 	WFPD_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m soak
 
 bench: packages-test build
-	@set -e; for file in bench/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file; done
+	PYTHONPATH=. $(BIN)/python -m bench
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,40 +1,58 @@
-"""CPU a packet of draining a pre-filled queue: the packet loop against the limit loop, in paired rounds.
+"""CPU a packet of draining a queue that was filled beforehand, against doing nothing, in paired rounds.
 
-    python bench/bench_drain.py [--rounds 9] [--packets 4096] [--filters 1] [--batch 64] [--blocked] [--callout]
+    python -m bench.bench_drain [--rounds 9] [--packets 4096] [--filters 10000] [--json FILE]
 
-Forwarded 64-byte UDP frames fill a queue while nobody reads it; then one thread drains it, and its
-own CPU time, by the scheduler's account, is divided by the packets.  Both loops take turns in one run
-(machines are shared and noisy: only the ratio means something).  Prints one line a round and the
-median of the ratios limit / wfpd: 1.00 is as cheap as doing nothing.  --blocked blocks every tenth packet
-(the limit accepts all), --callout asks a Python callout about every packet; an empty callback of
-netfilterqueue is measured beside them.
+64-byte UDP packets that try ClassBench-like filters fill a queue while nobody reads it; then one thread
+drains it, and its CPU time, by the scheduler's own account, is divided by the packets.  "limit" receives
+with recvmmsg, gives one batch verdict and does nothing else.  Every row has its own limit, measured in the
+same rounds on the same packets; `limit / wfpd` is the median of the rounds' ratios: 1.00 is as cheap as
+doing nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import random
-import socket
-import statistics
+import dataclasses
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.integration.live import bind, queue_rule, snapshot_of
-from tests.integration.netns import SERVER4, Network
-from wfpd.dataplane import Engine, Snapshot, configure_queue
+from bench import peers, workloads
+from bench.policies import snapshot
+from bench.report import Table, against, main
+from wfpd.bench.drain import Contender, Drain, Drained, empty_callback, median, ratio, rounds
+from wfpd.bench.network import Ring
+from wfpd.bench.traffic import SIZE
+from wfpd.dataplane import Snapshot
+from wfpd.errors import KernelError
+from wfpd.model.policy import Action, Callout, default_key
 
-PAYLOAD = 22
-"""UDP payload of a 64-byte frame: 64 - 14 - 20 - 8."""
-LIMIT_QUEUE, WFPD_QUEUE = 3, 4
-PORT = {LIMIT_QUEUE: 5003, WFPD_QUEUE: 5004}
+BATCH = 64
+SHAPE = "access"
+FLOWS = 256
+"""Conversations among the packets of a round."""
+SLOW = 8
+"""Scapy gets this part of the packets."""
+FEW = 128
+"""Packets at a time for netfilter's example, whose socket buffer is the system's default."""
+CASES = (
+    ("forward, everything permitted", 0.90),
+    ("forward, 10 % blocked", 0.75),
+    ("input, every layer, flows", 0.70),
+)
+
+
+def drain_limit(limit: ctypes.CDLL, drain: Drain) -> Drained:
+    """The limit loop's turn."""
+    with drain.filled() as (queue, n):
+        spent = limit.limit_loop(queue.get_fd(), drain.ring.queue, n, BATCH)
+    if spent < 0:
+        raise KernelError("the limit loop did not get every packet")
+    return Drained(spent, n)
 
 
 def build_limit(directory: Path) -> ctypes.CDLL:
@@ -48,119 +66,118 @@ def build_limit(directory: Path) -> ctypes.CDLL:
     return loaded
 
 
-def filters(n: int, *, blocked: bool, callout: bool) -> str:
-    """`n` seeded filters on address pairs, ports and protocols that the traffic does not match, and what it does."""
-    draw = random.Random(1)
-    lines = []
-    if blocked:
-        lines.append(f"  - {{name: tenth, layer: ipforward_v4, action: block, when: {{ip_length: {PAYLOAD + 29}}}}}")
-    if callout:
-        lines.append("  - {name: asked, layer: ipforward_v4, action: {callout: watch, kind: inspection}}")
-    for i in range(n):
-        source, target = (f"{draw.randrange(11, 223)}.{draw.randrange(256)}.{draw.randrange(256)}.0/24" for _ in "ab")
-        lines.append(
-            f"  - {{name: f{i}, layer: ipforward_v4, action: block, when: {{ip_source_address: {source}, "
-            f"ip_destination_address: {target}, ip_destination_port: {draw.randrange(1, 65536)}, "
-            f"ip_protocol: {draw.choice(('tcp', 'udp'))}}}}}"
-        )
-    return "\n".join(lines)
+def drain_example(program: Path, drain: Drain) -> Drained:
+    """The turn of netfilter's example, a process: stopped while its queue is filled."""
+    ring, spent, done = drain.ring, 0, 0
+    with peers.running(ring.gate.netns, [str(program), str(ring.queue)], stdout=subprocess.DEVNULL) as process:
+        peers.wait_for(ring.bound, "binding the queue by nf-queue")
+        while done < len(drain.packets):
+            process.send_signal(signal.SIGSTOP)
+            drain.sender.send(drain.packets[done : done + FEW])
+            n = drain.settled(min(FEW, len(drain.packets) - done))
+            start = peers.cpu_ns(process.pid)
+            process.send_signal(signal.SIGCONT)
+            peers.wait_for(lambda: ring.waiting() == 0, "emptying the queue by nf-queue")
+            spent += peers.cpu_ns(process.pid) - start
+            done += n
+    return Drained(spent, done)
 
 
-@contextmanager
-def filled(net: Network, queue: int, packets: int, callback: Callable[[Any], None] | None = None) -> Iterator[Any]:
-    """A bound, configured and full queue."""
-    bound = bind(net.router, queue, callback, length=packets + 8)
-    try:
-        configure_queue(bound.get_fd(), queue, length=packets + 8, copy_bytes=65531, fail_open=False, error_verdict=0)
-        fill(net, packets, PORT[queue])
-        yield bound
-    finally:
-        bound.unbind()
+class Watch:
+    """The Python callout: it is asked about every packet and lets it go on."""
+
+    def classify(self, c: Any) -> None:
+        """The smallest answer."""
+        c.continue_()
 
 
-def fill(net: Network, packets: int, port: int) -> None:
-    """Send; every tenth datagram is one byte longer."""
-    with net.client.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, 32, 16 << 20)  # SO_SNDBUFFORCE
-        for number in range(packets):
-            sock.sendto(b"x" * (PAYLOAD + (number % 10 == 9)), (SERVER4, port))
+def policies(count: int) -> dict[str, Snapshot]:
+    """The policy of each case."""
+    rules = workloads.rules(SHAPE, count)
+    plain = workloads.policy(rules)
+    blocking = workloads.with_filter(plain, Action.BLOCK, length=SIZE + 1)
+    asking = workloads.with_filter(plain, Action.CALLOUT_INSPECTION, callout="watch")
+    asking = dataclasses.replace(asking, callouts=(Callout("watch", default_key("file", "callout", "watch")),))
+    made = [snapshot(policy, []) for policy in (plain, blocking, workloads.input_policy(rules))]
+    return dict(zip((name for name, _ in CASES), made, strict=True)) | {"callout": snapshot(asking, [Watch().classify])}
 
 
-def drain_limit(net: Network, limit: ctypes.CDLL, packets: int, batch: int) -> float:
-    """Nanoseconds a packet of the limit loop."""
-    with filled(net, LIMIT_QUEUE, packets) as bound:
-        spent = limit.limit_loop(bound.get_fd(), LIMIT_QUEUE, packets, batch)
-    if spent < 0:
-        raise RuntimeError("the limit loop did not get every packet")
-    return float(spent) / packets
+@dataclasses.dataclass
+class Programs:
+    """What was built for the rounds."""
+
+    limit: ctypes.CDLL
+    example: Path
+    snapshots: dict[str, Snapshot]
+
+    def contenders(self, case: str, drain: Drain) -> dict[str, Contender]:
+        """Who takes part in a case: all of today's tools in the first one."""
+        found: dict[str, Contender] = {
+            "limit": lambda: drain_limit(self.limit, drain),
+            "wfpd": lambda: drain.engine(self.snapshots[case], batch=BATCH),
+        }
+        if case == CASES[0][0]:
+            scapy = peers.scapy_callback()
+            fewer = Drain(drain.ring, drain.sender, drain.packets[: max(1, len(drain.packets) // SLOW)])
+            found |= {
+                "wfpd, a Python callout on every packet": lambda: drain.engine(self.snapshots["callout"], batch=BATCH),
+                "an empty netfilterqueue callback": lambda: drain.library(empty_callback),
+                "netfilterqueue and Scapy": lambda: fewer.library(scapy),
+                peers.EXAMPLE: lambda: drain_example(self.example, drain),
+            }
+        return found
 
 
-def drain_wfpd(net: Network, snapshot: Snapshot, packets: int, batch: int) -> float:
-    """Nanoseconds a packet of the packet loop."""
-    engine = Engine(1, batch=batch)
-    engine.swap(snapshot)
-    spent: list[int] = []
-
-    def work() -> None:
-        start = time.thread_time_ns()
-        engine.run_worker(0)
-        spent.append(time.thread_time_ns() - start)
-
-    with filled(net, WFPD_QUEUE, packets) as bound:
-        engine.add_queue(WFPD_QUEUE, 0, bound.get_fd(), "forward")
-        engine.stop()  # The worker ends when the queue is empty.
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-    counters = engine.counters()["queues"][WFPD_QUEUE]
-    if sum(counters["packets"].values()) != packets:
-        raise RuntimeError(f"the packet loop decided {counters['packets']} instead of {packets}")
-    return spent[0] / packets
+def tables(given: argparse.Namespace) -> tuple[Table, Table]:
+    """Empty ones."""
+    bars = Table(
+        "Draining a full queue",
+        f"CPU nanoseconds a packet of the thread that drains a queue of {given.packets} 64-byte UDP packets of {FLOWS} "
+        f"conversations; {given.filters:,} filters (at input dealt to the {len(workloads.INPUT_LAYERS)} layers), one "
+        f"queue, one worker, batches of {BATCH}; medians of {given.rounds} paired rounds. *Limit* receives with "
+        "recvmmsg, gives one batch verdict and does nothing else; 1.00 would be as cheap as doing nothing.",
+        ["case", "limit, ns", "wfpd, ns", "limit / wfpd", "bar"],
+    )
+    others = Table(
+        "Beside what is used today",
+        "The same queue at forward, in the same rounds: an empty netfilterqueue callback, one that reads the packet "
+        "with Scapy, and netfilter's nf-queue.c. A Python callout is to be cheaper than the empty callback.",
+        ["contender", "CPU, ns a packet", "times wfpd's"],
+    )
+    return bars, others
 
 
-def drain_library(net: Network, packets: int) -> float:
-    """Nanoseconds a packet of netfilterqueue with a callback that only accepts."""
-    with filled(net, LIMIT_QUEUE, packets, lambda packet: packet.accept()) as bound:
-        start = time.thread_time_ns()
-        bound.run(block=False)
-        return (time.thread_time_ns() - start) / packets
+def measure(given: argparse.Namespace, programs: Programs) -> list[Table]:
+    """Every case, in rounds of its own."""
+    bars, others = tables(given)
+    rules = workloads.rules(SHAPE, given.filters)
+    for case, bar in CASES:
+        packets = workloads.udp_packets(rules, given.packets, FLOWS, longer_every=10 if "blocked" in case else 0)
+        with Ring(case.split(",")[0]) as ring, ring.sender() as sender:
+            contenders = programs.contenders(case, Drain(ring, sender, packets))
+            found = rounds(contenders, given.rounds)
+        reached = ratio(found, "limit", "wfpd")
+        bars.add(case, median(found, "limit"), median(found, "wfpd"), reached, against(reached, bar))
+        for name in contenders if case == CASES[0][0] else ():
+            others.add(name, median(found, name), ratio(found, name, "wfpd"))
+    return [bars, others]
 
 
-def watch(c: Any) -> None:
-    """The callout of --callout."""
-    c.continue_()
+def bench(given: argparse.Namespace) -> list[Table]:
+    """Build what is to be built, and measure."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory)
+        return measure(given, Programs(build_limit(path), peers.build_nf_queue(path), policies(given.filters)))
 
 
-def main() -> None:
-    """Print the rounds and the median ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments() -> argparse.ArgumentParser:
+    """The settings."""
+    parser = argparse.ArgumentParser(prog="bench_drain", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--packets", type=int, default=4096)
-    parser.add_argument("--filters", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--blocked", action="store_true")
-    parser.add_argument("--callout", action="store_true")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory, Network() as net:
-        limit = build_limit(Path(directory))
-        text = filters(given.filters, blocked=given.blocked, callout=given.callout)
-        snapshot = snapshot_of(Path(directory), text, callouts={"watch": watch} if given.callout else {})
-        net.server.run(["iptables", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "-j", "DROP"])
-        for queue, port in PORT.items():
-            queue_rule(net.router, queue, "-p", "udp", "--dport", str(port))
-        ratios, library = [], []
-        for number in range(given.rounds):
-            a = drain_limit(net, limit, given.packets, given.batch)
-            b = drain_wfpd(net, snapshot, given.packets, given.batch)
-            c = drain_library(net, given.packets)
-            ratios.append(a / b)
-            library.append(c / b)
-            print(f"round {number + 1}: limit {a:7.0f} ns  wfpd {b:7.0f} ns  ratio {a / b:.3f}  library {c:7.0f} ns")
-        print(
-            f"median limit / wfpd {statistics.median(ratios):.3f}, library / wfpd {statistics.median(library):.2f}"
-            f"  ({given.filters} filters, batch {given.batch})"
-        )
+    parser.add_argument("--filters", type=int, default=10000)
+    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(arguments(), bench))

@@ -12,6 +12,7 @@ import uuid
 from array import array
 from collections.abc import Sequence
 
+from wfpd.bench.traffic import SIZE, routable4, udp4
 from wfpd.model.conditions import Atom, Condition, Op, Term
 from wfpd.model.fields import FIELD
 from wfpd.model.layers import LAYER
@@ -146,3 +147,56 @@ def table(of: Sequence[Packet]) -> memoryview:
             flat.append(value >> 64)
             flat.append(value & 0xFFFFFFFFFFFFFFFF)
     return memoryview(flat).cast("B").cast("Q", (len(of), 10))
+
+
+INPUT_FIELDS = ("ip_remote_address", "ip_local_address", "ip_remote_port", "ip_local_port", "ip_protocol")
+"""FIELDS at the layers of the input hook, in the same order."""
+INPUT_LAYERS = (
+    "inbound_ippacket", "inbound_transport", "ale_auth_recv_accept", "ale_flow_established", "datagram_data",
+)  # fmt: skip
+"""The layers that a UDP packet passes at input."""
+
+
+def conditions(rule: Rule, names: Sequence[str]) -> tuple[Condition, ...]:
+    """The IPv4 rule's conditions on these fields ("" leaves one out); wildcards are left out."""
+    whole = (0, (1 << 32) - 1)
+    spans = (whole, whole, PORTS, PORTS, PROTOCOLS)
+    return tuple(
+        Condition(FIELD[name].id, (Term((Atom(Op.RANGE, *part),)),))
+        for name, part, span in zip(names, rule, spans, strict=True)
+        if name and part != span
+    )
+
+
+def input_policy(of: Sequence[Rule]) -> Policy:
+    """The rules, IPv4, dealt to the layers of the input hook, permitting, the ports only where the layer has them."""
+    filters: list[Filter] = []
+    for place, layer in enumerate(INPUT_LAYERS):
+        slot = LAYER[layer].slot(4)
+        names = INPUT_FIELDS[:2] + ("", "", "") if layer == "inbound_ippacket" else INPUT_FIELDS
+        for order, rule in enumerate(of[place :: len(INPUT_LAYERS)]):
+            filters.append(
+                Filter(f"{layer}{order}", uuid.UUID(int=len(filters)), slot, "rank0", Action.PERMIT, len(filters),
+                       len(of) - order, conditions(rule, names))
+            )  # fmt: skip
+    return Policy(
+        filters=tuple(filters), sublayers=(Sublayer("rank0", default_key("file", "sublayer", "rank0"), 0x9000),)
+    )
+
+
+def with_filter(of: Policy, action: Action, *, length: int | None = None, callout: str = "") -> Policy:
+    """One more filter at ipforward_v4, in front of all others: for packets of `length` bytes, or for all."""
+    tests = () if length is None else (Condition(FIELD["ip_length"].id, (Term((Atom(Op.RANGE, length, length),)),)),)
+    first = Filter("first", uuid.UUID(int=1 << 64), LAYER["ipforward"].slot(4), "rank0", action, 0, len(of.filters) + 1,
+                   tests, callout=callout)  # fmt: skip
+    return dataclasses.replace(of, filters=(first, *of.filters))
+
+
+def udp_packets(of: Sequence[Rule], count: int, flows: int, longer_every: int = 0) -> list[bytes]:
+    """`count` UDP packets of `flows` conversations that try the IPv4 rules, in turns, every so many a byte longer."""
+    tried = (p for p in packets(of, 20 * flows + 100) if routable4(p[0]) and routable4(p[1]))
+    ends = [p[:4] for p, _ in zip(tried, range(flows), strict=False)]
+    return [
+        udp4(*ends[number % flows], size=SIZE + (longer_every != 0 and number % longer_every == 0))
+        for number in range(count)
+    ]

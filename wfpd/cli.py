@@ -146,8 +146,18 @@ def _add_local(add: Callable[..., argparse.ArgumentParser]) -> None:
         "The only command that removes rules which on_absent: block left in place.", as_json=True)  # fmt: skip
     lab = add("lab", run_lab, "try wfpd on traffic of its own", "Makes network namespaces and removes them again.")
     lab.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    bench = add("bench", run_bench, "run the benchmarks of a source checkout")
-    bench.add_argument("name", nargs="?", help="one benchmark, such as classify; default all")
+    bench = add("bench", run_bench, "measure what deciding a packet by a policy costs on this machine",
+                "Fills queues in network namespaces of its own and drains them: with the policy, with no filters, and "
+                "with an empty netfilterqueue callback. Takes some seconds, needs root, touches no traffic of this "
+                "machine, and removes what it made.", as_json=True)  # fmt: skip
+    bench.add_argument("--policy", default=DEFAULT_POLICY, metavar="FILE", help="policy file (default: %(default)s)")
+    bench.add_argument("--capture", metavar="FILE", help="take the packets of this pcap or pcapng file, over and over "
+                       "(default: made-up UDP packets)")  # fmt: skip
+    bench.add_argument("--hook", action="append", choices=("input", "forward", "output"),
+                       help="measure here; may be repeated (default: the hooks of the policy's attach)")  # fmt: skip
+    bench.add_argument("--packets", type=up_to(65536), default=4096, metavar="N",
+                       help="packets a round, up to 65536 (default: %(default)s)")  # fmt: skip
+    bench.add_argument("--rounds", type=up_to(1000), default=9, metavar="N", help="rounds (default: %(default)s)")
 
 
 def _add_remote(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -176,10 +186,22 @@ def seconds(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A number of events, 1 or more."""
+    """A number, 1 or more."""
     if not re.fullmatch("[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
+
+
+def up_to(most: int) -> Callable[[str], int]:
+    """Reads a number from 1 to `most`."""
+
+    def read(text: str) -> int:
+        value = count(text)
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text!r} is more than {most}")
+        return value
+
+    return read
 
 
 # ---- commands without a daemon
@@ -375,23 +397,24 @@ def run_lab(arguments: argparse.Namespace) -> int:
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
-    """`wfpd bench`: benchmarks are part of a source checkout, not of an installed wfpd."""
-    import subprocess
+    """`wfpd bench`."""
+    import signal
 
-    directory = _root() / "bench"
-    scripts = {path.stem.removeprefix("bench_"): path for path in sorted(directory.glob("bench_*.py"))}
-    if not scripts:
-        raise ControlError("the benchmarks are part of a source checkout, not of an installed wfpd",
-                           hint="run `wfpd bench` or `make bench` in a checkout")  # fmt: skip
-    if arguments.name and arguments.name not in scripts:
-        _complain(f"wfpd bench: there is no benchmark {arguments.name!r}; there are {', '.join(scripts)}")
-        return USAGE
-    found = [path for name, path in scripts.items() if arguments.name in (None, name)]
-    failed = [path.name for path in found
-              if subprocess.run([sys.executable, str(path)], env=_environment(), check=False).returncode]  # fmt: skip
-    for name in failed:
-        _complain(f"error: {name} failed")
-    return NO if failed else DONE
+    from wfpd.bench import measure
+    from wfpd.config import load_policy
+
+    for path in (arguments.policy, *filter(None, [arguments.capture])):
+        _must_open(path)
+    policy = load_policy(arguments.policy, trust="warn")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Namespaces are removed as after Ctrl-C.
+    hooks = tuple(dict.fromkeys(arguments.hook or ()))
+    result = measure.measure(policy, measure.Settings(hooks, arguments.capture or "", arguments.packets,
+                                                      arguments.rounds))  # fmt: skip
+    if arguments.json:
+        _print_json({"policy": arguments.policy, **result})
+    else:
+        print(f"{arguments.policy}: {measure.render(result)}")
+    return DONE
 
 
 # ---- commands that ask the daemon

@@ -227,23 +227,31 @@ def test_replay_warns_once_of_a_link_type_that_is_not_read(tmp_path, capsys) -> 
     assert said.err.count("warning: link type 105 is not read") == 1
 
 
-def test_bench_without_a_checkout_says_that_it_needs_one(monkeypatch, tmp_path, capsys) -> None:
-    monkeypatch.setattr(cli, "_root", lambda: tmp_path)
-    assert cli.main(["bench"]) == 3
-    assert "source checkout" in capsys.readouterr().err
+def test_bench_refuses_numbers_that_are_none_or_too_large(tmp_path, capsys) -> None:
+    policy = tmp_path / "p.yaml"
+    policy.write_text(GOOD)
+    for option in (["--rounds", "0"], ["--packets", "65537"], ["--packets", "many"], ["--hook", "prerouting"]):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["bench", "--policy", str(policy), *option])
+        assert end.value.code == 2
+    assert "65537" in capsys.readouterr().err
 
 
-def test_bench_runs_the_script_of_a_name_and_lists_the_names_for_another(monkeypatch, tmp_path, capfd) -> None:
-    monkeypatch.setattr(cli, "_root", lambda: tmp_path)
-    (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "bench_one.py").write_text("print('measured')")
-    (tmp_path / "bench" / "bench_two.py").write_text("raise SystemExit(1)")
-    assert cli.main(["bench", "one"]) == 0
-    assert capfd.readouterr().out == "measured\n"
-    assert cli.main(["bench"]) == 1
-    assert "bench_two.py failed" in capfd.readouterr().err
-    assert cli.main(["bench", "three"]) == 2
-    assert "one, two" in capfd.readouterr().err
+def test_bench_of_a_bad_policy_is_1_and_of_no_file_3(tmp_path) -> None:
+    policy = tmp_path / "p.yaml"
+    policy.write_text("version: 2\n")
+    assert cli.main(["bench", "--policy", str(policy)]) == 1
+    assert cli.main(["bench", "--policy", str(tmp_path / "none.yaml")]) == 3
+    policy.write_text(GOOD)
+    assert cli.main(["bench", "--policy", str(policy), "--capture", str(tmp_path / "none.pcap")]) == 3
+
+
+def test_bench_says_that_it_needs_root(tmp_path, monkeypatch, capsys) -> None:
+    policy = tmp_path / "p.yaml"
+    policy.write_text(GOOD)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert cli.main(["bench", "--policy", str(policy)]) == 3
+    assert "root" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["check"], ["run", "--policy"], ["replay", "x.pcap", "--policy"]])

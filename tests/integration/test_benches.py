@@ -1,0 +1,77 @@
+"""Every bench runs and gives every row; never a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "bench_classify": ["100"],
+    "bench_drain": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
+    "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
+    "bench_stream": ["--rounds", "1", "--seconds", "1", "--filters", "50", "--json"],
+}
+TODAY = ["nf-queue.c", "an empty netfilterqueue callback", "netfilterqueue and Scapy"]
+pytestmark = pytest.mark.usefixtures("needs_root")
+
+
+def run(module: str, *arguments: str) -> str:
+    """What `python -m bench.MODULE` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tables(module: str) -> list[dict[str, Any]]:
+    """The tables of a bench with small settings, each row with a cell for each column."""
+    found: list[dict[str, Any]] = json.loads(run(f"bench.{module}", *SMALL[module]))
+    assert all(len(row) == len(table["columns"]) for table in found for row in table["rows"])
+    return found
+
+
+def firsts(table: dict[str, Any]) -> list[str]:
+    return [row[0] for row in table["rows"]]
+
+
+def test_no_bench_is_without_a_small_setting() -> None:
+    assert sorted(SMALL) == sorted(path.stem for path in (ROOT / "bench").glob("bench_*.py"))
+
+
+def test_classification_has_a_line_for_each_shape() -> None:
+    lines = run("bench.bench_classify", *SMALL["bench_classify"]).splitlines()
+    assert {line.split()[0] for line in lines} == {"access", "firewall", "chain", "ports"}
+
+
+def test_draining_has_every_case_and_every_contender() -> None:
+    bars, others = tables("bench_drain")
+    assert firsts(bars) == ["forward, everything permitted", "forward, 10 % blocked", "input, every layer, flows"]
+    assert set(firsts(others)) == {"limit", "wfpd", "wfpd, a Python callout on every packet", *TODAY}
+
+
+def test_replaying_loses_nothing_without_a_queue_and_counts_what_each_contender_decided() -> None:
+    (table,) = tables("bench_replay")
+    rows = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]}
+    assert set(rows) == {"no queue", "wfpd", *TODAY}
+    assert {row["offered"] for row in rows.values()} == {"300"}
+    assert rows["wfpd"]["lost"] == "0"
+    assert 0 < int(rows["wfpd"]["decided"]) <= 300
+
+
+def test_a_stream_passes_through_every_contender() -> None:
+    (table,) = tables("bench_stream")
+    assert set(firsts(table)) == {"no queue", "wfpd", *TODAY[:2]}
+
+
+def test_the_document_has_one_place_for_the_tables() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert text.count("<!-- measured: begin -->\n") == text.count("<!-- measured: end -->\n") == 1
