@@ -1,11 +1,17 @@
-"""Run rule tools: argument lists only, a time-out, an own environment, errors with what they said."""
+"""Run rule tools: argument lists only, a time-out, an own environment, errors with what they said.
+
+A tool is born with the stop signals blocked: who stops wfpd with a signal to its whole control group
+or terminal means the daemon, and a tool that is cut off leaves rules behind or half a listing.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +20,18 @@ from wfpd.netfilter.namespace import call_in
 
 SEARCH_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 """Where the tools are looked for, whatever the caller's PATH says."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""Meant for the daemon; a child inherits the mask over exec and no rule tool changes it."""
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """The calling thread takes no stop signal meanwhile; a child started here takes none at all."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +59,26 @@ class Commands:
             raise KernelError(f"{argv[0]} did not end within {self.timeout:g} s") from error
         except OSError as error:
             raise KernelError(f"{argv[0]}: {error.strerror}") from error
+        if done.returncode < 0:
+            raise KernelError(f"{argv[0]} was ended by signal {-done.returncode}")
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").replace("\n", "; ")
             raise KernelError(f"{argv[0]}: {said}", hint=_hint(said))
         return done.stdout
 
     def _start(self, argv: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=self.timeout,
-            env=self._environment(), check=False,
-        )  # fmt: skip
+        with _signals_held_back():
+            tool = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                errors="replace", env=self._environment(),
+            )  # fmt: skip
+        with tool:
+            try:
+                out, err = tool.communicate(stdin, timeout=self.timeout)
+            except BaseException:
+                tool.kill()
+                raise
+        return subprocess.CompletedProcess(argv, tool.returncode, out, err)
 
     def _environment(self) -> dict[str, str]:
         kept = {"PATH": self.search_path, "LC_ALL": "C"}

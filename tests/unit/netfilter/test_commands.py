@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,16 @@ def test_only_the_lock_file_of_the_environment_is_handed_on(tmp_path: Path, monk
     assert "XTABLES_LOCKFILE=/run/x.lock" in said
     assert "LC_ALL=C" in said
     assert "SECRET" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_a_stop_signal_to_the_whole_group_does_not_cut_a_tool_off(tmp_path: Path, number: signal.Signals) -> None:
+    # The tool sends the signal to itself, as a service manager would, and says whether it lives on.
+    commands = tool(tmp_path, f"kill -{number.value} $$; echo lives")
+    assert commands.run(["tool"]) == "lives\n"
+    assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_tool_that_was_killed_is_an_error_and_no_listing(tmp_path: Path) -> None:
+    with pytest.raises(KernelError, match="tool was ended by signal 9"):
+        tool(tmp_path, "echo half a listing; kill -9 $$").run(["tool"])
