@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from wfpd.compiler.pack import pack
 from wfpd.config import load_policy
-from wfpd.daemon.life import queue_ranges
 from wfpd.errors import KernelError
 from wfpd.model.policy import Policy
 from wfpd.netfilter import conflicts, rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.marks import Marks
+from wfpd.netfilter.ruleset import queue_ranges
 
 
 @dataclass(frozen=True, slots=True)

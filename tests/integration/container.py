@@ -143,9 +143,9 @@ class Container:
             return {}
         return answer if isinstance(answer, dict) else {}
 
-    def journal(self) -> str:
-        """The unit's entries."""
-        return self.run("journalctl", "--unit=wfpd.service", "--no-pager", "--output=cat").stdout
+    def journal(self, output: str = "cat") -> str:
+        """The unit's entries, in one of journalctl's forms."""
+        return self.run("journalctl", "--unit=wfpd.service", "--no-pager", f"--output={output}").stdout
 
     def policy(self, text: str) -> None:
         """Write /etc/wfpd/policy.yaml."""

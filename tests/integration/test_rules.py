@@ -90,7 +90,7 @@ def consumer(space: Namespace, queue: int = 0, decide: Decide = accept) -> Itera
 
 def planned(*attachments: Attachment, faults: Faults = BLOCKING, workers: int = 1) -> RuleSet:
     """The rules for some attachments."""
-    return rules.plan(attachments, faults, MARKS, rules.default_queues(attachments, workers))
+    return rules.plan(attachments, faults, MARKS, [one.queues or (0, workers - 1) for one in attachments])
 
 
 def in_namespace(space: Namespace) -> Commands:
@@ -202,7 +202,7 @@ from wfpd.netfilter import rules
 from wfpd.netfilter.marks import Marks
 hooks = ("prerouting", "input", "forward", "output", "postrouting")
 attachments = [Attachment(hook, balance="flows") for hook in hooks]
-ruleset = rules.plan(attachments, Faults(), Marks(), rules.default_queues(attachments, 2))
+ruleset = rules.plan(attachments, Faults(), Marks(), [(0, 1)] * len(attachments))
 assert rules.install(ruleset, rules.Commands())
 statuses, counters = rules.look(ruleset, rules.Commands())
 assert all(status.in_place for status in statuses) and len(statuses) == 10

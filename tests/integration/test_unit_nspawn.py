@@ -50,6 +50,7 @@ def box(net: Network, tmp_path: Path) -> Iterator[Container]:
     with Container(tmp_path, net.router.path) as container:
         container.policy(POLICY)
         yield container
+        print(container.journal("short-precise"))  # Shown where the test failed.
 
 
 def passes(net: Network, port: int) -> bool:
@@ -120,7 +121,49 @@ def test_a_daemon_that_crashes_comes_back(box: Container, net: Network, signal: 
 def test_a_stop_opens_the_way_when_on_absent_says_permit(box: Container, net: Network) -> None:
     start(box)
     assert box.systemctl("stop").returncode == 0
+    assert "NFQUEUE" not in net.router.rules() and "WFPD" not in net.router.rules()
     assert passes(net, 7777)
+    assert box.property("Result") == "success"
+
+
+def drop_in(box: Container, *lines: str) -> None:
+    """An administrator's own settings of [Service]."""
+    folder = box.mount / "etc/systemd/system/wfpd.service.d"
+    folder.mkdir(exist_ok=True)
+    (folder / "test.conf").write_text("\n".join(("[Unit]", "StartLimitIntervalSec=0", "[Service]", *lines, "")))
+    assert box.run("systemctl", "daemon-reload").returncode == 0
+
+
+@pytest.mark.parametrize("mode", ["mixed", "control-group"])
+def test_a_stop_right_after_the_start_leaves_no_rule_however_its_signal_is_spread(
+    box: Container, net: Network, mode: str
+) -> None:
+    # control-group signals the rule tools that the daemon starts while it stops, too.
+    drop_in(box, f"KillMode={mode}")
+    for _ in range(8):
+        start(box)
+        assert box.systemctl("stop").returncode == 0
+        assert "NFQUEUE" not in net.router.rules() and "WFPD" not in net.router.rules()
+    assert "could not be removed" not in box.journal()
+
+
+def test_a_broken_policy_after_a_reboot_obeys_the_kept_words(box: Container, net: Network) -> None:
+    box.policy(POLICY.replace("attach:", "faults: {on_absent: block}\nattach:"))
+    start(box)
+    assert box.systemctl("stop").returncode == 0
+    assert box.run("wfpd", "purge").returncode == 0  # As a reboot does: no rules, the state directory is still there.
+    assert passes(net, 7000)
+    box.policy(BROKEN)
+    assert box.systemctl("start").returncode != 0
+    assert not passes(net, 7000)
+    assert "the rules were put in place" in box.journal() and box.property("NRestarts") == "0"
+    state = box.run("stat", "--format=%a %U", "/var/lib/wfpd", "/var/lib/wfpd/words.json").stdout
+    assert state.splitlines() == ["700 wfpd", "600 wfpd"]
+    box.policy(POLICY)
+    box.systemctl("reset-failed")
+    start(box)
+    assert passes(net, 7000)
+    assert not passes(net, 7777)
 
 
 def test_a_stop_keeps_the_way_shut_when_on_absent_says_block_until_a_purge(box: Container, net: Network) -> None:

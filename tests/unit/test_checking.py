@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from wfpd.checking import check
-from wfpd.daemon.life import hooks_with_layers, queue_ranges
+from wfpd.daemon.life import hooks_with_layers
 from wfpd.netfilter import rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.marks import Marks
+from wfpd.netfilter.ruleset import queue_ranges
 from wfpd.replay import make_snapshot
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"

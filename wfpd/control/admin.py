@@ -30,6 +30,8 @@ from wfpd.observe.sinks import Hub, Subscriber
 
 log = logging.getLogger(__name__)
 
+DEFAULT_GROUP = "wfpd"
+"""Owns the socket where the policy names no group that may read."""
 MAX_CONNECTIONS = 64
 HELLO_TIMEOUT = 10.0
 """Seconds in which hello has to come."""
@@ -352,13 +354,21 @@ def _bind(path: str, group: str) -> socket.socket:
 
 
 def _own(path: str, group: str) -> None:
-    """Best effort: the shipped unit, without CAP_CHOWN, can give it to a group of its own only."""
+    """Best effort: who may not give the socket away (the shipped unit) keeps it in its own group."""
     if not group:
         return
     try:
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
-    except (KeyError, OSError) as error:
-        log.warning("control: %s keeps its group: %s", path, error)
+        wanted = grp.getgrnam(group).gr_gid
+    except KeyError:
+        if group != DEFAULT_GROUP:  # Before the installation there is no such group: root's own is stricter.
+            log.warning("control: there is no group %r: %s is for root and the daemon's user", group, path)
+        return
+    try:
+        if os.stat(path).st_gid != wanted:
+            os.chown(path, -1, wanted)
+    except OSError as error:
+        log.warning("control: %s cannot be given to the group %s (%s): its members cannot connect",
+                    path, group, error.strerror)  # fmt: skip
 
 
 def _is_left_behind(path: str) -> bool:

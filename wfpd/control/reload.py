@@ -105,6 +105,12 @@ class ReloadManager:
             self._finish(began)
             return self._result(True, began, compiled)
 
+    def accept(self) -> None:
+        """The first policy stands: everything around it has started too."""
+        with self._lock:
+            if self._running is not None:
+                self._note_accepted(self._running)
+
     def reload(self, confirm: float | None = None) -> ReloadResult:
         """Read the files again.  With `confirm`, the old policy comes back after so many seconds unless
         confirmed.  Never raises for a bad policy: that is the result."""

@@ -7,6 +7,7 @@ queue is a hole.
 
 from __future__ import annotations
 
+import enum
 import logging
 import os
 import signal
@@ -24,14 +25,14 @@ from wfpd.daemon import reading
 from wfpd.daemon.queues import QueueSet
 from wfpd.daemon.records import RecordMaker
 from wfpd.dataplane import Engine, Host, Snapshot
-from wfpd.errors import KernelError, WfpdError
+from wfpd.errors import ControlError, KernelError, WfpdError
 from wfpd.model.layers import BY_SLOT
-from wfpd.model.policy import Attachment, Policy, Word
+from wfpd.model.policy import Policy, Word
 from wfpd.netfilter import proc, rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.host import HostWatcher, read_host
 from wfpd.netfilter.marks import Marks
-from wfpd.netfilter.ruleset import hooks_of
+from wfpd.netfilter.ruleset import hooks_of, queue_ranges
 from wfpd.observe.counters import EngineCounters
 from wfpd.observe.record import EventRecord
 
@@ -62,20 +63,24 @@ def hooks_with_layers(snapshot: Snapshot) -> frozenset[str]:
     return hooks_of(slot for slot in BY_SLOT if snapshot.layer_count(slot))
 
 
-def queue_ranges(attachments: tuple[Attachment, ...], workers: int) -> list[tuple[int, int]]:
-    """Queues of each attachment: as written, else one a worker, from the first free number on."""
-    taken = {n for a in attachments if a.queues for n in range(a.queues[0], a.queues[1] + 1)}
-    ranges = []
-    for attachment in attachments:
-        if attachment.queues:
-            ranges.append(attachment.queues)
-            continue
-        first = 0
-        while any(n in taken for n in range(first, first + workers)):
-            first += 1
-        taken.update(range(first, first + workers))
-        ranges.append((first, first + workers - 1))
-    return ranges
+def planned(loaded: Compiled) -> rules.RuleSet:
+    """The rules that a policy asks for, whether it has been published or not."""
+    policy = loaded.policy
+    ranges = queue_ranges(policy.attach, workers_of(loaded))
+    return rules.plan(policy.attach, policy.faults, Marks(policy.daemon.marks_mask), ranges, hooks_of(loaded.slots))
+
+
+def workers_of(loaded: Compiled) -> int:
+    """`daemon: workers`; auto is one a processor."""
+    return loaded.policy.daemon.workers or os.cpu_count() or 1
+
+
+class Leftover(enum.Enum):
+    """What a stop leaves of the rules."""
+
+    NOTHING = "none"
+    KEPT = "on_absent: block keeps them"
+    STUCK = "they could not be removed"
 
 
 class Daemon:
@@ -96,11 +101,14 @@ class Daemon:
         self._publish_lock = threading.RLock()
         self._rules_lock = threading.Lock()
         self._stopping = threading.Event()
+        self._ending = False
+        """The stop has begun: a reload that is still under way puts no rules in again."""
         self._threads: list[threading.Thread] = []
+        self._checking: threading.Thread | None = None
         self._hook_queues: dict[str, tuple[int, ...]] = {}
         self._interfaces: dict[int, str] = {}
         self._tasks: list[tuple[float, Callable[[], None]]] = []
-        workers = loaded.policy.daemon.workers or os.cpu_count() or 1
+        workers = workers_of(loaded)
         self._ranges = queue_ranges(loaded.policy.attach, workers)
         numbers = sorted({n for first, last in self._ranges for n in range(first, last + 1)})
         self._numbers = numbers
@@ -132,6 +140,7 @@ class Daemon:
     def publish(self, loaded: Compiled, generation: int) -> None:
         """Check and publish a policy; the running one goes on if anything fails."""
         with self._publish_lock:
+            self._not_while_ending()
             snapshot = self._snapshot(loaded, generation)
             before, policy = self.engine.snapshot, self.policy
             try:
@@ -162,6 +171,10 @@ class Daemon:
         except WfpdError as error:
             logger.error("going back to the former policy: %s", error.message)
 
+    def _not_while_ending(self) -> None:
+        if self._ending:
+            raise ControlError("wfpd is stopping")
+
     # ------------------------------------------------------------------------------------ rules
 
     def ruleset(self) -> rules.RuleSet:
@@ -176,6 +189,7 @@ class Daemon:
         if not self.policy.attach:
             return
         with self._rules_lock:
+            self._not_while_ending()
             ruleset = self.ruleset()
             changed = rules.install(ruleset, self.commands)
             if changed and not self.rules.base:
@@ -208,6 +222,12 @@ class Daemon:
             self.rules.seen, self.rules.uninspected, self.rules.error = now, held, ""
         except WfpdError as error:
             self.rules.error = error.message
+
+    def _check_rules_beside(self) -> None:
+        """A look in a thread of its own: a slow rule tool delays neither the stop nor the sign of life."""
+        if self._checking is None or not self._checking.is_alive():
+            self._checking = threading.Thread(target=self.check_rules, name="wfpd-rules", daemon=True)
+            self._checking.start()
 
     def why_not(self) -> tuple[str, ...]:
         """Why wfpd is not enforcing, a reason a line; empty: it is."""
@@ -333,18 +353,22 @@ class Daemon:
                 thread.join(2.0)
         self._queues.close()
 
-    def stop(self) -> bool:
-        """Clean stop.  True if the rules were removed, False if they stay (on_absent: block)."""
-        removed = True
-        if self.policy.attach and self._queues.bound:
-            try:
-                with self._rules_lock:
-                    removed = rules.remove(self.ruleset(), self.commands)
-            except WfpdError as error:
-                removed = False
-                logger.error("the rules could not be removed: %s; `wfpd purge` takes them away", error.message)
+    def stop(self) -> Leftover:
+        """Clean stop: rules out, queues drained, workers ended.  What is left of the rules."""
+        self._ending = True
+        left = self._remove_rules()
         self._stop_workers(drain=5.0)
-        return removed
+        return left
+
+    def _remove_rules(self) -> Leftover:
+        if not self.policy.attach or not self._queues.bound:
+            return Leftover.NOTHING
+        try:
+            with self._rules_lock:
+                return Leftover.NOTHING if rules.remove(self.ruleset(), self.commands) else Leftover.KEPT
+        except WfpdError as error:
+            logger.error("the rules could not be removed: %s", error.message)
+            return Leftover.STUCK
 
     # ---------------------------------------------------------------------------------- reading
 
@@ -368,7 +392,7 @@ class Daemon:
                 if changed or now >= next_check:
                     self.refresh_host()
                 if now >= next_check:
-                    self.check_rules()
+                    self._check_rules_beside()
                     next_check = now + RULES_CHECK_SECONDS
         finally:
             watcher.close()
@@ -401,13 +425,28 @@ class Signals:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, lambda *_: None)
 
+        self._kept: list[int] = []
+        """Read by stop_asked, not yet handed out by wait."""
+
     def wait(self, seconds: float) -> list[int]:
         """Numbers of the signals that came, after at most `seconds`."""
+        if self._kept:
+            found, self._kept = self._kept, []
+            return found
+        return self._read(seconds)
+
+    def _read(self, seconds: float) -> list[int]:
         self._reader.settimeout(seconds)
         try:
             return list(self._reader.recv(64))
         except (TimeoutError, BlockingIOError):
             return []
 
+    @property
+    def stop_asked(self) -> bool:
+        """Whether SIGTERM or SIGINT has come; `wait` still tells of it."""
+        self._kept = [*self._kept, *self._read(0)]
+        return signal.SIGTERM in self._kept or signal.SIGINT in self._kept
 
-__all__ = ["Daemon", "Signals", "hooks_with_layers", "queue_ranges"]
+
+__all__ = ["Daemon", "Leftover", "Signals", "hooks_with_layers", "planned"]

@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import wfpd
-from wfpd.control.admin import AdminServer, Method, Peer, Roles
+from wfpd.control.admin import DEFAULT_GROUP, AdminServer, Method, Peer, Roles
 from wfpd.control.compile_child import compile_in_child
 from wfpd.control.handover import Compiled
 from wfpd.control.notify import Notifier
 from wfpd.control.protocol import Role
 from wfpd.control.reload import ReloadManager, ReloadResult, policy_path
 from wfpd.control.state import State
-from wfpd.daemon.life import TICK_SECONDS, Daemon, Signals
+from wfpd.daemon import absent
+from wfpd.daemon.life import TICK_SECONDS, Daemon, Leftover, Signals
 from wfpd.errors import ControlError, KernelError, PolicyError, WfpdError
-from wfpd.model.policy import Faults, Policy, Word
+from wfpd.model.policy import Policy
 from wfpd.observe.counters import EngineCounters
 from wfpd.observe.events import Encoder
 from wfpd.observe.exporter import MetricsServer
@@ -31,7 +32,7 @@ from wfpd.observe.sinks import EventStream, FileSink, Hub, JournalSink, Sink
 
 logger = logging.getLogger("wfpd")
 
-CLEAN, BAD_POLICY, OURS = 0, 1, 70
+CLEAN, BAD_POLICY, UNREACHABLE, OURS = 0, 1, 3, 70
 CAP_NET_ADMIN = 12
 """Bit of the capability sets (linux/capability.h)."""
 _WORDS = ("on_absent", "on_full", "on_late", "on_error", "on_malformed")
@@ -78,7 +79,9 @@ class Service:
         self.stream.feed(record)
 
     def _accepted(self, compiled: Compiled, generation: int) -> None:
-        self.state.save(compiled.policy.faults, compiled.policy.hash, generation)
+        """Keep a policy's words and rules; the first one's only when it runs."""
+        if self.daemon.started:
+            self.state.save(compiled.policy.faults, compiled.policy.hash, generation, self.daemon.ruleset())
 
     # ----------------------------------------------------------------------------------- readers
 
@@ -200,6 +203,7 @@ class Service:
         self._admin.start()
         self.manager.start(self._compiled)
         self.daemon.start()
+        self.manager.accept()
         if self._metrics is not None:
             self._metrics.start()
         queues = ", ".join(str(number) for number in sorted(self.daemon.engine.counters()["queues"])) or "none"
@@ -236,12 +240,12 @@ class Service:
             self.notifier.watchdog()
             self._progress, self._last_sign = turns, now
 
-    def stop(self) -> bool:
-        """Stop in order; True if the rules were removed."""
+    def stop(self) -> Leftover:
+        """Stop in order; what is left of the rules."""
         self.notifier.stopping()
-        removed = self.daemon.stop()
+        left = self.daemon.stop()
         self.close()
-        return removed
+        return left
 
     def close(self) -> None:
         """Close listeners and sinks."""
@@ -253,15 +257,7 @@ class Service:
 
 
 def _control_group(readers: tuple[str, ...]) -> str:
-    return readers[0] if readers else "wfpd"
-
-
-def obey_kept_words(state: State) -> str:
-    """After a failed start: what the last accepted policy's on_absent means now."""
-    faults: Faults | None = state.load()
-    if faults is not None and faults.on_absent is Word.BLOCK:
-        return "on_absent: block (of the last accepted policy): rules that stand stay; `wfpd purge` takes them away"
-    return ""
+    return readers[0] if readers else DEFAULT_GROUP
 
 
 def has_net_admin(status: str = "/proc/self/status") -> bool:
@@ -277,40 +273,75 @@ def run(path: str, *, audit: bool = False) -> int:
     """Run until stopped.  Exit status: 0 clean, 1 bad policy, 3 queue taken or no capability, 70 a fault of ours."""
     path = policy_path(path)
     signals = Signals()
+    start = Start(path, audit)
     try:
+        service = start.bring_up(signals)
+    except WfpdError as error:
+        return _refuse(error, start.compiled)
+    except Exception:
+        absent.obey(State(), start.compiled)
+        raise
+    if service is None:
+        logger.info("stopped before anything was started")
+        absent.obey(State(), start.compiled)
+        return CLEAN
+    service.serve(signals)
+    return _end(service)
+
+
+class Start:
+    """One start; it knows how far it came."""
+
+    def __init__(self, path: str, audit: bool) -> None:
+        self.path = path
+        self.audit = audit
+        self.compiled: Compiled | None = None
+        """The policy, once it has loaded."""
+
+    def bring_up(self, signals: Signals) -> Service | None:
+        """The running service; None if a stop was asked for before anything was touched."""
         if not has_net_admin():
             raise KernelError("wfpd run needs CAP_NET_ADMIN", hint="run it as root, or by its systemd unit")
-        compiled = compile_in_child(path)
-        for lint in compiled.policy.lints:
+        try:
+            self.compiled = compile_in_child(self.path)
+        except WfpdError:
+            if signals.stop_asked:  # Its signal may have ended the compiling process as well.
+                return None
+            raise
+        for lint in self.compiled.policy.lints:
             logger.warning("%s", lint)
-        service = Service(path, compiled, audit=audit)
-    except WfpdError as error:
-        return _refuse(error)
-    try:
-        service.start()
-    except WfpdError as error:
-        service.close()
-        return _refuse(error)
-    service.serve(signals)
+        if signals.stop_asked:
+            return None
+        service = Service(self.path, self.compiled, audit=self.audit)
+        try:
+            service.start()
+        except BaseException:
+            service.close()
+            raise
+        return service
+
+
+def _end(service: Service) -> int:
     fatal = service.daemon.fatal
     if fatal is not None:
         logger.error("a worker died: %s; the process ends, so that no queue is left unserved", fatal)
         service.close()
         os._exit(OURS)  # Queue sockets close with the process; threads may hang in a callout.
-    if not service.stop():
+    left = service.stop()
+    if left is Leftover.KEPT:
         logger.warning("on_absent: block: the rules stay and packets are dropped; `wfpd purge` takes them away")
+    elif left is Leftover.STUCK:
+        logger.error("rules are left behind; `wfpd purge` takes them away")
     logger.info("stopped")
-    return CLEAN
+    return UNREACHABLE if left is Leftover.STUCK else CLEAN
 
 
-def _refuse(error: WfpdError) -> int:
+def _refuse(error: WfpdError, compiled: Compiled | None) -> int:
     for line in str(error.message).splitlines():
         logger.error("%s", line)
     if error.hint:
         logger.error("hint: %s", error.hint)
-    words = obey_kept_words(State())
-    if words:
-        logger.error("%s", words)
+    absent.obey(State(), compiled)
     return BAD_POLICY if isinstance(error, PolicyError) else max(error.exit_status, 1)
 
 

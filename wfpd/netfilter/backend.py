@@ -47,6 +47,9 @@ class Backend(Protocol):
     def purge(self) -> bool:
         """Take away everything of ours; False if there was nothing."""
 
+    def bypasses(self) -> bool | None:
+        """Whether every queue rule of ours has the bypass flag; None if there is none."""
+
     def present(self, ruleset: RuleSet) -> tuple[HookStatus, ...]:
         """One status for each hook and family of `ruleset`."""
 

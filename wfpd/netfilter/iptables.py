@@ -37,6 +37,8 @@ FORGED_RESET = {"output": _FORGED, "input": f"-i lo {_FORGED}"}
 BUILTIN = {hook: hook.upper() for hook in HOOKS}
 TABLES = ("mangle", "filter")
 CLEAR_TRIES = 3
+CLEAR_SECONDS = 10.0
+"""No new try after so long: a stop has a time limit of its own."""
 RETRY_SECONDS = 0.05
 """Between two tries of a transaction that another tool disturbed."""
 _QUEUE_CHAIN = re.compile(r"WFPD_(PRE|IN|FWD|OUT|POST)_Q\d+(_\d+)?")
@@ -316,23 +318,40 @@ class Iptables:
 
     def _clear(self, family: int) -> bool:
         """Take ours away; again if another tool was at work meanwhile.  False if there was nothing."""
+        end = time.monotonic() + CLEAR_SECONDS
         for left in reversed(range(CLEAR_TRIES)):
-            text = transaction({table: Wanted() for table in TABLES}, self.found(family))
-            if not text:
-                return False
             try:
-                self._commit(family, text)
-                return True
+                text = transaction({table: Wanted() for table in TABLES}, self.found(family))
+                if text:
+                    self._commit(family, text)
+                return bool(text)
             except KernelError:
-                if not left:
+                if not left or time.monotonic() > end:
                     raise
                 time.sleep(RETRY_SECONDS)
         return False
 
     def purge(self) -> bool:
+        """See Backend.  A family that cannot be cleared does not keep the other one."""
+        cleared, failed = False, None
+        for family in (4, 6):
+            try:
+                cleared |= self._clear(family)
+            except KernelError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return cleared
+
+    def bypasses(self) -> bool | None:
         """See Backend."""
-        cleared = [self._clear(family) for family in (4, 6)]
-        return any(cleared)
+        flags = [
+            "--queue-bypass" in rule.words
+            for family in (4, 6)
+            for name, rules in self.found(family).get("mangle", {}).items() if _QUEUE_CHAIN.fullmatch(name)
+            for rule in rules if rule.target == "NFQUEUE"
+        ]  # fmt: skip
+        return all(flags) if flags else None
 
     def present(self, ruleset: RuleSet) -> tuple[HookStatus, ...]:
         """See Backend."""

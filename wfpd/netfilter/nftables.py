@@ -170,6 +170,12 @@ class Nftables:
         self.commands.run(["nft", "-f", "-"], stdin=table_text(RuleSet()))
         return True
 
+    def bypasses(self) -> bool | None:
+        """See Backend."""
+        queues = [part["queue"] for entry in self._listing() for part in entry.get("rule", {}).get("expr", ())
+                  if isinstance(part, dict) and "queue" in part]  # fmt: skip
+        return all("bypass" in (queue or {}).get("flags", ()) for queue in queues) if queues else None
+
     def present(self, ruleset: RuleSet) -> tuple[HookStatus, ...]:
         """See Backend."""
         return self.look(ruleset)[0]

@@ -6,15 +6,28 @@ what it finds and replaces it in one transaction, never removing first.
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
 from wfpd.errors import KernelError
 from wfpd.netfilter.backend import Backend, HookStatus
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.iptables import Iptables
 from wfpd.netfilter.nftables import Nftables
-from wfpd.netfilter.ruleset import RuleSet, default_queues, needed_hooks, plan
+from wfpd.netfilter.ruleset import RuleSet, needed_hooks, plan
 
-__all__ = ["Commands", "HookStatus", "RuleSet", "choose", "counters", "default_queues", "install",
-           "look", "needed_hooks", "plan", "present", "purge", "remove", "render"]  # fmt: skip
+__all__ = ["Commands", "Held", "HookStatus", "RuleSet", "choose", "counters", "hold", "install", "look",
+           "needed_hooks", "plan", "present", "purge", "remove", "render"]  # fmt: skip
+
+
+class Held(enum.Enum):
+    """What `hold` found or did."""
+
+    STAND = "rules without the bypass flag stand and stay"
+    INSTALLED = "the rules were put in place"
+    SERVED = "rules of wfpd stand and a running program serves their queue: they were left alone"
+    NOTHING = "no filter needs an attached hook: there are no rules"
 
 
 def choose(name: str, commands: Commands) -> Backend:
@@ -49,6 +62,23 @@ def install(ruleset: RuleSet, commands: Commands) -> bool:
     return changed
 
 
+def hold(ruleset: RuleSet, bound: Callable[[], Collection[int]], commands: Commands) -> Held:
+    """No wfpd will run and packets are not to pass: leave rules that block, else put `ruleset` in place.
+
+    `bound` gives the queues that somebody serves: rules that stand then belong to whoever that is.
+    """
+    flags = {backend.bypasses() for backend in _all(commands)} - {None}
+    queues = {number for rule in ruleset.rules for number in range(rule.first, rule.last + 1)}
+    if flags and queues & set(bound()):
+        return Held.SERVED
+    if False in flags:
+        return Held.STAND
+    if not ruleset.rules:
+        return Held.NOTHING
+    install(replace(ruleset, bypass=False), commands)
+    return Held.INSTALLED
+
+
 def remove(ruleset: RuleSet, commands: Commands) -> bool:
     """The clean stop: rules go where on_absent is permit.  False: they stay (only purge takes them away)."""
     if not ruleset.bypass:
@@ -62,8 +92,15 @@ def purge(commands: Commands) -> bool:
     backends = _all(commands)
     if not backends:
         raise KernelError("neither iptables-nft nor nft is installed", hint="the rules cannot be looked at")
-    purged = [backend.purge() for backend in backends]
-    return any(purged)
+    purged, failed = False, None
+    for backend in backends:
+        try:
+            purged |= backend.purge()
+        except KernelError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return purged
 
 
 def present(ruleset: RuleSet, commands: Commands) -> tuple[HookStatus, ...]:

@@ -86,9 +86,20 @@ FORMAT = 1
 """Raised when the text made from an equal RuleSet changes, so that old rules are replaced."""
 
 
-def default_queues(attachments: Sequence[Attachment], workers: int) -> tuple[tuple[int, int], ...]:
-    """First and last queue of each attachment: as written, or one queue a worker from 0."""
-    return tuple(attachment.queues or (0, max(workers, 1) - 1) for attachment in attachments)
+def queue_ranges(attachments: Sequence[Attachment], workers: int) -> list[tuple[int, int]]:
+    """First and last queue of each attachment: as written, else one a worker, from the first free number on."""
+    taken = {n for a in attachments if a.queues for n in range(a.queues[0], a.queues[1] + 1)}
+    ranges = []
+    for attachment in attachments:
+        if attachment.queues:
+            ranges.append(attachment.queues)
+            continue
+        first = 0
+        while any(n in taken for n in range(first, first + workers)):
+            first += 1
+        taken.update(range(first, first + workers))
+        ranges.append((first, first + workers - 1))
+    return ranges
 
 
 def needed_hooks(policy: Policy) -> frozenset[str]:

@@ -1,3 +1,4 @@
+import grp
 import json
 import os
 import socket
@@ -149,3 +150,32 @@ def test_a_path_left_behind_is_taken_over_and_a_living_one_is_not(server: AdminS
     assert not os.path.exists(path)
     with pytest.raises(ControlError, match="another wfpd"):
         AdminServer(server._path, METHODS, Roles()).start()
+
+
+def test_a_socket_that_has_its_group_already_is_not_given_away(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The shipped unit may not chown at all, and does not have to.
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    own = grp.getgrgid(os.getegid()).gr_name
+    server = AdminServer(str(tmp_path / "c.sock"), METHODS, Roles(), group=own)
+    server.start()
+    server.close()
+    assert caplog.text == ""
+    other = next(entry.gr_name for entry in grp.getgrall() if entry.gr_gid != os.getegid())
+    server = AdminServer(str(tmp_path / "c.sock"), METHODS, Roles(), group=other)
+    server.start()
+    server.close()
+    assert f"cannot be given to the group {other}" in caplog.text
+
+
+def test_a_group_that_the_policy_names_and_nobody_made_is_said(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+    for group, said in (("wfpd-nobody-made-this", True), ("wfpd", False)):
+        caplog.clear()
+        server = AdminServer(str(tmp_path / "c.sock"), METHODS, Roles(), group=group)
+        server.start()
+        server.close()
+        assert ("there is no group" in caplog.text) is said

@@ -11,7 +11,7 @@ from wfpd.model.policy import Attachment, Faults, Word
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.iptables import Iptables, hook_status, queue_counters, stands, transaction, wanted
 from wfpd.netfilter.marks import Marks
-from wfpd.netfilter.ruleset import RuleSet, default_queues, plan
+from wfpd.netfilter.ruleset import RuleSet, plan
 from wfpd.netfilter.xtables_save import Tables, parse_save
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,7 +25,7 @@ EVERY = (
 
 
 def planned(*attachments: Attachment, faults: Faults | None = None, workers: int = 2) -> RuleSet:
-    return plan(attachments, faults or Faults(), Marks(), default_queues(attachments, workers))
+    return plan(attachments, faults or Faults(), Marks(), [one.queues or (0, workers - 1) for one in attachments])
 
 
 def saved(ruleset: RuleSet, family: int = 4, extra: str = "") -> Tables:
@@ -197,3 +197,46 @@ def test_a_purge_that_never_succeeds_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(backend, "_commit", commit)
     with pytest.raises(KernelError, match="no permission"):
         backend.purge()
+
+
+def test_a_listing_that_fails_once_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Iptables(Commands())
+    tries: list[int] = []
+
+    def found(family: int) -> Tables:
+        tries.append(family)
+        if len(tries) == 1:
+            raise KernelError("iptables-nft-save was ended by signal 15")
+        return {}
+
+    monkeypatch.setattr(backend, "found", found)
+    assert backend.purge() is False and tries == [4, 4, 6]
+
+
+def test_a_family_that_cannot_be_cleared_does_not_keep_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Iptables(Commands())
+    stands_ = parse_save("*mangle\n:FORWARD ACCEPT [0:0]\n:WFPD_FWD - [0:0]\n-A FORWARD -j WFPD_FWD\nCOMMIT\n")
+    cleared: list[int] = []
+
+    def commit(family: int, text: str) -> None:
+        if family == 4:
+            raise KernelError("no permission")
+        cleared.append(family)
+
+    monkeypatch.setattr(backend, "found", lambda family: stands_)
+    monkeypatch.setattr(backend, "_commit", commit)
+    with pytest.raises(KernelError, match="no permission"):
+        backend.purge()
+    assert cleared == [6]
+
+
+@pytest.mark.parametrize(("absent", "expected"), [(Word.PERMIT, True), (Word.BLOCK, False)])
+def test_whether_what_stands_bypasses_is_read_from_the_queue_rules(
+    monkeypatch: pytest.MonkeyPatch, absent: Word, expected: bool
+) -> None:
+    backend = Iptables(Commands())
+    found = saved(planned(*EVERY, faults=Faults(on_absent=absent)))
+    monkeypatch.setattr(backend, "found", lambda family: found if family == 4 else {})
+    assert backend.bypasses() is expected
+    monkeypatch.setattr(backend, "found", lambda family: {})
+    assert backend.bypasses() is None

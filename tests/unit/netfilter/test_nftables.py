@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from wfpd.model.policy import Attachment, Faults, Word
+from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.marks import Marks
 from wfpd.netfilter.nftables import Nftables, table_text
-from wfpd.netfilter.ruleset import RuleSet, default_queues, plan
+from wfpd.netfilter.ruleset import RuleSet, plan
 
 GOLDEN = Path(__file__).parent / "golden"
 EVERY = (
@@ -23,7 +24,7 @@ EVERY = (
 
 
 def planned(*attachments: Attachment, faults: Faults | None = None, workers: int = 2) -> RuleSet:
-    return plan(attachments, faults or Faults(), Marks(), default_queues(attachments, workers))
+    return plan(attachments, faults or Faults(), Marks(), [one.queues or (0, workers - 1) for one in attachments])
 
 
 @pytest.mark.parametrize("absent", [Word.PERMIT, Word.BLOCK])
@@ -96,3 +97,16 @@ def test_purge_deletes_the_table_only_if_it_is_there() -> None:
     assert Nftables(fake).purge()  # type: ignore[arg-type]
     assert fake.written == [table_text(planned())]
     assert not Nftables(Fake()).purge()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("flags", "expected"), [({"flags": "bypass"}, True), ({"flags": ["fanout", "bypass"]}, True),
+                                                 ({}, False), (None, False)])  # fmt: skip
+def test_whether_what_stands_bypasses_is_read_from_the_queue_rules(
+    monkeypatch: pytest.MonkeyPatch, flags: object, expected: bool
+) -> None:
+    backend = Nftables(Commands())
+    queue = flags if flags is None else {"num": 0, **flags}  # type: ignore[dict-item]
+    monkeypatch.setattr(backend, "_listing", lambda: [{"rule": {"chain": "input", "expr": [{"queue": queue}]}}])
+    assert backend.bypasses() is expected
+    monkeypatch.setattr(backend, "_listing", lambda: [{"chain": {"name": "input"}}])
+    assert backend.bypasses() is None

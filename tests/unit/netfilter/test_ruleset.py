@@ -10,11 +10,11 @@ from wfpd.errors import Location, PolicyError
 from wfpd.model.layers import LAYER
 from wfpd.model.policy import Action, Attachment, Faults, Filter, Policy, Word
 from wfpd.netfilter.marks import Marks
-from wfpd.netfilter.ruleset import RuleSet, default_queues, needed_hooks, plan
+from wfpd.netfilter.ruleset import RuleSet, needed_hooks, plan, queue_ranges
 
 
 def planned(*attachments: Attachment, faults: Faults | None = None, workers: int = 1, **options: object) -> RuleSet:
-    return plan(attachments, faults or Faults(), Marks(), default_queues(attachments, workers), **options)  # type: ignore[arg-type]
+    return plan(attachments, faults or Faults(), Marks(), queue_ranges(attachments, workers), **options)  # type: ignore[arg-type]
 
 
 def policy(*layers: str) -> Policy:
@@ -34,10 +34,9 @@ def test_the_bypass_flag_follows_on_absent() -> None:
     assert not planned(Attachment("input"), faults=Faults(on_absent=Word.BLOCK)).bypass
 
 
-def test_queues_are_as_written_or_one_a_worker_from_0() -> None:
-    attachments = (Attachment("input"), Attachment("forward", queues=(7, 9)))
-    assert default_queues(attachments, 4) == ((0, 3), (7, 9))
-    assert default_queues(attachments, 0) == ((0, 0), (7, 9))
+def test_attachments_without_queues_get_numbers_of_their_own() -> None:
+    attach = (Attachment("input"), Attachment("forward", queues=(0, 1)), Attachment("output"))
+    assert queue_ranges(attach, 2) == [(2, 3), (0, 1), (4, 5)]
 
 
 def test_only_forward_needs_a_rule_to_defragment() -> None:
