@@ -56,6 +56,9 @@ cdef enum:
     N_HOOKS = 5
     MARK_UNREACHABLE = 1            # Decision bits of a reply mark (wfpd.netfilter.marks).
     MARK_RESET = 3
+    EVENT_DROP = 0                  # EventRecord.kind
+    EVENT_PERMIT = 1
+    EVENT_AUDIT = 2
 
 cdef uint8_t NO_BYTES[1]
 
@@ -236,34 +239,43 @@ cdef inline uint64_t _mix(uint64_t a, uint64_t b) noexcept nogil:
     return a ^ (a >> 29)
 
 
-cdef uint64_t _suppress_key(const PacketView* view, const Decision* decision) noexcept nogil:
-    """The flow in either direction, and the filter."""
+cdef uint64_t _suppress_key(const PacketView* view, const Decision* decision, uint8_t kind) noexcept nogil:
+    """The flow in either direction, the filter, and what is said of it."""
     cdef uint64_t source = _mix(_mix(view.source_hi, view.source_lo), view.source_port if view.has_ports else 0)
     cdef uint64_t target = _mix(_mix(view.destination_hi, view.destination_lo),
                                 view.destination_port if view.has_ports else 0)
     cdef uint64_t key = _mix(source + target, (<uint64_t>view.protocol << 8) | decision.slot)
-    return _mix(key, (<uint64_t>decision.filter << 8) | decision.reason)
+    return _mix(key, (<uint64_t>decision.filter << 16) | (<uint64_t>kind << 8) | decision.reason)
 
 
-cdef void _write_event(Worker* worker, const QueuedPacket* packet, const Decision* decision) noexcept nogil:
+cdef int64_t _arrival(Worker* worker, const QueuedPacket* packet) noexcept nogil:
+    """The packet's time by CLOCK_REALTIME: the kernel's if it took one, else that of the batch's receipt."""
+    if packet.timestamp_ns:
+        return packet.timestamp_ns
+    if worker.received_real_ns == 0:
+        worker.received_real_ns = <int64_t>(
+            wfpd_clock(CLOCK_REALTIME) - (wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns))
+    return worker.received_real_ns
+
+
+cdef void _write_event(Worker* worker, const QueuedPacket* packet, const Decision* decision, uint8_t kind) noexcept nogil:
+    """What is blocked, or would be, is told once in ten seconds a flow and filter; what is permitted always."""
     cdef EventRecord* record
     cdef uint32_t suppressed = 0
-    if decision.verdict == ACTION_BLOCK and not suppress_admit(
-            worker.suppress, _suppress_key(&worker.visitor.view, decision), worker.received_ns, &suppressed):
+    if (kind != EVENT_PERMIT or decision.would_block) and not suppress_admit(
+            worker.suppress, _suppress_key(&worker.visitor.view, decision, kind), worker.received_ns, &suppressed):
         return
     record = ring_next(&worker.ring)
     if record == NULL:
         worker.stats.events_lost += 1
         return
-    if worker.received_real_ns == 0:
-        worker.received_real_ns = <int64_t>wfpd_clock(CLOCK_REALTIME)
-    record.timestamp_ns = packet.timestamp_ns if packet.timestamp_ns else worker.received_real_ns
+    record.timestamp_ns = _arrival(worker, packet)
     record.generation = worker.published.policy.generation
     record.decision = decision[0]
     record.hook = packet.hook
     record.family = worker.visitor.view.family
     record.protocol = worker.visitor.view.protocol
-    record.kind = 0 if decision.verdict == ACTION_BLOCK else 1
+    record.kind = kind
     record.in_interface = packet.in_interface
     record.out_interface = packet.out_interface
     record.length = packet.original
@@ -271,6 +283,27 @@ cdef void _write_event(Worker* worker, const QueuedPacket* packet, const Decisio
     record.n_bytes = <uint16_t>min(packet.captured, <uint32_t>EVENT_BYTES)
     memcpy(record.bytes, packet.data if packet.data != NULL else NO_BYTES, record.n_bytes)
     ring_push(&worker.ring)
+
+
+cdef void _write_noted(Worker* worker, const QueuedPacket* packet) noexcept nogil:
+    """An event for each filter in audit mode that matched, and of a permitted packet for each that logs."""
+    cdef const CompiledPolicy* policy = worker.published.policy
+    cdef Decision said
+    cdef uint32_t i, filter
+    cdef bint audit
+    for i in range(worker.visitor.n_noted):
+        filter = worker.visitor.noted[i]
+        audit = (policy.filters[filter].flags & FLAG_AUDIT) != 0
+        said = worker.visitor.decision
+        if not audit and (said.verdict == ACTION_BLOCK or said.would_block):
+            continue
+        said.would_block = 0
+        said.slot = policy.filters[filter].slot
+        said.filter = filter
+        said.callout = policy.filters[filter].callout
+        said.reason = REASON_FILTER if said.callout == NO_FILTER else REASON_CALLOUT
+        said.veto = 0
+        _write_event(worker, packet, &said, EVENT_AUDIT if audit else EVENT_PERMIT)
 
 
 cdef void _count(Worker* worker, const QueuedPacket* packet, const Decision* decision) noexcept nogil:
@@ -292,8 +325,10 @@ cdef void batch_settle(Worker* worker) noexcept nogil:
         if decision.slot < N_SLOTS:
             worker.stats.would_block[decision.slot] += 1
     _count(worker, packet, decision)
-    if decision.verdict == ACTION_BLOCK or decision.log or decision.would_block:
-        _write_event(worker, packet, decision)
+    if decision.verdict == ACTION_BLOCK or decision.would_block:
+        _write_event(worker, packet, decision, EVENT_DROP if decision.verdict == ACTION_BLOCK else EVENT_PERMIT)
+    if decision.log:
+        _write_noted(worker, packet)
     if worker.held:
         wfpd_batch_lock(&worker.lock)
     if not worker.outcomes[worker.next].given:

@@ -68,7 +68,7 @@ cdef enum:
 logger = logging.getLogger("wfpd.engine")
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 _ACTIONS = ("none", "permit", "block")
-_KINDS = ("drop", "wfp", "flow")
+_KINDS = ("drop", "wfp", "audit")
 _REPLIES = (None, "tcp_reset", "icmp_unreachable")
 _BURST_SECONDS = 10.0
 _LIMIT = 1 << 16

@@ -12,6 +12,8 @@ cdef enum FlowState:
     FLOW_ESTABLISHED = 2            # TCP after the handshake.
     FLOW_CLOSING = 3                # TCP after both FINs or an RST.
     FLOW_OTHER = 4                  # Every other protocol.
+    FLOW_GROUP = 5                  # To a multicast or broadcast address: any remote end may answer.
+    N_FLOW_STATES = 6
 
 cdef enum FlowFlags:
     FLOW_OUTBOUND = 1               # The local end started it.
@@ -19,11 +21,15 @@ cdef enum FlowFlags:
     FLOW_FIN_REMOTE = 4
     FLOW_ESTABLISHED_SEEN = 8       # ale_flow_established has been classified.
 
-cdef enum FlowEviction:             # Label `reason` of wfpd_flow_evictions_total.
-    EVICTED_TIMEOUT = 0
-    EVICTED_HALF_OPEN = 1
-    EVICTED_OLDEST = 2
+cdef enum FlowEnd:                  # Why a flow ended; the first N_EVICTIONS are labels of wfpd_flow_evictions_total.
+    END_TIMEOUT = 0                 # Idle too long, or closed and its last timer has run out.
+    END_HALF_OPEN = 1               # Made room, before it was ever established.
+    END_OLDEST = 2                  # Made room.
     N_EVICTIONS = 3
+    END_REUSED = 3                  # Closed, and a new SYN came on its ports.
+    END_REAUTHORIZATION = 4         # The changed policy blocks it.
+    END_SHUTDOWN = 5                # The daemon stops, or the capture is over.
+    N_FLOW_ENDS = 6
 
 # Both ends as the hook sees them: local is the source of an outbound packet.  A loopback
 # conversation has two entries, one for each end.
@@ -37,7 +43,8 @@ cdef struct FlowKey:
     uint16_t remote_port            # ICMP: identifier of an echo.
     uint8_t protocol
     uint8_t family                  # 4 or 6
-    uint8_t reserved[2]
+    uint8_t inbound_group           # 1: the one flow of all inbound multicast and broadcast; no other member but family.
+    uint8_t reserved
 
 cdef struct FlowEntry:
     FlowKey key
@@ -45,20 +52,29 @@ cdef struct FlowEntry:
     uint64_t first_ns
     uint64_t last_ns
     uint64_t generation             # layer_generation of the authorizing slot.
+    uint64_t decided                # Generation of the policy that authorized it.
     uint64_t packets[2]             # 0 from the starter, 1 to it.
     uint64_t octets[2]
-    uint32_t filter                 # That authorized it, NO_FILTER if none matched.
+    uint32_t filter                 # That authorized it, by its place in the slot; NO_FILTER if none matched.
+    uint32_t interface              # Of the first packet: ifindex, in replay the capture's own number.
     uint8_t slot                    # Authorizing layer, NO_SLOT if it had no filters.
     uint8_t state                   # FlowState
     uint8_t flags                   # FlowFlags
-    uint8_t reserved
+    uint8_t reason                  # Reason of the authorization.
+    uint8_t icmp_type               # Of the first packet.
+    uint8_t reserved[3]
+
+# A flow that ended, on its way to whoever writes it down.
+cdef struct EndedFlow:
+    FlowEntry entry
+    uint64_t ended_ns               # By the clock that flows are kept by.
+    uint8_t why                     # FlowEnd
 
 cdef struct FlowSlot:
     FlowEntry entry
     uint32_t next                   # Hash chain, or the free list.
-    uint32_t newer                  # Age list.
+    uint32_t newer                  # Age list of the entry's state.
     uint32_t older
-    uint8_t list                    # Which age list.
 
 cdef struct FlowShard:
     int32_t lock
@@ -67,31 +83,53 @@ cdef struct FlowShard:
     uint32_t free                   # Slots given back.
     uint32_t fresh                  # Slots from here on were never used: their memory is untouched.
     uint32_t n_buckets              # Power of two.
-    uint32_t newest[2]              # Age lists: 0 half-open and closing, 1 all others.
-    uint32_t oldest[2]
+    uint32_t newest[N_FLOW_STATES]  # Age lists, one a state: flows of one state time out in the list's order.
+    uint32_t oldest[N_FLOW_STATES]
     uint32_t* buckets
     FlowSlot* slots
-    uint64_t evictions[3]
+    uint64_t evictions[N_EVICTIONS]
+    EndedFlow* ended                # Ring, written under the lock, read by one consumer.
+    uint32_t ended_size             # Power of two; 0: nobody wants to know.
+    uint64_t ended_written
+    uint64_t ended_read
+    uint64_t ended_lost             # The ring was full.
+
+cdef enum:
+    GROUP_PLACES = 1024             # Senders to groups that are remembered; a power of two.
 
 cdef struct FlowTable:
     FlowShard* shards
     uint32_t n_shards               # Power of two.
     uint64_t seed[2]
     uint64_t next_id
+    uint64_t id_seed
     uint8_t block_when_full         # flows.full: block
+    int32_t group_lock
+    uint64_t group_until_ns         # No flow of state FLOW_GROUP lives longer than this.
+    FlowKey* groups                 # [GROUP_PLACES] The latest flow of each local end that sent to a group.
 
 cdef uint64_t flow_hash(const FlowTable* table, const FlowKey* key) noexcept nogil
 
 # Copy the live entry of `key` to `entry`; 0 if there is none (an expired one is removed).
 cdef bint flow_find(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t now_ns, FlowEntry* entry) noexcept nogil
 
-# Insert or replace.  0 if the table is full and may not evict a live flow.
-cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns) noexcept nogil
+# Insert, or bring the stored flow up to what one more packet made of `entry`: another worker may have
+# changed it since it was found.  `side` is the index of packets[] and octets[] that the packet counts in.
+# 0 if the table is full and may not evict a live flow.
+cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns, uint8_t side,
+                     uint32_t octets) noexcept nogil
 
 # Whether flow_store() of a new key would find room.
 cdef bint flow_has_room(FlowTable* table, uint64_t hash, uint64_t now_ns) noexcept nogil
-cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash) noexcept nogil
+cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t now_ns, FlowEnd why) noexcept nogil
+
+# The local end of `key`, a flow to a multicast or broadcast address, may be answered by anybody.
+cdef void flow_note_group(FlowTable* table, const FlowKey* key, uint64_t now_ns) noexcept nogil
+
+# The flow to a group that an inbound packet may answer, which has `key` if it were a flow of its own.
+# `to_group`: it is multicast or broadcast itself, so that its destination is not the local end's address.
+cdef bint flow_answered(FlowTable* table, const FlowKey* key, bint to_group, uint64_t now_ns, FlowKey* found) noexcept nogil
 
 cdef class Flows:
     cdef FlowTable table
-    cdef int _make_shard(self, FlowShard* shard, uint32_t capacity) except -1
+    cdef int _make_shard(self, FlowShard* shard, uint32_t capacity, uint32_t ended) except -1

@@ -4,11 +4,12 @@ Problem: every packet of an authorized conversation must be recognised by all wo
 anybody can send packets that look like new ones.  Goals: bounded memory, no allocation, a short
 lock, and an end for what never becomes a conversation.
 
-Structure: shards of a fixed slot array with hash chains, and two age lists: half-open and
-closing TCP flows (60 s and 10 s) apart from the rest, so that under pressure a flood of
-openings evicts openings before it touches an established flow.  Expiry is
-lazy: an entry that is found too old is removed; the oldest of both lists are looked at on
-insertion.
+Structure: shards of a fixed slot array with hash chains, and an age list for each state, so that
+within a list flows time out in order, and under pressure a flood of openings evicts openings
+before it touches an established flow.  An entry that is found too old is removed; the oldest of
+each list are looked at on insertion and by flow_sweep(), which is called apart from the packet path.
+
+An ended flow is left in its shard's ring for one consumer; a full ring loses it, counted.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
@@ -16,6 +17,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memset
 
 import os
+
+from ._types cimport NO_FILTER, NO_SLOT
 
 cdef extern from *:
     """
@@ -26,6 +29,8 @@ cdef extern from *:
     }
     static inline void wfpd_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
     static inline uint64_t wfpd_fetch_add(uint64_t *value) { return __atomic_fetch_add(value, 1, __ATOMIC_RELAXED); }
+    static inline uint64_t wfpd_get(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+    static inline void wfpd_put(uint64_t *at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
     static inline uint64_t wfpd_mix(uint64_t h, uint64_t v) {
         __uint128_t product = (__uint128_t)(h ^ v) * 0x9E3779B97F4A7C15ULL;
         return (uint64_t)product ^ (uint64_t)(product >> 64);
@@ -34,29 +39,28 @@ cdef extern from *:
     void wfpd_lock(int32_t* lock) noexcept nogil
     void wfpd_unlock(int32_t* lock) noexcept nogil
     uint64_t wfpd_fetch_add(uint64_t* value) noexcept nogil
+    uint64_t wfpd_get(const uint64_t* at) noexcept nogil
+    void wfpd_put(uint64_t* at, uint64_t value) noexcept nogil
     uint64_t wfpd_mix(uint64_t h, uint64_t v) noexcept nogil
 
 cdef enum:
     NIL = 0xFFFFFFFF
-    HALF_OPEN_LIST = 0
-    OTHER_LIST = 1
+    GROUP_SECONDS = 4               # "ALE Multicast/Broadcast Traffic".
+    PROTOCOL_ICMP = 1
+    PROTOCOL_ICMPV6 = 58
 
 cdef uint64_t SECOND = 1000000000
+# Seconds without a packet, by FlowState; of an established flow as the kernel's conntrack.
+cdef uint64_t _TIMEOUT[N_FLOW_STATES]
+for _state, _seconds in enumerate((0, 60, 432000, 10, 60, GROUP_SECONDS)):
+    _TIMEOUT[_state] = _seconds
 
-
-cdef uint64_t _timeout_ns(const FlowEntry* entry) noexcept nogil:
-    # SYN_RECV, ESTABLISHED and CLOSE as in nf_conntrack_proto_tcp.c; the rest like an opening.
-    if entry.state == FLOW_OPENING:
-        return 60 * SECOND
-    if entry.state == FLOW_ESTABLISHED:
-        return 432000 * SECOND
-    if entry.state == FLOW_CLOSING:
-        return 10 * SECOND
-    return 60 * SECOND
+_STATES = ("none", "opening", "established", "closing", "other", "group")
+_ENDS = ("timeout", "half_open", "oldest", "reused", "reauthorization", "shutdown")
 
 
 cdef inline bint _expired(const FlowEntry* entry, uint64_t now_ns) noexcept nogil:
-    return now_ns > entry.last_ns and now_ns - entry.last_ns > _timeout_ns(entry)
+    return now_ns > entry.last_ns and now_ns - entry.last_ns > _TIMEOUT[entry.state] * SECOND
 
 
 cdef uint64_t flow_hash(const FlowTable* table, const FlowKey* key) noexcept nogil:
@@ -75,30 +79,28 @@ cdef inline FlowShard* _shard(FlowTable* table, uint64_t hash) noexcept nogil:
     return &table.shards[(hash >> 48) & (table.n_shards - 1)]
 
 
-cdef void _list_remove(FlowShard* shard, uint32_t index) noexcept nogil:
+cdef void _list_remove(FlowShard* shard, uint32_t index, uint8_t state) noexcept nogil:
     cdef FlowSlot* slot = &shard.slots[index]
     if slot.newer != NIL:
         shard.slots[slot.newer].older = slot.older
     else:
-        shard.newest[slot.list] = slot.older
+        shard.newest[state] = slot.older
     if slot.older != NIL:
         shard.slots[slot.older].newer = slot.newer
     else:
-        shard.oldest[slot.list] = slot.newer
+        shard.oldest[state] = slot.newer
 
 
 cdef void _list_push(FlowShard* shard, uint32_t index) noexcept nogil:
     cdef FlowSlot* slot = &shard.slots[index]
-    slot.list = OTHER_LIST
-    if slot.entry.state == FLOW_OPENING or slot.entry.state == FLOW_CLOSING:
-        slot.list = HALF_OPEN_LIST
+    cdef uint8_t state = slot.entry.state
     slot.newer = NIL
-    slot.older = shard.newest[slot.list]
+    slot.older = shard.newest[state]
     if slot.older != NIL:
         shard.slots[slot.older].newer = index
     else:
-        shard.oldest[slot.list] = index
-    shard.newest[slot.list] = index
+        shard.oldest[state] = index
+    shard.newest[state] = index
 
 
 cdef uint32_t _find(FlowShard* shard, const FlowKey* key, uint64_t hash) noexcept nogil:
@@ -110,29 +112,56 @@ cdef uint32_t _find(FlowShard* shard, const FlowKey* key, uint64_t hash) noexcep
     return NIL
 
 
-cdef void _drop(FlowTable* table, FlowShard* shard, uint32_t index) noexcept nogil:
-    cdef uint64_t hash = flow_hash(table, &shard.slots[index].entry.key)
-    cdef uint32_t* link = &shard.buckets[hash & (shard.n_buckets - 1)]
+cdef inline bint _ring_full(const FlowShard* shard) noexcept nogil:
+    return shard.ended_size != 0 and shard.ended_written - wfpd_get(&shard.ended_read) >= shard.ended_size
+
+
+cdef void _report(FlowShard* shard, const FlowEntry* entry, uint64_t now_ns, FlowEnd why) noexcept nogil:
+    cdef EndedFlow* ended
+    if shard.ended_size == 0:
+        return
+    if _ring_full(shard):
+        shard.ended_lost += 1
+        return
+    ended = &shard.ended[shard.ended_written & (shard.ended_size - 1)]
+    ended.entry = entry[0]
+    ended.ended_ns = now_ns
+    ended.why = why
+    wfpd_put(&shard.ended_written, shard.ended_written + 1)
+
+
+cdef void _end(FlowTable* table, FlowShard* shard, uint32_t index, uint64_t now_ns, FlowEnd why) noexcept nogil:
+    """Remove a flow, count why, and leave it for whoever writes ends down."""
+    cdef FlowEntry* entry = &shard.slots[index].entry
+    cdef uint32_t* link = &shard.buckets[flow_hash(table, &entry.key) & (shard.n_buckets - 1)]
     while link[0] != index:
         link = &shard.slots[link[0]].next
     link[0] = shard.slots[index].next
-    _list_remove(shard, index)
+    _list_remove(shard, index, entry.state)
     shard.slots[index].next = shard.free
     shard.free = index
     shard.used -= 1
+    if why < N_EVICTIONS:
+        shard.evictions[<int>why] += 1
+    _report(shard, entry, now_ns, why)
 
 
 cdef void _expire_oldest(FlowTable* table, FlowShard* shard, uint64_t now_ns) noexcept nogil:
     # At most two of each list: the cost of an insertion stays bounded.
-    cdef int list_, n
+    cdef int state, n
     cdef uint32_t index
-    for list_ in range(2):
+    for state in range(1, N_FLOW_STATES):
         for n in range(2):
-            index = shard.oldest[list_]
+            index = shard.oldest[state]
             if index == NIL or not _expired(&shard.slots[index].entry, now_ns):
                 break
-            shard.evictions[<int>EVICTED_TIMEOUT] += 1
-            _drop(table, shard, index)
+            _end(table, shard, index, now_ns, END_TIMEOUT)
+
+
+cdef uint32_t _older(const FlowShard* shard, uint32_t a, uint32_t b) noexcept nogil:
+    if a == NIL or (b != NIL and shard.slots[b].entry.last_ns < shard.slots[a].entry.last_ns):
+        return b
+    return a
 
 
 cdef bint _make_room(FlowTable* table, FlowShard* shard, uint64_t now_ns, bint only_ask) noexcept nogil:
@@ -140,18 +169,17 @@ cdef bint _make_room(FlowTable* table, FlowShard* shard, uint64_t now_ns, bint o
     _expire_oldest(table, shard, now_ns)
     if shard.free != NIL or shard.fresh < shard.capacity:
         return True
-    index = shard.oldest[HALF_OPEN_LIST]
+    index = _older(shard, shard.oldest[<int>FLOW_OPENING], shard.oldest[<int>FLOW_CLOSING])
     if index != NIL:
         if not only_ask:
-            shard.evictions[<int>EVICTED_HALF_OPEN] += 1
-            _drop(table, shard, index)
+            _end(table, shard, index, now_ns, END_HALF_OPEN)
         return True
-    index = shard.oldest[OTHER_LIST]
+    index = _older(shard, shard.oldest[<int>FLOW_OTHER], shard.oldest[<int>FLOW_GROUP])
+    index = _older(shard, index, shard.oldest[<int>FLOW_ESTABLISHED])
     if index == NIL or table.block_when_full:
         return False
     if not only_ask:
-        shard.evictions[<int>EVICTED_OLDEST] += 1
-        _drop(table, shard, index)
+        _end(table, shard, index, now_ns, END_OLDEST)
     return True
 
 
@@ -172,8 +200,7 @@ cdef bint flow_find(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_
     index = _find(shard, key, hash)
     if index != NIL:
         if _expired(&shard.slots[index].entry, now_ns):
-            shard.evictions[<int>EVICTED_TIMEOUT] += 1
-            _drop(table, shard, index)
+            _end(table, shard, index, now_ns, END_TIMEOUT)
         else:
             entry[0] = shard.slots[index].entry
             found = True
@@ -181,50 +208,176 @@ cdef bint flow_find(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_
     return found
 
 
-cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns) noexcept nogil:
-    cdef FlowShard* shard = _shard(table, hash)
-    cdef uint32_t index
-    cdef uint32_t bucket = hash & (shard.n_buckets - 1)
-    wfpd_lock(&shard.lock)
-    index = _find(shard, &entry.key, hash)
-    if index == NIL:
-        if not _make_room(table, shard, now_ns, False):
-            wfpd_unlock(&shard.lock)
-            return False
-        index = shard.free
-        if index != NIL:
-            shard.free = shard.slots[index].next
-        else:
-            index = shard.fresh
-            shard.fresh += 1
-        shard.used += 1
-        shard.slots[index].next = shard.buckets[bucket]
-        shard.buckets[bucket] = index
-        if entry.id == 0:
-            entry.id = (wfpd_mix(wfpd_fetch_add(&table.next_id), table.seed[1]) >> 11) | 1
+cdef void _insert(FlowTable* table, FlowShard* shard, FlowEntry* entry, uint32_t bucket) noexcept nogil:
+    """Into a slot that _make_room() has found."""
+    cdef uint32_t index = shard.free
+    if index != NIL:
+        shard.free = shard.slots[index].next
     else:
-        _list_remove(shard, index)
+        index = shard.fresh
+        shard.fresh += 1
+    shard.used += 1
+    shard.slots[index].next = shard.buckets[bucket]
+    shard.buckets[bucket] = index
+    if entry.id == 0:
+        entry.id = (wfpd_mix(wfpd_fetch_add(&table.next_id), table.id_seed) >> 11) | 1
     shard.slots[index].entry = entry[0]
     _list_push(shard, index)
+
+
+cdef void _merge(FlowEntry* stored, const FlowEntry* entry, uint8_t side, uint32_t octets) noexcept nogil:
+    stored.packets[side] += 1
+    stored.octets[side] += octets
+    stored.flags |= entry.flags
+    if entry.state > stored.state:  # The states of TCP follow one another; others never change.
+        stored.state = entry.state
+    if stored.flags & FLOW_FIN_LOCAL and stored.flags & FLOW_FIN_REMOTE:
+        stored.state = FLOW_CLOSING
+    if entry.last_ns > stored.last_ns:
+        stored.last_ns = entry.last_ns
+    if entry.decided >= stored.decided:
+        stored.decided = entry.decided
+        stored.generation = entry.generation
+        stored.filter = entry.filter
+        stored.slot = entry.slot
+        stored.reason = entry.reason
+
+
+cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns, uint8_t side,
+                     uint32_t octets) noexcept nogil:
+    cdef FlowShard* shard = _shard(table, hash)
+    cdef FlowEntry* stored
+    cdef uint32_t index
+    cdef uint64_t last_ns
+    cdef uint8_t state
+    cdef bint room = True
+    wfpd_lock(&shard.lock)
+    index = _find(shard, &entry.key, hash)
+    if index != NIL:
+        stored = &shard.slots[index].entry
+        state, last_ns = stored.state, stored.last_ns
+        _merge(stored, entry, side, octets)
+        entry.id = stored.id
+        if state != stored.state or last_ns != stored.last_ns:
+            _list_remove(shard, index, state)
+            _list_push(shard, index)
+    else:
+        entry.packets[side] += 1
+        entry.octets[side] += octets
+        room = _make_room(table, shard, now_ns, False)
+        if room:
+            _insert(table, shard, entry, hash & (shard.n_buckets - 1))
     wfpd_unlock(&shard.lock)
-    return True
+    return room
 
 
-cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash) noexcept nogil:
+cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t now_ns, FlowEnd why) noexcept nogil:
     cdef FlowShard* shard = _shard(table, hash)
     cdef uint32_t index
     wfpd_lock(&shard.lock)
     index = _find(shard, key, hash)
     if index != NIL:
-        _drop(table, shard, index)
+        _end(table, shard, index, now_ns, why)
     wfpd_unlock(&shard.lock)
 
 
-cdef class Flows:
-    """The table, with room for `maximum` flows; `block_when_full` is `flows: {full: block}`."""
+# ---------------------------------------------------------------------- multicast and broadcast
 
-    def __cinit__(self, unsigned int maximum=262144, bint block_when_full=False):
-        cdef uint32_t i, j, each
+
+cdef inline bint _is_icmp(const FlowKey* key) noexcept nogil:
+    return key.protocol == PROTOCOL_ICMP or key.protocol == PROTOCOL_ICMPV6
+
+
+cdef FlowKey* _group_place(FlowTable* table, const FlowKey* key, bint to_group) noexcept nogil:
+    """Where the flow is remembered whose local end is that of `key`, without its address if `to_group`."""
+    cdef uint64_t h = wfpd_mix(table.seed[0], (<uint64_t>key.protocol << 24) | (<uint64_t>key.family << 16) | key.local_port)
+    if _is_icmp(key):
+        h = wfpd_mix(h, key.remote_port)
+    if not to_group:
+        h = wfpd_mix(wfpd_mix(h, key.local_hi), key.local_lo ^ table.seed[1])
+    return &table.groups[(h >> 20) & (GROUP_PLACES - 1)]
+
+
+cdef void flow_note_group(FlowTable* table, const FlowKey* key, uint64_t now_ns) noexcept nogil:
+    wfpd_lock(&table.group_lock)
+    _group_place(table, key, False)[0] = key[0]
+    _group_place(table, key, True)[0] = key[0]
+    if now_ns + GROUP_SECONDS * SECOND > table.group_until_ns:
+        wfpd_put(&table.group_until_ns, now_ns + GROUP_SECONDS * SECOND)
+    wfpd_unlock(&table.group_lock)
+
+
+cdef bint flow_answered(FlowTable* table, const FlowKey* key, bint to_group, uint64_t now_ns, FlowKey* found) noexcept nogil:
+    if now_ns > wfpd_get(&table.group_until_ns):
+        return False
+    wfpd_lock(&table.group_lock)
+    found[0] = _group_place(table, key, to_group)[0]
+    wfpd_unlock(&table.group_lock)
+    if found.family != key.family or found.protocol != key.protocol or found.local_port != key.local_port:
+        return False
+    if _is_icmp(key) and found.remote_port != key.remote_port:
+        return False
+    return to_group or (found.local_hi == key.local_hi and found.local_lo == key.local_lo)
+
+
+# ---------------------------------------------------------------------- apart from the packet path
+
+
+cdef uint32_t _sweep_shard(FlowTable* table, FlowShard* shard, uint64_t now_ns, uint32_t limit, bint all) noexcept nogil:
+    """End at most `limit` flows that have timed out (or just any), while there is room to report them."""
+    cdef int state
+    cdef uint32_t index, n = 0
+    wfpd_lock(&shard.lock)
+    for state in range(1, N_FLOW_STATES):
+        index = shard.oldest[state]
+        while n < limit and index != NIL and not _ring_full(shard):
+            if _expired(&shard.slots[index].entry, now_ns):
+                _end(table, shard, index, now_ns, END_TIMEOUT)
+            elif all:
+                _end(table, shard, index, now_ns, END_SHUTDOWN)
+            else:
+                break
+            n += 1
+            index = shard.oldest[state]
+    wfpd_unlock(&shard.lock)
+    return n
+
+
+cdef bytes _address(uint8_t family, uint64_t hi, uint64_t lo):
+    if family == 4:
+        return int(lo).to_bytes(4, "big")
+    return ((int(hi) << 64) | int(lo)).to_bytes(16, "big")
+
+
+cdef dict _ended_dict(const EndedFlow* ended):
+    cdef const FlowEntry* entry = &ended.entry
+    cdef const FlowKey* key = &entry.key
+    cdef bint outbound = (entry.flags & FLOW_OUTBOUND) != 0
+    cdef object local = (_address(key.family, key.local_hi, key.local_lo), key.local_port)
+    cdef object remote = (_address(key.family, key.remote_hi, key.remote_lo), key.remote_port)
+    return {
+        "flow_id": entry.id, "family": key.family, "protocol": key.protocol, "inbound_group": bool(key.inbound_group),
+        "client": local if outbound else remote, "server": remote if outbound else local, "outbound": outbound,
+        "icmp_type": entry.icmp_type, "icmp_code": key.local_port & 0xFF,
+        "first_ns": entry.first_ns, "last_ns": entry.last_ns, "ended_ns": ended.ended_ns,
+        "packets": (entry.packets[0], entry.packets[1]), "bytes": (entry.octets[0], entry.octets[1]),
+        "state": _STATES[entry.state], "end": _ENDS[ended.why], "interface": entry.interface,
+        "slot": None if entry.slot == NO_SLOT else entry.slot,
+        "place": None if entry.filter == NO_FILTER else entry.filter,
+        "reason": entry.reason, "generation": entry.decided, "layer_generation": entry.generation,
+    }
+
+
+cdef class Flows:
+    """Owns one flow table; `maximum` entries over all shards, full: evict or block.
+
+    `ended` is how many ended flows wait at most for drain_ended(), 0: none are kept; a given `id_seed`
+    makes the ids the same in every run.
+    """
+
+    def __cinit__(self, unsigned int maximum=262144, bint block_when_full=False, unsigned int ended=4096,
+                  uint64_t id_seed=0):
+        cdef uint32_t i, each
         if maximum < 1:
             raise ValueError("a flow table needs room for at least one flow")
         memset(&self.table, 0, sizeof(FlowTable))
@@ -233,14 +386,19 @@ cdef class Flows:
         seed = os.urandom(16)
         self.table.seed[0] = int.from_bytes(seed[:8], "little")
         self.table.seed[1] = int.from_bytes(seed[8:], "little")
+        self.table.next_id = 1
+        self.table.id_seed = id_seed if id_seed else self.table.seed[0] ^ self.table.seed[1]
         self.table.shards = <FlowShard*>calloc(self.table.n_shards, sizeof(FlowShard))
         if self.table.shards == NULL:
             raise MemoryError()
+        self.table.groups = <FlowKey*>calloc(GROUP_PLACES, sizeof(FlowKey))
+        if self.table.groups == NULL:
+            raise MemoryError()
         each = (maximum + self.table.n_shards - 1) // self.table.n_shards
         for i in range(self.table.n_shards):
-            self._make_shard(&self.table.shards[i], each)
+            self._make_shard(&self.table.shards[i], each, (ended + self.table.n_shards - 1) // self.table.n_shards)
 
-    cdef int _make_shard(self, FlowShard* shard, uint32_t capacity) except -1:
+    cdef int _make_shard(self, FlowShard* shard, uint32_t capacity, uint32_t ended) except -1:
         cdef uint32_t i
         shard.capacity = capacity
         shard.n_buckets = 1
@@ -252,8 +410,15 @@ cdef class Flows:
         if shard.slots == NULL or shard.buckets == NULL:
             raise MemoryError()
         memset(shard.buckets, 0xFF, shard.n_buckets * sizeof(uint32_t))
+        if ended:
+            shard.ended_size = 1
+            while shard.ended_size < ended:
+                shard.ended_size *= 2
+            shard.ended = <EndedFlow*>calloc(shard.ended_size, sizeof(EndedFlow))
+            if shard.ended == NULL:
+                raise MemoryError()
         shard.free = NIL
-        for i in range(2):
+        for i in range(N_FLOW_STATES):
             shard.newest[i] = NIL
             shard.oldest[i] = NIL
         return 0
@@ -265,6 +430,8 @@ cdef class Flows:
         for i in range(self.table.n_shards):
             free(self.table.shards[i].slots)
             free(self.table.shards[i].buckets)
+            free(self.table.shards[i].ended)
+        free(self.table.groups)
         free(self.table.shards)
 
     def __len__(self):
@@ -282,9 +449,45 @@ cdef class Flows:
     def evictions(self):
         """Counts by reason: timeout, half_open, oldest."""
         cdef uint32_t i
-        counts = {"timeout": 0, "half_open": 0, "oldest": 0}
+        cdef int why
+        counts = dict.fromkeys(_ENDS[:<int>N_EVICTIONS], 0)
         for i in range(self.table.n_shards):
-            counts["timeout"] += self.table.shards[i].evictions[<int>EVICTED_TIMEOUT]
-            counts["half_open"] += self.table.shards[i].evictions[<int>EVICTED_HALF_OPEN]
-            counts["oldest"] += self.table.shards[i].evictions[<int>EVICTED_OLDEST]
+            for why in range(N_EVICTIONS):
+                counts[_ENDS[why]] += self.table.shards[i].evictions[why]
         return counts
+
+    @property
+    def ended_lost(self):
+        """Ends that nobody fetched in time."""
+        cdef uint32_t i
+        total = 0
+        for i in range(self.table.n_shards):
+            total += self.table.shards[i].ended_lost
+        return total
+
+    def sweep(self, uint64_t now_ns, *, uint32_t limit=64, bint all=False):
+        """End flows that have timed out, at most `limit` a shard; `all`: also those that have not.
+
+        Stops where drain_ended() has to come first.  Returns how many ended.
+        """
+        cdef uint32_t i, n = 0
+        with nogil:
+            for i in range(self.table.n_shards):
+                n += _sweep_shard(&self.table, &self.table.shards[i], now_ns, limit, all)
+        return n
+
+    def drain_ended(self, limit=1024):
+        """Up to `limit` ended flows as dicts, oldest first within a shard; for one consumer thread.
+
+        `client` and `server` are (address, port); `place` is the filter's place in the slot, whose
+        content is of generation `layer_generation`.
+        """
+        cdef uint32_t i
+        cdef FlowShard* shard
+        found = []
+        for i in range(self.table.n_shards):
+            shard = &self.table.shards[i]
+            while len(found) < limit and shard.ended_read != wfpd_get(&shard.ended_written):
+                found.append(_ended_dict(&shard.ended[shard.ended_read & (shard.ended_size - 1)]))
+                wfpd_put(&shard.ended_read, shard.ended_read + 1)
+        return found

@@ -66,11 +66,13 @@ cdef class Replayer:
         free(self.visitor.hits)
 
     def visit(self, bytes data not None, str hook, uint64_t now_ns, *, int original=-1, interface_name=None,
-              bint loopback=False, mark=None, uint32_t in_interface=0, uint32_t out_interface=0):
-        """Decide `data` (an IP packet) at `hook`; `now_ns` is the clock, `original` the length before a cut.
+              bint loopback=False, mark=None, uint32_t in_interface=0, uint32_t out_interface=0,
+              uint32_t capture_interface=0):
+        """Decide `data` (an IP packet) at `hook`; `now_ns` is the clock, `original` the length before a cut,
+        `capture_interface` names the interface in an ended flow.
 
         Returns a dict: verdict, reason, malformed, slot, filter (index or None), veto, reply,
-        flow_id, to_server, log, and rows as (slot, action, right, filter, callouts, discard).
+        flow_id, to_server, noted (filters with `log: true` that permitted or in audit mode that matched), rows as (slot, action, right, filter, callouts, discard).
         """
         cdef VisitInput given
         cdef VisitStep step
@@ -86,6 +88,7 @@ cdef class Replayer:
         given.now_ns = now_ns
         given.in_interface = in_interface
         given.out_interface = out_interface
+        given.capture_interface = capture_interface
         if mark is not None:
             given.has_mark = 1
             given.mark = mark
@@ -131,7 +134,7 @@ cdef class Replayer:
             "veto": bool(decision.veto),
             "absorb": bool(decision.absorb),
             "reply": _REPLIES[decision.reply],
-            "log": bool(decision.log),
+            "noted": [self.visitor.noted[i] for i in range(self.visitor.n_noted)],
             "flow_id": decision.flow_id,
             "to_server": bool(decision.to_server),
             "rows": [self._row(&self.trace.rows[i]) for i in range(self.trace.n_rows)],

@@ -37,7 +37,7 @@ cdef struct EventRecord:
     uint8_t hook
     uint8_t family
     uint8_t protocol
-    uint8_t kind                    # 0 drop, 1 wfp (logged permit or audit), 2 flow end
+    uint8_t kind                    # 0 drop, 1 wfp: a permit, or what the daemon's audit mode let pass, 2 an audit-mode filter matched
     uint32_t in_interface
     uint32_t out_interface
     uint32_t length                 # IP packet.

@@ -238,6 +238,12 @@ cdef class Snapshot:
         """How many filters `slot` has."""
         return self.policy.layers[self._slot(slot)].count
 
+    def layer_filter(self, unsigned int slot, uint32_t place) -> int:
+        """The index of the filter at `place` among those of `slot`."""
+        if place >= self.policy.layers[self._slot(slot)].count:
+            raise IndexError(f"no filter {place} at {slot_name(slot)}")
+        return self.policy.layers[slot].first + place
+
     def fields_needed(self, unsigned int slot) -> set:
         """Names of the fields that the filters of `slot` look at."""
         cdef uint64_t* bits = self.policy.fields_needed[self._slot(slot)]

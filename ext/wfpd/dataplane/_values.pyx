@@ -223,6 +223,9 @@ cdef void _fill(const ValueContext* context, FieldValues* values, unsigned int f
         _embedded(context, values, field)
     elif field == FIELD_REAUTHORIZE_REASON or field == FIELD_ALE_REAUTH_REASON:
         _layer_own(context, values, field)
+    elif field == FIELD_ORIGINAL_ICMP_TYPE:
+        if view.has_icmp and context.layer in (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_AUTH_RECV_ACCEPT):
+            value_set(values, field, context.flow_icmp_type)
     elif field == FIELD_COMPARTMENT_ID:
         if context.host != NULL and context.host.compartment:
             value_set(values, field, context.host.compartment)

@@ -32,9 +32,11 @@ cdef struct VisitInput:
     uint8_t loopback                # Replay: both ends local.  Live: found from the interface.
     const uint8_t* interface_name   # Replay: from the capture; else NULL and the host table is asked.
     uint32_t interface_name_length
+    uint32_t capture_interface      # Replay: its own number of the interface, from 1; else 0.
     uint64_t now_ns                 # Monotonic; replay: the capture's clock.
 
 cdef enum:
+    MAX_NOTED = 8                   # Filters that events tell of, a visit; further ones are only counted.
     MAX_ROWS = 24                   # Layers of a visit with their twins.
     MAX_TRACED_CALLOUTS = 256       # A visit; more are counted in `n_callouts` only.
 
@@ -85,12 +87,13 @@ cdef struct Visitor:
     uint8_t outbound                # The packet's direction: local is the source.
     uint8_t tracked                 # Flows matter to this packet.
     uint8_t flow_known              # `pending` was found in the table.
-    uint8_t flow_state
     uint8_t reauthorizing
     uint8_t limit_block
     uint8_t have_row                # Some layer permitted or blocked.
     uint8_t midstream
     uint8_t established_now
+    uint8_t n_noted
+    uint32_t noted[MAX_NOTED]       # Permits with `log: true` and audit-mode filters that matched, in order.
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil

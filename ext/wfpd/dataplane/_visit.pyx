@@ -1,7 +1,7 @@
 """One packet's way through the layers of its hook.
 
-The orders below follow Microsoft's "TCP Packet Flows" and "UDP Packet Flows".  A visit is a small machine: `_advance` steps from
-layer to layer; where a layer's arbitration needs a callout the visit stops with VISIT_CALLOUT
+The orders below follow Microsoft's "TCP Packet Flows" and "UDP Packet Flows".  A visit is a
+small machine: `_advance` steps from layer to layer; where a layer's arbitration needs a callout the visit stops with VISIT_CALLOUT
 and goes on in visit_answer().  A block ends the visit after its discard twin.
 
 Flows: a packet's entry is copied from the flow table at the start, changed in the copy, and
@@ -17,11 +17,11 @@ from ._arbitrate cimport (
 )
 from ._classify cimport classify
 from ._flow cimport (
-    FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL, FLOW_FIN_REMOTE, FLOW_NONE, FLOW_OPENING,
-    FLOW_OTHER, FLOW_OUTBOUND, FlowEntry, FlowKey, FlowTable, flow_find, flow_has_room, flow_hash, flow_remove,
-    flow_store,
+    END_REAUTHORIZATION, END_REUSED, FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL,
+    FLOW_FIN_REMOTE, FLOW_GROUP, FLOW_OPENING, FLOW_OTHER, FLOW_OUTBOUND, FlowEntry, FlowKey, FlowTable, flow_answered,
+    flow_find, flow_has_room, flow_hash, flow_note_group, flow_remove, flow_store,
 )
-from ._host cimport HostInterface, host_interface
+from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
     FRAGMENT_NONE, N_PARSE_IP_STATUSES, PARSE_NOT_IP, PARSE_OK, PacketView, parse_packet,
 )
@@ -35,9 +35,8 @@ cdef enum:
     TCP_SYN = 0x02
     TCP_RST = 0x04
     TCP_ACK = 0x10
-    PROTOCOL_ICMP = 1
     PROTOCOL_TCP = 6
-    PROTOCOL_ICMPV6 = 58
+    ADDRESS_MULTICAST = 3           # NL_ADDRESS_TYPE; broadcast is the next.
     END = 0xFF
     ORDER_LENGTH = 9
 
@@ -77,176 +76,7 @@ cdef inline bint _has_filters(const Visitor* visitor, uint8_t slot) noexcept nog
     return visitor.policy.layers[slot].count != 0
 
 
-# ------------------------------------------------------------------------------------- flows
-
-
-cdef uint16_t _icmp_request(uint8_t family, uint8_t kind) noexcept nogil:
-    """The type that names the conversation: a reply is filed under its request."""
-    if family == 6:
-        return 128 if kind == 129 else kind
-    if kind == 0:
-        return 8
-    if kind == 14 or kind == 16 or kind == 18:
-        return kind - 1
-    return kind
-
-
-cdef void _flow_key(const Visitor* visitor, FlowKey* key) noexcept nogil:
-    cdef const PacketView* view = &visitor.view
-    memset(key, 0, sizeof(FlowKey))
-    key.family = view.family
-    key.protocol = view.protocol
-    if visitor.outbound:
-        key.local_hi, key.local_lo = view.source_hi, view.source_lo
-        key.remote_hi, key.remote_lo = view.destination_hi, view.destination_lo
-        key.local_port, key.remote_port = view.source_port, view.destination_port
-    else:
-        key.local_hi, key.local_lo = view.destination_hi, view.destination_lo
-        key.remote_hi, key.remote_lo = view.source_hi, view.source_lo
-        key.local_port, key.remote_port = view.destination_port, view.source_port
-    if view.has_icmp:
-        key.local_port = (_icmp_request(view.family, view.icmp_type) << 8) | view.icmp_code
-        key.remote_port = view.icmp_id if view.has_icmp_id else 0
-    elif not view.has_ports:
-        key.local_port = 0
-        key.remote_port = 0
-
-
-cdef bint _tracked(const Visitor* visitor) noexcept nogil:
-    """Whether flows matter to this packet: some ALE layer of its family has filters."""
-    cdef const PacketView* view = &visitor.view
-    if visitor.flows == NULL or view.status != PARSE_OK or view.fragment != FRAGMENT_NONE or not view.has_protocol:
-        return False
-    if view.is_icmp_error or view.transport_offset == 0 or not view.has_addresses:
-        return False
-    if visitor.input.hook != HOOK_INPUT and visitor.input.hook != HOOK_OUTPUT:
-        return False
-    return (_has_filters(visitor, _slot_of(visitor, LAYER_ALE_AUTH_RECV_ACCEPT))
-            or _has_filters(visitor, _slot_of(visitor, LAYER_ALE_AUTH_CONNECT))
-            or _has_filters(visitor, _slot_of(visitor, LAYER_ALE_FLOW_ESTABLISHED)))
-
-
-cdef bint _midstream_outbound(const Visitor* visitor) noexcept nogil:
-    """Direction of a flow picked up in its middle; true: the local end started it."""
-    cdef const FlowKey* key = &visitor.pending.key
-    if not visitor.live:
-        return visitor.outbound != 0
-    if visitor.host != NULL and (visitor.host.listening[key.local_port >> 3] >> (key.local_port & 7)) & 1:
-        return False
-    if key.local_port != key.remote_port:
-        return key.remote_port < key.local_port
-    return visitor.outbound != 0
-
-
-cdef void _flow_open(Visitor* visitor) noexcept nogil:
-    """Find the packet's flow, or prepare a new one in `pending`."""
-    cdef const PacketView* view = &visitor.view
-    cdef bint tcp = view.has_tcp != 0
-    cdef bint opening = tcp and (view.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN
-    cdef bint found, starts_here
-    visitor.flow_state = FLOW_NONE
-    visitor.tracked = _tracked(visitor)
-    if not visitor.tracked:
-        return
-    _flow_key(visitor, &visitor.key)
-    visitor.flow_hash = flow_hash(visitor.flows, &visitor.key)
-    found = flow_find(visitor.flows, &visitor.key, visitor.flow_hash, visitor.input.now_ns, &visitor.pending)
-    if found and opening and visitor.pending.state == FLOW_CLOSING:
-        flow_remove(visitor.flows, &visitor.key, visitor.flow_hash)  # The ports are used again.
-        found = False
-    visitor.flow_known = found
-    if found:
-        visitor.flow_state = visitor.pending.state
-        return
-    memset(&visitor.pending, 0, sizeof(FlowEntry))
-    visitor.pending.key = visitor.key
-    visitor.pending.first_ns = visitor.input.now_ns
-    visitor.pending.filter = NO_FILTER
-    visitor.pending.slot = NO_SLOT
-    visitor.pending.state = FLOW_OPENING if view.protocol == PROTOCOL_TCP else FLOW_OTHER
-    visitor.midstream = tcp and not opening
-    # An RST that the stack sends for what is no flow opens none: it never reaches ALE ("TCP Packet
-    # Flows", a SYN without a listener).  The policy's own tcp_reset is such a one.
-    if visitor.outbound and view.tcp_flags & TCP_RST and tcp:
-        visitor.tracked = 0
-        return
-    if visitor.midstream:
-        starts_here = _midstream_outbound(visitor)
-    else:
-        starts_here = visitor.outbound != 0
-    if starts_here:
-        visitor.pending.flags = FLOW_OUTBOUND
-
-
-cdef uint8_t _authorizing_layer(const Visitor* visitor) noexcept nogil:
-    return LAYER_ALE_AUTH_CONNECT if visitor.pending.flags & FLOW_OUTBOUND else LAYER_ALE_AUTH_RECV_ACCEPT
-
-
-cdef bint _needs_authorization(Visitor* visitor) noexcept nogil:
-    """A new flow, or one whose authorizing layer's filters have changed since (Microsoft, "ALE Reauthorization")."""
-    cdef uint8_t slot = _slot_of(visitor, _authorizing_layer(visitor))
-    visitor.reauthorizing = 0
-    if not visitor.flow_known:
-        return True
-    if visitor.pending.generation != visitor.policy.layer_generation[slot]:
-        visitor.reauthorizing = 1
-        return True
-    return False
-
-
-cdef bint _proves_established(const Visitor* visitor) noexcept nogil:
-    """Whether this packet completes the handshake, or shows that it was completed."""
-    cdef const PacketView* view = &visitor.view
-    cdef uint8_t flags = view.tcp_flags
-    if visitor.pending.flags & FLOW_ESTABLISHED_SEEN:
-        return False
-    if view.protocol != PROTOCOL_TCP:
-        return not visitor.flow_known
-    if not view.has_tcp or flags & TCP_RST or not flags & TCP_ACK:
-        return False
-    if visitor.pending.flags & FLOW_OUTBOUND:
-        if not visitor.outbound:
-            return (flags & TCP_SYN) != 0 or visitor.midstream
-        return not flags & TCP_SYN
-    if flags & TCP_SYN:
-        return False
-    # A server that sends data or closes has seen the handshake's end, should only output be attached.
-    return not visitor.outbound or visitor.midstream or view.payload_length != 0 or (flags & TCP_FIN) != 0
-
-
-cdef void _flow_progress(Visitor* visitor) noexcept nogil:
-    """Move the TCP state by a permitted packet."""
-    cdef const PacketView* view = &visitor.view
-    cdef FlowEntry* flow = &visitor.pending
-    cdef bint from_starter = (visitor.outbound != 0) == ((flow.flags & FLOW_OUTBOUND) != 0)
-    flow.packets[0 if from_starter else 1] += 1
-    flow.octets[0 if from_starter else 1] += view.length
-    flow.last_ns = visitor.input.now_ns if visitor.input.now_ns > flow.last_ns else flow.last_ns
-    if visitor.established_now:
-        flow.flags |= FLOW_ESTABLISHED_SEEN
-        if flow.state == FLOW_OPENING:
-            flow.state = FLOW_ESTABLISHED
-    if not view.has_tcp:
-        return
-    if view.tcp_flags & TCP_FIN:
-        flow.flags |= FLOW_FIN_LOCAL if visitor.outbound else FLOW_FIN_REMOTE
-    if view.tcp_flags & TCP_RST or (flow.flags & FLOW_FIN_LOCAL and flow.flags & FLOW_FIN_REMOTE):
-        flow.state = FLOW_CLOSING
-
-
-cdef void _flow_close(Visitor* visitor) noexcept nogil:
-    """Keep what the visit decided about the flow."""
-    if not visitor.tracked:
-        return
-    if visitor.decision.verdict == ACTION_BLOCK:
-        if visitor.flow_known and visitor.reauthorizing and _is_authorization(visitor.layer):
-            flow_remove(visitor.flows, &visitor.key, visitor.flow_hash)
-        return
-    _flow_progress(visitor)
-    flow_store(visitor.flows, &visitor.pending, visitor.flow_hash, visitor.input.now_ns)
-    visitor.decision.flow_id = visitor.pending.id
-    visitor.decision.to_server = (visitor.outbound != 0) == ((visitor.pending.flags & FLOW_OUTBOUND) != 0)
-
+include "_visit_flow.pxi"
 
 # ------------------------------------------------------------------------------- which layers
 
@@ -292,6 +122,7 @@ cdef void _context(const Visitor* visitor, uint8_t layer, ValueContext* context)
     context.flow_outbound = 1 if visitor.pending.flags & FLOW_OUTBOUND else 0
     context.needs_authorization = visitor.tracked and not visitor.flow_known and not visitor.outbound
     context.reauthorizing = visitor.reauthorizing
+    context.flow_icmp_type = visitor.pending.icmp_type
     context.mark = visitor.input.mark
     context.in_interface = visitor.input.in_interface
     context.out_interface = visitor.input.out_interface
@@ -329,6 +160,21 @@ cdef void _count_hits(Visitor* visitor, uint32_t n) noexcept nogil:
         stats_hit(visitor.stats, visitor.policy.counter_slots[visitor.hits[i]])
 
 
+cdef void _note(Visitor* visitor, uint32_t filter) noexcept nogil:
+    """An event is to tell of this filter, whatever decides the packet."""
+    if visitor.n_noted < MAX_NOTED:
+        visitor.noted[visitor.n_noted] = filter
+        visitor.n_noted += 1
+        visitor.decision.log = 1
+
+
+cdef void _note_audit(Visitor* visitor, uint32_t n_hits) noexcept nogil:
+    cdef uint32_t i
+    for i in range(n_hits):
+        if visitor.policy.filters[visitor.hits[i]].flags & FLAG_AUDIT:
+            _note(visitor, visitor.hits[i])
+
+
 cdef void _trace_row(Visitor* visitor) noexcept nogil:
     cdef TraceRow* row
     if visitor.trace == NULL or visitor.trace.n_rows >= MAX_ROWS:
@@ -358,8 +204,8 @@ cdef void _adopt(Visitor* visitor) noexcept nogil:
     decision.callout = NO_FILTER
     if layer.standing != NO_FILTER:
         decision.callout = visitor.policy.filters[layer.standing].callout
-        if visitor.policy.filters[layer.standing].flags & FLAG_LOG:
-            decision.log = 1
+        if visitor.policy.filters[layer.standing].flags & FLAG_LOG and layer.action == ACTION_PERMIT:
+            _note(visitor, layer.standing)
     visitor.have_row = 1
 
 
@@ -378,8 +224,6 @@ cdef void _layer_decided(Visitor* visitor) noexcept nogil:
             visitor.decision.reply = REPLY_NONE
         visitor.finished = 1
         return
-    if visitor.arbitration.n_audit:
-        visitor.decision.log = 1
     if action != ACTION_NONE:
         _adopt(visitor)
     if visitor.stats != NULL and visitor.arbitration.veto:
@@ -387,8 +231,7 @@ cdef void _layer_decided(Visitor* visitor) noexcept nogil:
     if action == ACTION_BLOCK:
         visitor.blocked = 1
     elif _is_authorization(visitor.layer):
-        visitor.pending.filter = visitor.arbitration.standing
-        visitor.pending.slot = visitor.slot
+        _flow_authorized(visitor)
 
 
 cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
@@ -396,6 +239,8 @@ cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
     cdef uint32_t n_hits = 0
     cdef bint asks = arbitrate_run(&visitor.arbitration, visitor.hits, &n_hits) == STEP_CALLOUT
     _count_hits(visitor, n_hits)
+    if visitor.arbitration.n_audit:
+        _note_audit(visitor, n_hits)
     if not asks:
         _layer_decided(visitor)
         return VISIT_DONE
@@ -432,7 +277,7 @@ cdef bint _enter_next(Visitor* visitor) noexcept nogil:
                 visitor.limit_block = 1
                 visitor.slot = _slot_of(visitor, layer)
                 return False
-            visitor.pending.generation = visitor.policy.layer_generation[_slot_of(visitor, layer)]
+            _flow_authorize(visitor, _slot_of(visitor, layer))
         if place == LAYER_INBOUND_ICMP_ERROR and layer == place:
             visitor.stage = ORDER_LENGTH - 1  # ICMP errors end here.
         if _has_filters(visitor, _slot_of(visitor, layer)):
@@ -452,6 +297,7 @@ cdef void _conclude(Visitor* visitor) noexcept nogil:
         decision.callout = NO_FILTER
     elif not visitor.blocked and view.status != PARSE_OK:
         memset(decision, 0, sizeof(Decision))
+        decision.log = visitor.n_noted != 0
         decision.verdict = ACTION_BLOCK if visitor.policy.on_malformed == WORD_BLOCK else ACTION_PERMIT
         decision.reason = REASON_MALFORMED
         decision.malformed = view.status
@@ -461,7 +307,8 @@ cdef void _conclude(Visitor* visitor) noexcept nogil:
     elif not visitor.have_row and visitor.tracked and visitor.flow_known and visitor.pending.slot != NO_SLOT:
         decision.reason = REASON_FLOW
         decision.slot = visitor.pending.slot
-        decision.filter = visitor.pending.filter
+        if visitor.pending.filter != NO_FILTER:
+            decision.filter = visitor.policy.layers[decision.slot].first + visitor.pending.filter
     _flow_close(visitor)
     visitor.finished = 1
 
@@ -491,6 +338,7 @@ cdef void _reset(Visitor* visitor) noexcept nogil:
     visitor.decision.filter = NO_FILTER
     visitor.decision.callout = NO_FILTER
     visitor.stage = 0
+    visitor.n_noted = 0
     visitor.in_twin = 0
     visitor.finished = 0
     visitor.blocked = 0
