@@ -278,7 +278,6 @@ def replay_capture(arguments: argparse.Namespace) -> int:
     """`wfpd replay`."""
     from wfpd import replay
     from wfpd.config import load_policy
-    from wfpd.model.policy import FilterFlag
     from wfpd.observe.replay_events import ReplayEvents
 
     local = None
@@ -297,14 +296,22 @@ def replay_capture(arguments: argparse.Namespace) -> int:
                 out = stack.enter_context(open(arguments.eve, "wb"))
             except OSError as error:
                 raise ControlError(f"cannot open {arguments.eve}: {error.strerror}") from error
-            logged = {f.name for f in policy.filters if f.flags & FilterFlag.LOG}
-            events = ReplayEvents(out, logged)
+            events = ReplayEvents(out)
             stack.callback(events.close)
+            last: list[tuple[replay.Replay, int]] = []
 
-            def each(packet: Any, line: dict[str, Any], _: object) -> None:
+            def finish() -> None:
+                for decided, number in last:
+                    events.end(decided.ended(number, shutdown=True))
+
+            stack.callback(finish)
+
+            def each(packet: Any, line: dict[str, Any], decided: replay.Replay) -> None:
                 name = packet.interface_name or b""
                 text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
-                events.add(packet.number, packet.timestamp_ns, packet.data, text, line)
+                events.add(packet.number, packet.timestamp_ns, packet.data, text, line, decided.told)
+                events.end(decided.ended(packet.number))
+                last[:] = [(decided, packet.number)]
 
         try:
             packets = _warn_of_links(_capture(arguments.capture))

@@ -16,11 +16,17 @@ from wfpd.compiler.pack import pack
 from wfpd.dataplane import Flows, Replayer, Snapshot
 from wfpd.errors import CaptureError
 from wfpd.model.layers import BY_SLOT, slot_name
-from wfpd.model.policy import Policy
+from wfpd.model.policy import FilterFlag, Policy
+from wfpd.observe.flow_ends import flow_record
+from wfpd.observe.record import EventRecord
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Result = dict[str, Any]
 
+ENDED = 4096
+"""Ended flows that wait for ended() at most."""
+FLOW_IDS = 1
+"""So that every replay of a capture gives its flows the same ids."""
 _HOOKS_OF = {"input": ("input",), "output": ("output",), "forward": ("forward",)}
 
 
@@ -104,11 +110,18 @@ class Replay:
     """One policy and the state of its flows, packet after packet."""
 
     def __init__(
-        self, policy: Policy, *, hook: str = "forward", local: LocalPrefixes | None = None, checksums: bool = False
-    ) -> None:
+        self, policy: Policy, *, hook: str = "forward", local: LocalPrefixes | None = None, checksums: bool = False,
+        flow_ends: bool = False,
+    ) -> None:  # fmt: skip
+        """`flow_ends`: ended() is going to be asked for."""
         self.snapshot = make_snapshot(policy)
-        flows = Flows(policy.daemon.flows_max, policy.daemon.flows_full.name == "BLOCK")
-        self.replayer = Replayer(self.snapshot, flows, checksums=checksums, late_after=policy.faults.late_after)
+        self.flows = Flows(
+            policy.daemon.flows_max, policy.daemon.flows_full.name == "BLOCK", ENDED if flow_ends else 0, FLOW_IDS
+        )
+        self.replayer = Replayer(self.snapshot, self.flows, checksums=checksums, late_after=policy.faults.late_after)
+        self.told: Result = {}
+        """What events say beside the line: the deciding visit, and `noted` of all visits."""
+        self._interfaces: dict[bytes | None, int] = {None: 0}
         self._hook = (hook,)
         self._local = local
         self._now_ns = 0
@@ -121,7 +134,9 @@ class Replay:
         self._now_ns += max(0, packet.timestamp_ns - self._timestamp_ns)
         self._timestamp_ns = packet.timestamp_ns
         if not packet.is_ip:
+            self.told = {}
             return self._line(packet.number, [])
+        interface = self._interfaces.setdefault(packet.interface_name, len(self._interfaces))
         hooks = self._hook if self._local is None else hooks_for(packet.data, self._local)
         visits: list[Result] = []
         for hook in hooks:
@@ -132,11 +147,32 @@ class Replay:
                 original=packet.original_length,
                 interface_name=packet.interface_name,
                 loopback=len(hooks) > 1,
+                capture_interface=interface,
             )
             visits.append(visit)
             if visit["verdict"] == "block":
                 break
+        self.told = _deciding(visits) | {"noted": [self._noted(i) for visit in visits for i in visit["noted"]]}
         return self._line(packet.number, visits)
+
+    def _noted(self, index: int) -> Result:
+        info = self.snapshot.filter_info(index)
+        return info | {"audit": FilterFlag.AUDIT in FilterFlag(info["flags"])}
+
+    def ended(self, number: int, *, shutdown: bool = False) -> Iterator[EventRecord]:
+        """Flows that have ended by packet `number`; `shutdown`: the capture is over, and so are all."""
+        names = {index: name for name, index in self._interfaces.items()}
+        while True:
+            n = self.flows.sweep(self._now_ns, all=shutdown)
+            for flow in self.flows.drain_ended():
+                interface = (names[flow["interface"]] or b"").decode("utf-8", "backslashreplace")
+                yield flow_record(flow, self._filter_at, interface=interface, packet_count=number)
+            if not n:
+                return
+
+    def _filter_at(self, slot: int, place: int, _: int) -> Result:
+        found: Result = self.snapshot.filter_info(self.snapshot.layer_filter(slot, place))
+        return found
 
     def _line(self, number: int, visits: list[Result]) -> Result:
         deciding = _deciding(visits)
@@ -245,7 +281,7 @@ def run(
     out, err = out or sys.stdout, err or sys.stderr
     for warning in unfed_filters(policy, ("input", "output", "forward") if local is not None else (hook,)):
         print(warning, file=err)
-    replay = Replay(policy, hook=hook, local=local, checksums=checksums)
+    replay = Replay(policy, hook=hook, local=local, checksums=checksums, flow_ends=each is not None)
     summary = Summary()
     started = time.monotonic()
     status = 0

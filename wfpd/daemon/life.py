@@ -40,6 +40,8 @@ logger = logging.getLogger("wfpd")
 
 RULES_CHECK_SECONDS = 5.0
 TICK_SECONDS = 0.25
+FLOWS_SECONDS = 5.0
+"""A stop spends at most this long on the events of flows that are still there."""
 SWITCH_INTERVAL = 0.0005
 """Seconds; a Python callout's worker waits at most about this long for the GIL (sys.setswitchinterval)."""
 
@@ -319,10 +321,29 @@ class Daemon:
             for event in events:
                 interface = self._interfaces.get(event["in_interface"] or event["out_interface"], "")
                 self.on_event(self.records.record(event, interface))
-            if not events:
+            ended = self._pump_flows()
+            if not events and not ended:
                 if stopping:
-                    return
+                    return self._end_flows()
                 self._stopping.wait(0.05)
+
+    def _pump_flows(self, *, shutdown: bool = False) -> int:
+        """End what has timed out and write down what has ended; how many those were."""
+        now = time.monotonic_ns()
+        offset = time.time_ns() - now
+        self.engine.flows.sweep(now, all=shutdown)
+        ended = self.engine.flows.drain_ended()
+        for flow in ended:
+            self.on_event(self.records.flow(flow, self._interfaces.get(flow["interface"], ""), offset))
+        return len(ended)
+
+    def _end_flows(self) -> None:
+        """The workers have ended: every flow that is left ends with the daemon."""
+        end = time.monotonic() + FLOWS_SECONDS
+        while self._pump_flows(shutdown=True):
+            if time.monotonic() > end:
+                logger.warning("%d flows end without an event: the stop has its time", len(self.engine.flows))
+                return
 
     def refresh_host(self) -> None:
         """Read interfaces, addresses and listeners anew and publish them to the packet path."""
@@ -350,7 +371,7 @@ class Daemon:
         self._stopping.set()
         for thread in self._threads:
             if not thread.name.startswith("wfpd-worker"):
-                thread.join(2.0)
+                thread.join(FLOWS_SECONDS + 2.0)
         self._queues.close()
 
     def stop(self) -> Leftover:

@@ -7,6 +7,7 @@ from typing import Any
 
 from wfpd.dataplane import Snapshot, parse_of
 from wfpd.model.layers import slot_name
+from wfpd.observe.flow_ends import flow_record
 from wfpd.observe.record import EventRecord
 
 UDP = 17
@@ -35,9 +36,13 @@ class RecordMaker:
             info = snapshot.filter_info(event["filter"])
         if snapshot is not None and event["callout"] is not None:
             callout = snapshot.callout_name(event["callout"])
+        audit = event["kind"] == "audit"
+        verdict = "block" if event["would_block"] else event["verdict"]
+        if audit and info.get("action") in ("permit", "block"):
+            verdict = info["action"]
         return EventRecord(
             timestamp_ns=event["timestamp_ns"],
-            verdict="block" if event["would_block"] else event["verdict"],
+            verdict=verdict,
             reason=event["reason"],
             malformed=event["malformed"] or "",
             layer=None if event["slot"] is None else slot_name(event["slot"]),
@@ -45,7 +50,8 @@ class RecordMaker:
             filter=info.get("name"),
             callout=callout,
             veto=event["veto"],
-            audit=event["would_block"],
+            audit=audit or event["would_block"],
+            passed=event["verdict"] == "permit",
             reply=event["reply"] or "none",
             generation=event["generation"],
             suppressed=event["suppressed"],
@@ -54,6 +60,18 @@ class RecordMaker:
             in_iface=interface,
             **packet_members(event["bytes"], event["length"]),
         )
+
+    def flow(self, ended: dict[str, Any], interface: str, offset_ns: int) -> EventRecord:
+        """One ended flow; `offset_ns` turns the monotonic clock into time since the epoch."""
+        return flow_record(ended, self._filter_of, offset_ns=offset_ns, interface=interface)
+
+    def _filter_of(self, slot: int, place: int, layer_generation: int) -> dict[str, Any] | None:
+        """The filter in any snapshot that still has that content of the layer."""
+        for snapshot in reversed(list(self._snapshots.values())):
+            if snapshot.layer_generation(slot) == layer_generation:
+                found: dict[str, Any] = snapshot.filter_info(snapshot.layer_filter(slot, place))
+                return found
+        return None
 
 
 def packet_members(data: bytes, length: int) -> dict[str, Any]:

@@ -33,4 +33,5 @@ class Replayer:
         mark: int | None = None,
         in_interface: int = 0,
         out_interface: int = 0,
+        capture_interface: int = 0,
     ) -> dict[str, Any]: ...

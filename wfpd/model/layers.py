@@ -223,5 +223,4 @@ EMPTY_FIELDS: dict[str, str] = {
     "ale_sio_firewall_system_port": "Windows only",
     "peer_name": "name resolution is not observed yet",
     "ale_effective_name": "name resolution is not observed yet",
-    "original_icmp_type": "set on reauthorization by another message; not served yet",
 }

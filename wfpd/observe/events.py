@@ -14,7 +14,7 @@ from collections.abc import Callable
 from wfpd.observe.community_id import community_id, flow_number
 from wfpd.observe.record import EventRecord, FlowTotals
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _PROTOCOLS = {1: "ICMP", 2: "IGMP", 4: "IPIP", 6: "TCP", 17: "UDP", 33: "DCCP", 41: "IPV6", 46: "RSVP", 47: "GRE",
               50: "ESP", 51: "AH", 58: "IPV6-ICMP", 88: "EIGRP", 89: "OSPF", 103: "PIM", 108: "IPCOMP", 112: "VRRP",
@@ -72,7 +72,7 @@ class Encoder:
             event.update(_five_tuple(record))
         event["direction"] = "to_server" if record.to_server or not record.flow_id else "to_client"
         if record.flow is not None:
-            event["flow"] = _flow(record.timestamp_ns, record.flow, self._offset)
+            event["flow"] = _flow(record.flow, self._offset)
         else:
             event["verdict"] = _verdict(record)
             if event["event_type"] == "drop":
@@ -118,7 +118,9 @@ def _five_tuple(record: EventRecord) -> Event:
 
 
 def _verdict(record: EventRecord) -> Event:
-    if record.verdict == "permit" or record.audit:
+    if record.audit:
+        return {"action": "pass" if record.passed else "drop"}
+    if record.verdict == "permit":
         return {"action": "pass"}
     if record.reply == "none":
         return {"action": "drop"}
@@ -166,18 +168,20 @@ def _wfp(record: EventRecord) -> Event:
         found["malformed"] = record.malformed
     if record.audit:
         found["audit"] = True
+    if record.flow is not None:
+        found["end"] = record.flow.cause
     return found
 
 
-def _flow(end_ns: int, totals: FlowTotals, offset: Callable[[int], int]) -> Event:
+def _flow(totals: FlowTotals, offset: Callable[[int], int]) -> Event:
     return {
         "pkts_toserver": totals.packets_to_server,
         "pkts_toclient": totals.packets_to_client,
         "bytes_toserver": totals.bytes_to_server,
         "bytes_toclient": totals.bytes_to_client,
         "start": format_timestamp(totals.start_ns, offset),
-        "end": format_timestamp(end_ns, offset),
-        "age": max(0, end_ns - totals.start_ns) // 1_000_000_000,
+        "end": format_timestamp(totals.end_ns, offset),
+        "age": max(0, totals.end_ns - totals.start_ns) // 1_000_000_000,
         "state": totals.state,
         "reason": totals.end_reason,
     }

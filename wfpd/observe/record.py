@@ -11,6 +11,8 @@ class FlowTotals:
 
     start_ns: int
     """Time of the first packet, nanoseconds since the epoch."""
+    end_ns: int
+    """Time of the last packet; the end itself is noticed later."""
     packets_to_server: int = 0
     packets_to_client: int = 0
     bytes_to_server: int = 0
@@ -18,7 +20,9 @@ class FlowTotals:
     state: str = "established"
     """new, established or closed."""
     end_reason: str = "timeout"
-    """timeout, closed, evicted or shutdown."""
+    """timeout, forced or shutdown."""
+    cause: str = "timeout"
+    """timeout, half_open, oldest, reused, reauthorization or shutdown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,9 @@ class EventRecord:
     callout: str | None = None
     veto: bool = False
     audit: bool = False
-    """The packet passed because the daemon or the filter is in audit mode."""
+    """`verdict` is what the filter would have done, as the daemon or the filter is in audit mode."""
+    passed: bool = True
+    """With `audit`: whether the packet passed after all."""
     reply: str = "none"
     """none, tcp_reset or icmp_unreachable, as given after suppression."""
     generation: int = 0

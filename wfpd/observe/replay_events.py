@@ -79,16 +79,17 @@ def _transport(protocol: int, data: bytes) -> dict[str, Any]:
 class ReplayEvents:
     """Writes the events of one replay; `close` writes what is held back."""
 
-    def __init__(self, out: IO[bytes], logged: Iterable[str] = ()) -> None:
-        """`logged`: names of filters with `log: true`."""
+    def __init__(self, out: IO[bytes]) -> None:
         self._out = out
-        self._logged = frozenset(logged)
         self._encoder = Encoder()
         self._suppressor = Suppressor(hold=True, max_windows=_WINDOWS)
         self._clients: dict[tuple[object, ...], object] = {}
 
-    def add(self, number: int, timestamp_ns: int, packet: bytes, interface: str, line: Mapping[str, Any]) -> None:
-        """One packet with its line of replay."""
+    def add(
+        self, number: int, timestamp_ns: int, packet: bytes, interface: str, line: Mapping[str, Any],
+        told: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        """One packet with its line of replay, and what Replay.told says beside it."""
         record = EventRecord(
             timestamp_ns,
             line["verdict"],
@@ -98,15 +99,24 @@ class ReplayEvents:
             **_members(packet, line["reason"]),
         )
         ports = (record.source_port or 0, record.destination_port or 0)
-        number_of_flow = flow_number(record.source, record.destination, record.protocol or 0, ports)
-        record = replace(record, flow_id=number_of_flow, to_server=self._to_server(record))
-        if line["verdict"] == "permit" and line["filter"] not in self._logged:
-            self._write(self._suppressor.tick(timestamp_ns))
-            return
-        self._write(self._suppressor.feed(replace(
-            record, layer=line["layer"], sublayer=line["sublayer"], filter=line["filter"], veto=line["veto"],
-            malformed=line.get("malformed", ""), callout=_callout(line), generation=1,
-        )))  # fmt: skip
+        flow_id = told.get("flow_id") or flow_number(record.source, record.destination, record.protocol or 0, ports)
+        to_server = self._to_server(record)
+        record = replace(record, flow_id=flow_id, to_server=told["to_server"] if told.get("flow_id") else to_server,
+                         generation=1)  # fmt: skip
+        self._write(self._suppressor.tick(timestamp_ns))
+        if line["verdict"] == "block":
+            self._write(self._suppressor.feed(replace(
+                record, layer=line["layer"], sublayer=line["sublayer"], filter=line["filter"], veto=line["veto"],
+                malformed=line.get("malformed", ""), callout=_callout(line), reply=told.get("reply") or "none",
+            )))  # fmt: skip
+        for info in told.get("noted", ()):
+            if info["audit"] or line["verdict"] == "permit":
+                self._write(self._suppressor.feed(_noted(record, info)))
+
+    def end(self, flows: Iterable[EventRecord]) -> None:
+        """Flows that have ended."""
+        for flow in flows:
+            self._write(self._suppressor.feed(flow))
 
     def close(self) -> None:
         """The capture is over."""
@@ -124,6 +134,16 @@ class ReplayEvents:
     def _write(self, records: Iterable[EventRecord]) -> None:
         for record in records:
             self._out.write(self._encoder.line(record))
+
+
+def _noted(record: EventRecord, info: Mapping[str, Any]) -> EventRecord:
+    """What a filter that logs its permits, or is in audit mode, says of a packet."""
+    said = info["action"] if info["audit"] and info["action"] in ("permit", "block") else record.verdict
+    return replace(
+        record, verdict=said, audit=info["audit"], passed=record.verdict == "permit", layer=info["layer"], malformed="",
+        sublayer=info["sublayer"], filter=info["name"], callout=info["callout"],
+        reason="filter" if info["callout"] is None else "callout",
+    )  # fmt: skip
 
 
 def _members(packet: bytes, reason: str) -> dict[str, Any]:

@@ -53,6 +53,18 @@ def test_a_block_that_audit_mode_let_pass_is_a_block_marked_audit() -> None:
     assert record.verdict == "block" and record.audit
 
 
+def test_a_filter_in_audit_mode_says_what_it_would_have_done_and_what_happened() -> None:
+    class Audited(FakeSnapshot):
+        def filter_info(self, index: int) -> dict[str, str]:
+            return super().filter_info(index) | {"action": "block"}
+
+    maker = RecordMaker()
+    maker.learn(Audited(1))  # type: ignore[arg-type]
+    record = maker.record(event(kind="audit", verdict="permit"), "")
+    assert (record.verdict, record.audit, record.passed) == ("block", True, True)
+    assert not maker.record(event(kind="audit"), "").passed
+
+
 def test_packet_members_are_those_that_the_packet_has() -> None:
     tcp = packet_members(bytes(IP(id=7) / TCP(seq=8, window=9)), 40)
     assert tcp["tcp_seq"] == 8 and tcp["tcp_window"] == 9 and tcp["ip_id"] == 7

@@ -96,9 +96,10 @@ def test_ipv6_uses_the_names_of_its_own_header() -> None:
 
 
 def test_a_flows_end_has_its_totals_and_no_verdict() -> None:
-    event = encoded(replace(SYN, flow=FlowTotals(SYN.timestamp_ns - 2_500_000_000, 3, 2, 300, 200)))
+    event = encoded(replace(SYN, flow=FlowTotals(SYN.timestamp_ns - 2_500_000_000, SYN.timestamp_ns, 3, 2, 300, 200)))
     assert event["event_type"] == "flow"
     assert (event["flow"]["age"], event["flow"]["pkts_toserver"]) == (2, 3)
+    assert event["flow"]["end"] == event["timestamp"] and event["wfp"]["end"] == "timeout"
 
 
 def test_the_zone_is_numeric_east_and_west() -> None:

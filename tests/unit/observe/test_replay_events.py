@@ -11,16 +11,19 @@ from wfpd.observe.replay_events import ReplayEvents, dissect
 scapy = pytest.importorskip("scapy.all")
 
 
+NOTED = {"name": "f", "layer": "ipforward_v4", "sublayer": "s", "action": "permit", "callout": None, "audit": False}
+
+
 def line(verdict: str, reason: str = "filter", filter: str | None = "f", layers: tuple = ()) -> dict:
     return {"verdict": verdict, "reason": reason, "layer": "ipforward_v4", "sublayer": "s", "filter": filter,
             "veto": False, "layers": list(layers)}  # fmt: skip
 
 
-def events(rows: list[tuple[bytes, dict]], logged: tuple[str, ...] = ()) -> list[dict]:
+def events(rows: list[tuple[bytes, dict]], **told: object) -> list[dict]:
     out = io.BytesIO()
-    writer = ReplayEvents(out, logged)
+    writer = ReplayEvents(out)
     for number, (packet, decided) in enumerate(rows, 1):
-        writer.add(number, number, packet, "", decided)
+        writer.add(number, number, packet, "", decided, told)
     writer.close()
     return [json.loads(text) for text in out.getvalue().splitlines()]
 
@@ -43,8 +46,24 @@ def test_repeated_drops_of_a_flow_are_counted_in_the_first() -> None:
 
 def test_a_permit_is_an_event_only_where_its_filter_logs() -> None:
     assert events([(syn(), line("permit"))]) == []
-    (event,) = events([(syn(), line("permit"))], logged=("f",))
-    assert event["event_type"] == "wfp"
+    (event,) = events([(syn(), line("permit"))], noted=[NOTED])
+    assert (event["event_type"], event["wfp"]["filter"], event["wfp"]["verdict"]) == ("wfp", "f", "permit")
+    assert events([(syn(), line("block"))], noted=[NOTED])[0]["event_type"] == "drop"
+
+
+@pytest.mark.parametrize(("verdict", "action"), [("permit", "pass"), ("block", "drop")])
+def test_a_filter_in_audit_mode_that_matched_is_told_beside_what_happened(verdict: str, action: str) -> None:
+    found = events([(syn(), line(verdict, filter="other"))], noted=[NOTED | {"audit": True, "action": "block"}])
+    assert [event["event_type"] for event in found] == (["drop", "wfp"] if verdict == "block" else ["wfp"])
+    assert (found[-1]["verdict"]["action"], found[-1]["wfp"]["verdict"], found[-1]["wfp"]["filter"]) == (
+        action, "block", "f")  # fmt: skip
+    assert found[-1]["wfp"]["audit"] is True
+
+
+def test_a_packet_of_a_flow_has_the_flow_s_id_and_direction() -> None:
+    (event,) = events([(syn(), line("block"))], flow_id=77, to_server=False, reply="tcp_reset")
+    assert (event["flow_id"], event["direction"]) == (77, "to_client")
+    assert event["verdict"]["reject"] == ["tcp-reset"]
 
 
 def test_the_answer_goes_to_the_client() -> None:
