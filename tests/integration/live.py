@@ -102,16 +102,29 @@ class Live:
         self.engine.add_queue(number, worker, queue.get_fd(), hook)
         return set_up
 
+    def add_parking(self, space: Namespace, number: int, capacity: int = 64) -> None:
+        """Bind the parking queue and start its thread."""
+        queue = bind(space, number, length=capacity)
+        self.queues.append(queue)
+        configure_queue(
+            queue.get_fd(), number, length=capacity, copy_bytes=128, fail_open=False, error_verdict=DROP
+        )  # fmt: skip
+        self.engine.add_parking(number, queue.get_fd(), capacity=capacity)
+        self._thread(self.engine.run_parking)
+
     def start(self) -> None:
         """One thread a worker."""
         for index in range(self.engine.n_workers):
-            thread = threading.Thread(target=self._work, args=(index,), daemon=True)
-            thread.start()
-            self.threads.append(thread)
+            self._thread(self.engine.run_worker, index)
 
-    def _work(self, index: int) -> None:
+    def _thread(self, serve: Callable[..., None], *arguments: int) -> None:
+        thread = threading.Thread(target=self._work, args=(serve, *arguments), daemon=True)
+        thread.start()
+        self.threads.append(thread)
+
+    def _work(self, serve: Callable[..., None], *arguments: int) -> None:
         try:
-            self.engine.run_worker(index)
+            serve(*arguments)
         except BaseException as error:  # looked at by the test
             self.failures.append(error)
 

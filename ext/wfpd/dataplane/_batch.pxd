@@ -9,7 +9,23 @@ from ._ring cimport EventRing, SuppressEntry
 from ._socket cimport ReceiveArena
 from ._stats cimport Histogram, WorkerStats
 from ._table cimport CompiledPolicy
+from ._types cimport Decision
 from ._visit cimport VisitStep, Visitor
+
+cdef extern from *:
+    """
+    #include <sched.h>
+    static inline void wfpd_batch_lock(int32_t *lock) {
+        while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) sched_yield();
+    }
+    static inline void wfpd_batch_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
+    static inline uint64_t wfpd_read(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
+    static inline uint32_t wfpd_read32(const uint32_t *at) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
+    """
+    void wfpd_batch_lock(int32_t* lock) noexcept nogil
+    void wfpd_batch_unlock(int32_t* lock) noexcept nogil
+    uint64_t wfpd_read(const uint64_t* at) noexcept nogil
+    uint32_t wfpd_read32(const uint32_t* at) noexcept nogil
 
 cdef enum:
     MAX_QUEUES = 64                 # Of one worker.
@@ -40,6 +56,7 @@ cdef struct QueueState:
     uint64_t not_found              # Verdicts for packets that are gone.
     uint64_t refused                # Verdicts refused for any other reason.
     uint64_t late                   # Packets decided by on_late.
+    uint64_t parked                 # Packets moved to the parking queue; it counts their verdicts.
     Histogram batch                 # Receive to verdicts.
     int fd
     int32_t answer_error            # Of the last configuration message.
@@ -82,6 +99,13 @@ cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowT
                        uint32_t batch, uint32_t events) noexcept nogil      # 0 or -1
 cdef void worker_free(Worker* worker) noexcept nogil
 
+# Hold on to the current policy (worker.published) until batch_unpin().
+cdef void batch_pin(Worker* worker) noexcept nogil
+cdef void batch_unpin(Worker* worker) noexcept nogil
+
+# The verdict of the policy's on_error.
+cdef uint32_t error_verdict(const CompiledPolicy* policy) noexcept nogil
+
 # Receive and read what the queue's socket has, up to one batch, and pin the current policy.
 # Number of packets, or -errno.  Every batch_receive() above 0 is followed by batch_finish().
 cdef int batch_receive(Worker* worker, QueueState* queue) noexcept nogil
@@ -93,6 +117,22 @@ cdef VisitStep batch_begin_packet(Worker* worker) noexcept nogil
 
 # The visit of packet worker.next has ended: count it, note its outcome, go to the next.
 cdef void batch_settle(Worker* worker) noexcept nogil
+
+# The packet's time by CLOCK_REALTIME: the kernel's if it took one, else that of the batch's receipt.
+cdef int64_t batch_arrival(Worker* worker, const QueuedPacket* packet) noexcept nogil
+
+# Audit mode, counters and event of one decided packet; worker.visitor.view is this packet's.
+# `generation` is that of the policy whose filter `decision` names.
+cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* decision,
+                        uint64_t generation) noexcept nogil
+
+# The verdict and mark that a decision becomes.
+cdef void batch_outcome(const Worker* worker, const QueuedPacket* packet, const Decision* decision,
+                        Outcome* outcome) noexcept nogil
+
+# Packet worker.next goes to queue `parking`, which passes it by on_error if nobody listens there.
+# 0: it has got its verdict from batch_enforce_late() meanwhile, and nothing is done.
+cdef bint batch_park(Worker* worker, uint16_t parking) noexcept nogil
 
 # End packet worker.next by a declared word, with this reason.
 cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32_t filter) noexcept nogil

@@ -16,8 +16,8 @@ from libc.string cimport memcpy, memset
 from ._flow cimport FlowTable
 from ._netlink cimport (
     Datagram, KernelAnswer, MESSAGE_ANSWER, MESSAGE_END, MESSAGE_MALFORMED, MESSAGE_PACKET, MESSAGE_VERDICT,
-    MESSAGE_VERDICT_BATCH, MessageKind, NF_ACCEPT, NF_DROP, Outcome, QueuedPacket, Verdicts, datagram_next,
-    verdicts_add, verdicts_capacity, verdicts_plan,
+    MESSAGE_VERDICT_BATCH, MessageKind, NF_ACCEPT, NF_DROP, NF_QUEUE, NF_QUEUE_BYPASS, Outcome, QueuedPacket, Verdicts,
+    datagram_next, verdicts_add, verdicts_capacity, verdicts_plan,
 )
 from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, PacketView, parse_packet
 from ._ring cimport SUPPRESS_ENTRIES, SuppressEntry, ring_create, ring_free, ring_next, ring_push, suppress_admit
@@ -30,22 +30,15 @@ from ._visit cimport VISIT_CALLOUT, VISIT_DONE, VisitInput, VisitStep, visit_beg
 cdef extern from *:
     """
     #include <time.h>
-    #include <sched.h>
     static inline uint64_t wfpd_clock(int which) {
         struct timespec now;
         clock_gettime(which, &now);
         return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     }
-    static inline void wfpd_batch_lock(int32_t *lock) {
-        while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) sched_yield();
-    }
-    static inline void wfpd_batch_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
     static inline void *wfpd_load(void *at) { return __atomic_load_n((void **)at, __ATOMIC_SEQ_CST); }
     static inline void wfpd_epoch(uint64_t *at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_SEQ_CST); }
     """
     uint64_t wfpd_clock(int which) noexcept nogil
-    void wfpd_batch_lock(int32_t* lock) noexcept nogil
-    void wfpd_batch_unlock(int32_t* lock) noexcept nogil
     void* wfpd_load(void* at) noexcept nogil
     void wfpd_epoch(uint64_t* at, uint64_t value) noexcept nogil
     enum:
@@ -106,7 +99,7 @@ cdef void worker_free(Worker* worker) noexcept nogil:
     memset(worker, 0, sizeof(Worker))
 
 
-cdef inline uint32_t _error_verdict(const CompiledPolicy* policy) noexcept nogil:
+cdef uint32_t error_verdict(const CompiledPolicy* policy) noexcept nogil:
     return NF_DROP if policy.on_error == WORD_BLOCK and not policy.audit else NF_ACCEPT
 
 
@@ -126,7 +119,7 @@ cdef void _answer_stray(Worker* worker, QueueState* queue, const QueuedPacket* p
     cdef Outcome outcome
     memset(&outcome, 0, sizeof(outcome))
     outcome.id = packet.id
-    outcome.verdict = _error_verdict(worker.published.policy)
+    outcome.verdict = error_verdict(worker.published.policy)
     worker.verdicts.queue = packet.queue
     verdicts_add(&worker.verdicts, MESSAGE_VERDICT, &outcome)
     verdicts_send(&worker.verdicts, queue.fd)
@@ -151,7 +144,7 @@ cdef void _read_all(Worker* worker, QueueState* queue, Datagram* datagram) noexc
             queue.malformed += 1
 
 
-cdef void _pin(Worker* worker) noexcept nogil:
+cdef void batch_pin(Worker* worker) noexcept nogil:
     # The epoch is stored before the pointer is loaded, both sequentially consistent: a publisher that
     # has stored a new pointer and then reads an even epoch knows that we shall load the new one.
     wfpd_epoch(&worker.epoch, worker.epoch + 1)
@@ -163,6 +156,10 @@ cdef void _pin(Worker* worker) noexcept nogil:
     worker.visitor.hooks_attached = worker.shared.hooks_attached
 
 
+cdef void batch_unpin(Worker* worker) noexcept nogil:
+    wfpd_epoch(&worker.epoch, worker.epoch + 1)
+
+
 cdef int batch_receive(Worker* worker, QueueState* queue) noexcept nogil:
     cdef Datagram datagram
     cdef int n = arena_receive(&worker.arena, queue.fd), i
@@ -172,7 +169,7 @@ cdef int batch_receive(Worker* worker, QueueState* queue) noexcept nogil:
     worker.received_real_ns = 0
     worker.queue = queue
     worker.n = worker.next = worker.flushed = 0
-    _pin(worker)
+    batch_pin(worker)
     for i in range(n):
         arena_datagram(&worker.arena, i, &datagram)
         queue.truncated += datagram.cut
@@ -217,8 +214,8 @@ cdef inline uint32_t _reply_mark(const Worker* worker, uint8_t reply) noexcept n
     return <uint32_t>(MARK_RESET if reply == REPLY_TCP_RESET else MARK_UNREACHABLE) << (8 + worker.shared.marks_shift)
 
 
-cdef void _set_outcome(const Worker* worker, const QueuedPacket* packet, const Decision* decision,
-                       Outcome* outcome) noexcept nogil:
+cdef void batch_outcome(const Worker* worker, const QueuedPacket* packet, const Decision* decision,
+                        Outcome* outcome) noexcept nogil:
     cdef uint32_t mask = worker.shared.marks_mask
     outcome.has_mark = 0
     outcome.mark = 0
@@ -248,8 +245,7 @@ cdef uint64_t _suppress_key(const PacketView* view, const Decision* decision, ui
     return _mix(key, (<uint64_t>decision.filter << 16) | (<uint64_t>kind << 8) | decision.reason)
 
 
-cdef int64_t _arrival(Worker* worker, const QueuedPacket* packet) noexcept nogil:
-    """The packet's time by CLOCK_REALTIME: the kernel's if it took one, else that of the batch's receipt."""
+cdef int64_t batch_arrival(Worker* worker, const QueuedPacket* packet) noexcept nogil:
     if packet.timestamp_ns:
         return packet.timestamp_ns
     if worker.received_real_ns == 0:
@@ -258,7 +254,8 @@ cdef int64_t _arrival(Worker* worker, const QueuedPacket* packet) noexcept nogil
     return worker.received_real_ns
 
 
-cdef void _write_event(Worker* worker, const QueuedPacket* packet, const Decision* decision, uint8_t kind) noexcept nogil:
+cdef void _write_event(Worker* worker, const QueuedPacket* packet, const Decision* decision, uint8_t kind,
+                       uint64_t generation) noexcept nogil:
     """What is blocked, or would be, is told once in ten seconds a flow and filter; what is permitted always."""
     cdef EventRecord* record
     cdef uint32_t suppressed = 0
@@ -269,8 +266,8 @@ cdef void _write_event(Worker* worker, const QueuedPacket* packet, const Decisio
     if record == NULL:
         worker.stats.events_lost += 1
         return
-    record.timestamp_ns = _arrival(worker, packet)
-    record.generation = worker.published.policy.generation
+    record.timestamp_ns = batch_arrival(worker, packet)
+    record.generation = generation
     record.decision = decision[0]
     record.hook = packet.hook
     record.family = worker.visitor.view.family
@@ -303,7 +300,7 @@ cdef void _write_noted(Worker* worker, const QueuedPacket* packet) noexcept nogi
         said.callout = policy.filters[filter].callout
         said.reason = REASON_FILTER if said.callout == NO_FILTER else REASON_CALLOUT
         said.veto = 0
-        _write_event(worker, packet, &said, EVENT_AUDIT if audit else EVENT_PERMIT)
+        _write_event(worker, packet, &said, EVENT_AUDIT if audit else EVENT_PERMIT, policy.generation)
 
 
 cdef void _count(Worker* worker, const QueuedPacket* packet, const Decision* decision) noexcept nogil:
@@ -316,9 +313,8 @@ cdef void _count(Worker* worker, const QueuedPacket* packet, const Decision* dec
         worker.stats.drops[decision.slot if decision.slot < N_SLOTS else <int>N_SLOTS][decision.reason] += 1
 
 
-cdef void batch_settle(Worker* worker) noexcept nogil:
-    cdef Decision* decision = &worker.visitor.decision
-    cdef const QueuedPacket* packet = &worker.packets[worker.next]
+cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* decision,
+                        uint64_t generation) noexcept nogil:
     if decision.verdict == ACTION_BLOCK and worker.published.policy.audit:
         decision.verdict = ACTION_PERMIT
         decision.would_block = 1
@@ -326,13 +322,20 @@ cdef void batch_settle(Worker* worker) noexcept nogil:
             worker.stats.would_block[decision.slot] += 1
     _count(worker, packet, decision)
     if decision.verdict == ACTION_BLOCK or decision.would_block:
-        _write_event(worker, packet, decision, EVENT_DROP if decision.verdict == ACTION_BLOCK else EVENT_PERMIT)
+        _write_event(worker, packet, decision, EVENT_DROP if decision.verdict == ACTION_BLOCK else EVENT_PERMIT,
+                     generation)
+
+
+cdef void batch_settle(Worker* worker) noexcept nogil:
+    cdef Decision* decision = &worker.visitor.decision
+    cdef const QueuedPacket* packet = &worker.packets[worker.next]
+    batch_account(worker, packet, decision, worker.published.policy.generation)
     if decision.log:
         _write_noted(worker, packet)
     if worker.held:
         wfpd_batch_lock(&worker.lock)
     if not worker.outcomes[worker.next].given:
-        _set_outcome(worker, packet, decision, &worker.outcomes[worker.next])
+        batch_outcome(worker, packet, decision, &worker.outcomes[worker.next])
     worker.decided[worker.next] = 1
     worker.next += 1
     if worker.held:
@@ -363,9 +366,26 @@ cdef void batch_note_block(Worker* worker) noexcept nogil:
         return                      # Late or not, it is permitted.
     wfpd_batch_lock(&worker.lock)
     if not worker.outcomes[worker.next].given:
-        _set_outcome(worker, &worker.packets[worker.next], &worker.visitor.decision, &worker.outcomes[worker.next])
+        batch_outcome(worker, &worker.packets[worker.next], &worker.visitor.decision, &worker.outcomes[worker.next])
         worker.decided[worker.next] = 1
     wfpd_batch_unlock(&worker.lock)
+
+
+cdef bint batch_park(Worker* worker, uint16_t parking) noexcept nogil:
+    cdef Outcome* outcome = &worker.outcomes[worker.next]
+    cdef bint given
+    wfpd_batch_lock(&worker.lock)
+    given = outcome.given
+    if not given:
+        outcome.verdict = NF_QUEUE | <uint32_t>parking << 16
+        if error_verdict(worker.published.policy) == NF_ACCEPT:
+            outcome.verdict |= NF_QUEUE_BYPASS
+        outcome.has_mark = 0
+        worker.decided[worker.next] = 1
+        worker.next += 1
+        worker.queue.parked += 1
+    wfpd_batch_unlock(&worker.lock)
+    return not given
 
 
 cdef bint batch_is_late(Worker* worker) noexcept nogil:
@@ -377,7 +397,7 @@ cdef bint batch_is_late(Worker* worker) noexcept nogil:
 cdef int _send_decided(Worker* worker) noexcept nogil:
     """Plan and send the verdicts of packets flushed to next, all of which are settled."""
     verdicts_plan(&worker.verdicts, &worker.queue.ids, worker.outcomes + worker.flushed, worker.next - worker.flushed,
-                  _error_verdict(worker.published.policy))
+                  error_verdict(worker.published.policy))
     worker.flushed = worker.next
     return verdicts_send(&worker.verdicts, worker.queue.fd)
 
@@ -404,7 +424,7 @@ cdef int batch_finish(Worker* worker) noexcept nogil:
         elapsed = wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns
         histogram_add(&worker.stats.batch, elapsed)
         histogram_add(&worker.queue.batch, elapsed)
-    wfpd_epoch(&worker.epoch, worker.epoch + 1)
+    batch_unpin(worker)
     return status
 
 
@@ -419,7 +439,7 @@ cdef uint32_t _answer_held(Worker* worker) noexcept nogil:
         if worker.outcomes[i].given:
             continue
         if not worker.decided[i]:
-            _set_outcome(worker, &worker.packets[i], &late, &worker.outcomes[i])
+            batch_outcome(worker, &worker.packets[i], &late, &worker.outcomes[i])
             n += 1
         worker.outcomes[i].given = 1
         verdicts_add(&worker.late_verdicts, MESSAGE_VERDICT, &worker.outcomes[i])

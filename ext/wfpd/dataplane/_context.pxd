@@ -3,6 +3,8 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 from ._arbitrate cimport CalloutAnswer
+from ._batch cimport Worker
+from ._parking cimport ParkedPacket, Parking
 from ._table cimport Snapshot
 from ._visit cimport Visitor
 
@@ -10,6 +12,9 @@ cdef class ClassifyContext:
     cdef Visitor* visitor           # NULL outside a call.
     cdef Snapshot snapshot
     cdef CalloutAnswer answer
+    cdef Worker* worker             # Whose batch the packet is in; NULL in replay.
+    cdef Parking parking            # Where packets may wait, or None.
+    cdef ParkedPacket parked        # What this call has parked, or None.
     cdef object view                # The packet's memoryview, made when asked for.
     cdef readonly dict errors       # Callout name -> exceptions counted.
     cdef readonly dict durations    # Callout name -> (calls, nanoseconds, buckets of powers of two from 256 ns).
@@ -18,6 +23,6 @@ cdef class ClassifyContext:
     cdef int _release(self) except -1
     cdef Visitor* _live(self) except NULL
 
-    # Call the callout that the visitor's arbitration asks for; never raises.  GIL held.  Fills
-    # `answer`; an exception becomes the filter's on_error answer.
-    cdef void call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer)
+    # Call the callout that the visitor's arbitration asks for.  GIL held.  Fills `answer`; an
+    # exception becomes the filter's on_error answer.  Returns what the callout has parked: its visit is over.
+    cdef ParkedPacket call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer)

@@ -12,6 +12,8 @@ from wfpd.model.fields import FIELD, FIELD_ALIASES, FIELDS
 from wfpd.model.layers import BY_SLOT
 
 from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer
+from ._batch cimport Worker
+from ._parking cimport ParkedPacket, Parking
 from ._table cimport PackedFilter, Snapshot
 from ._types cimport *
 from ._visit cimport Visitor, visit_fill
@@ -62,13 +64,15 @@ cdef class ClassifyContext:
 
     def __cinit__(self):
         self.visitor = NULL
+        self.worker = NULL
         self.errors = {}
         self.durations = {}
         self.on_error = None
 
-    cdef void call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer):
+    cdef ParkedPacket call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer):
         cdef const PackedFilter* item = &snapshot.policy.filters[visitor.arbitration.asked]
         cdef uint8_t word = item.on_error if item.on_error != WORD_DEFAULT else snapshot.policy.on_error
+        cdef ParkedPacket parked
         memset(&self.answer, 0, sizeof(CalloutAnswer))
         self.visitor = visitor
         self.snapshot = snapshot
@@ -78,6 +82,9 @@ cdef class ClassifyContext:
         try:
             snapshot.callouts[item.callout](self)
         except BaseException as error:  # Whatever it is, the packet needs a verdict.
+            if self.parked is not None:
+                self.parking.forget(self.parked)
+                self.parked = None
             self._failed(name, error)
             memset(&self.answer, 0, sizeof(CalloutAnswer))
             self.answer.failed = 1
@@ -85,7 +92,9 @@ cdef class ClassifyContext:
             self.answer.clear_right = word == WORD_BLOCK
         self._timed(name, time.perf_counter_ns() - started)
         answer[0] = self.answer
+        parked, self.parked = self.parked, None
         self._release()
+        return parked
 
     def _failed(self, name, error):
         self.errors[name] = self.errors.get(name, 0) + 1
@@ -202,6 +211,34 @@ cdef class ClassifyContext:
         self.answer.clear_right = clear_right
         self.answer.absorb = absorb
         self.answer.reply = _REPLIES[reply]
+
+    def park(self):
+        """Take the packet out of its queue, to be decided later by the handle's complete(); returns the handle.
+
+        This ends the packet's visit: what else the callout answers in this call means nothing.  It waits
+        at most `late_after`, counted from its receipt; then on_late decides it.  Raises RuntimeError
+        where nothing can be parked: the callout does not say `parks = True`, there is no live queue
+        (replay), the packet is blocked already (at a discard layer), or as many packets as the parking
+        queue holds are parked.
+        """
+        cdef Decision decision
+        cdef const PackedFilter* item
+        cdef Visitor* visitor = self._live()
+        if self.parked is not None:
+            return self.parked
+        if self.parking is None or self.worker == NULL:
+            raise RuntimeError("park() needs a live queue, and a callout that says `parks = True`")
+        if visitor.in_twin:
+            raise RuntimeError("park(): the packet is blocked already")
+        item = &self.snapshot.policy.filters[visitor.arbitration.asked]
+        memset(&decision, 0, sizeof(decision))
+        decision.filter = visitor.arbitration.asked
+        decision.callout = item.callout
+        decision.slot = item.slot
+        self.parked = self.parking.take(self.worker, &decision)
+        if self.parked is None:
+            raise RuntimeError("the parking queue is full")
+        return self.parked
 
     def continue_(self, *, bint clear_right=False):
         """Answer CONTINUE: no decision.  `clear_right` has no effect without one."""

@@ -6,7 +6,8 @@ one is released when every worker has been seen outside a batch since (the epoch
 graveyard until it has been.
 
 The GIL is taken once a batch, by the first packet that asks for a Python callout, and kept to the
-batch's end.  A callout that raises, or anything of ours that does, costs its packet an on_error
+batch's end.  A packet that a callout parks goes to the parking queue (_parking), which has a thread of
+its own, run_parking().  A callout that raises, or anything of ours that does, costs its packet an on_error
 verdict and nothing else: no packet leaves this file without a verdict.
 """
 
@@ -22,95 +23,39 @@ import time
 
 from wfpd.errors import KernelError
 
-from ._arbitrate import REASON_NAMES
 from ._arbitrate cimport CalloutAnswer
 from ._batch cimport (
     MAX_QUEUES, Published, QueueState, Shared, Worker, batch_begin_packet, batch_decide, batch_enforce_late,
-    batch_finish, batch_hold, batch_is_late, batch_note_block, batch_receive, batch_settle, batch_settle_word,
-    clock_monotonic, worker_create, worker_free,
+    batch_finish, batch_hold, batch_is_late, batch_note_block, batch_park, batch_receive, batch_settle, batch_settle_word,
+    clock_monotonic, wfpd_read, wfpd_read32, worker_create, worker_free,
 )
 from ._context cimport ClassifyContext
 from ._flow cimport Flows
 from ._host cimport Host
-from ._parse cimport parse_status_name
-from ._ring cimport ring_peek, ring_pop
-from ._socket cimport CONFIG_COPY, CONFIG_FLAGS, CONFIG_LENGTH, ConfigItem, config_send, fail_open_value
+from ._parking cimport ParkedPacket, Parking, lot_serve
+from ._publication cimport Publication
+from ._report import CalloutFailures, HOOKS, add_counts
+from ._report cimport callout_dict, event_dict, queue_dict
+from ._ring cimport EventRing, ring_peek, ring_pop
+from ._socket cimport CONFIG_COPY, CONFIG_FLAGS, CONFIG_LENGTH, ConfigItem, POLLIN, config_send, fail_open_value, poll, pollfd
 from ._socket import queue_error
-from ._stats cimport EventRecord, Stats, histogram_dict, stats_reserve
+from ._stats cimport EventRecord, Stats, stats_reserve
 from ._table cimport CompiledPolicy, Snapshot
 from ._types cimport *
 from ._visit cimport VISIT_CALLOUT, VISIT_DONE, VisitStep, visit_abandon, visit_answer
 
-cdef extern from "<poll.h>" nogil:
-    cdef struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd* fds, unsigned long n, int timeout) noexcept
-    enum:
-        POLLIN
-
 cdef extern from *:
     """
-    #include <sched.h>
     static inline void wfpd_store(void *at, void *value) { __atomic_store_n((void **)at, value, __ATOMIC_SEQ_CST); }
-    static inline uint64_t wfpd_read(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
-    static inline uint32_t wfpd_read32(const uint32_t *at) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
     """
     void wfpd_store(void* at, void* value) noexcept nogil
-    uint64_t wfpd_read(const uint64_t* at) noexcept nogil
-    uint32_t wfpd_read32(const uint32_t* at) noexcept nogil
 
 cdef enum:
     IDLE_MILLISECONDS = 250         # An idle worker shows progress this often.
     QUIET_MILLISECONDS = 20         # A stopping worker's queues have to be empty this long.
 
 logger = logging.getLogger("wfpd.engine")
-HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
-_ACTIONS = ("none", "permit", "block")
-_KINDS = ("drop", "wfp", "audit")
-_REPLIES = (None, "tcp_reset", "icmp_unreachable")
-_BURST_SECONDS = 10.0
 _LIMIT = 1 << 16
-
-
-cdef class _Publication:
-    """Owns a Published: the snapshot, the host, and buffers of the right size for every worker."""
-
-    cdef Published c
-    cdef readonly Snapshot snapshot
-    cdef readonly Host host
-    cdef uint32_t n_workers
-    cdef list epochs                # Of each worker when this one was replaced.
-
-    def __cinit__(self, Snapshot snapshot not None, Host host, uint32_t n_workers):
-        cdef uint32_t i, capacity = snapshot.policy.max_layer_filters + 1
-        memset(&self.c, 0, sizeof(Published))
-        self.snapshot = snapshot
-        self.host = host
-        self.n_workers = n_workers
-        self.c.policy = &snapshot.policy
-        self.c.snapshot = <void*>snapshot
-        self.c.host = &host.table if host is not None else NULL
-        self.c.matches = <uint32_t**>calloc(n_workers, sizeof(uint32_t*))
-        self.c.hits = <uint32_t**>calloc(n_workers, sizeof(uint32_t*))
-        if self.c.matches == NULL or self.c.hits == NULL:
-            raise MemoryError
-        for i in range(n_workers):
-            self.c.matches[i] = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-            self.c.hits[i] = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-            if self.c.matches[i] == NULL or self.c.hits[i] == NULL:
-                raise MemoryError
-
-    def __dealloc__(self):
-        cdef uint32_t i
-        for i in range(self.n_workers):
-            if self.c.matches != NULL:
-                free(self.c.matches[i])
-            if self.c.hits != NULL:
-                free(self.c.hits[i])
-        free(self.c.matches)
-        free(self.c.hits)
 
 
 cdef class Engine:
@@ -120,16 +65,17 @@ cdef class Engine:
     cdef Worker* workers
     cdef readonly uint32_t n_workers
     cdef readonly Flows flows
-    cdef _Publication current
+    cdef Publication current
     cdef list graveyard
     cdef list stats                 # Stats, one a worker
     cdef list contexts              # ClassifyContext, one a worker
     cdef list states                # "new", "running", "stopped", "dead", one a worker
-    cdef dict queue_workers         # number -> worker index
+    cdef dict queue_workers         # number -> worker index; the parking queue's is n_workers.
+    cdef Parking parking            # None until add_parking().
+    cdef uint32_t n_serving         # Workers in run_worker().
     cdef int stop_read
     cdef int stop_write
     cdef uint64_t stop_at_ns        # 0: not stopping; else when to give up draining.
-    cdef dict logged                # Callout name -> (time of the last line, not logged since)
     cdef uint32_t sequence          # Of configuration messages.
 
     def __cinit__(self, uint32_t n_workers, *, flows_max=262144, flows_block_when_full=False,
@@ -147,7 +93,7 @@ cdef class Engine:
         self.late_after = late_after
         self.flows = Flows(flows_max, flows_block_when_full)
         self.graveyard, self.stats, self.contexts, self.states = [], [], [], []
-        self.queue_workers, self.logged = {}, {}
+        self.queue_workers, failures = {}, CalloutFailures()
         self.stop_read, self.stop_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for i in range(n_workers):
             stats = Stats()
@@ -155,7 +101,7 @@ cdef class Engine:
                 raise MemoryError
             self.n_workers = i + 1
             context = ClassifyContext()
-            context.on_error = self._callout_failed
+            context.on_error = failures
             self.stats.append(stats)
             self.contexts.append(context)
             self.states.append("new")
@@ -197,21 +143,23 @@ cdef class Engine:
         for stats in self.stats:
             if stats_reserve(stats.worker, n):
                 raise MemoryError(f"{n} filter counters")
-        return self._publish(_Publication(snapshot, None if self.current is None else self.current.host,
+        return self._publish(Publication(snapshot, None if self.current is None else self.current.host,
                                           self.n_workers), timeout)
 
     def set_host(self, Host host not None, *, timeout=1.0) -> bool:
         """Publish a new view of the host beside the running policy; like swap()."""
         if self.current is None:
             raise RuntimeError("set_host() needs a policy: call swap() first")
-        return self._publish(_Publication(self.current.snapshot, host, self.n_workers), timeout)
+        return self._publish(Publication(self.current.snapshot, host, self.n_workers), timeout)
 
-    cdef bint _publish(self, _Publication publication, timeout) except -1:
-        cdef _Publication old = self.current
+    cdef bint _publish(self, Publication publication, timeout) except -1:
+        cdef Publication old = self.current
         wfpd_store(&self.shared.current, &publication.c)
         self.current = publication
         if old is not None:
-            old.epochs = [wfpd_read(&self.workers[i].epoch) for i in range(self.n_workers)]
+            # An even epoch: outside a batch when the pointer changed, so the next batch has the new policy.
+            old.epochs = [(i, epoch) for i in range(len(self.states))
+                          if (epoch := wfpd_read(&self._worker(i).epoch)) & 1]
             self.graveyard.append(old)
         end = time.monotonic() + timeout
         while not self.reap():
@@ -225,13 +173,14 @@ cdef class Engine:
         self.graveyard = [old for old in self.graveyard if self._in_use(old)]
         return not self.graveyard
 
-    cdef bint _in_use(self, _Publication old) except -1:
-        # An even epoch: outside a batch when the pointer changed.  Another value now: left it since.
-        for i in range(self.n_workers):
-            then = old.epochs[i]
-            if then & 1 and wfpd_read(&self.workers[i].epoch) == then:
+    cdef bint _in_use(self, Publication old) except -1:
+        for i, epoch in old.epochs:
+            if wfpd_read(&self._worker(i).epoch) == epoch:
                 return True
         return False
+
+    cdef Worker* _worker(self, uint32_t index) noexcept:
+        return &self.workers[index] if index < self.n_workers else &self.parking.lot.worker
 
     # ---------------------------------------------------------------------------------- queues
 
@@ -241,21 +190,42 @@ cdef class Engine:
         From here on nobody else reads `fd`; the caller keeps it open until the worker has ended.
         `hook` is the name of a hook that feeds it, if set_hooks() is not called.
         """
-        cdef QueueState* queue
         if worker >= self.n_workers or self.states[worker] != "new" or number in self.queue_workers:
             raise ValueError(f"queue {number}, worker {worker}: no such worker, it runs, or the queue is served")
         if self.workers[worker].n_queues == MAX_QUEUES:
             raise ValueError(f"a worker serves at most {MAX_QUEUES} queues")
-        queue = <QueueState*>calloc(1, sizeof(QueueState))
+        self._give_queue(&self.workers[worker], number, fd)
+        self.queue_workers[number] = worker
+        if hook is not None:
+            self.shared.hooks_attached |= 1 << HOOKS.index(hook)
+
+    def add_parking(self, uint16_t number, int fd, *, uint32_t capacity, uint32_t events=1024) -> None:
+        """Give a bound and configured queue to packets that callouts park, `capacity` at once.
+
+        From here on nobody else reads `fd`; run_parking() serves it.  May be called once, at any time.
+        """
+        cdef Stats stats = Stats()
+        cdef Parking parking = Parking()
+        if self.parking is not None or number in self.queue_workers or not 1 <= capacity <= _LIMIT:
+            raise ValueError(f"parking queue {number}: there is one, the queue is served, or capacity is 1 to {_LIMIT}")
+        parking.open(&self.shared, stats.worker, &self.flows.table, self.n_workers, capacity, events)
+        self._give_queue(&parking.lot.worker, number, fd)
+        self.parking = parking
+        self.stats.append(stats)
+        self.states.append("new")
+        self.queue_workers[number] = self.n_workers
+        for context in self.contexts:
+            (<ClassifyContext>context).parking = parking
+
+    cdef int _give_queue(self, Worker* worker, uint16_t number, int fd) except -1:
+        cdef QueueState* queue = <QueueState*>calloc(1, sizeof(QueueState))
         if queue == NULL:
             raise MemoryError
         queue.fd = fd
         queue.number = number
-        self.workers[worker].queues[self.workers[worker].n_queues] = queue
-        self.workers[worker].n_queues += 1
-        self.queue_workers[number] = worker
-        if hook is not None:
-            self.shared.hooks_attached |= 1 << HOOKS.index(hook)
+        worker.queues[worker.n_queues] = queue
+        worker.n_queues += 1
+        return 0
 
     def set_hooks(self, names) -> None:
         """Say which hooks are attached: prerouting and postrouting take over a layer of input and output."""
@@ -265,7 +235,7 @@ cdef class Engine:
         self.shared.hooks_attached = bits
 
     cdef QueueState* _queue(self, number) except NULL:
-        cdef Worker* worker = &self.workers[<uint32_t>self.queue_workers[number]]
+        cdef Worker* worker = self._worker(self.queue_workers[number])
         cdef uint32_t i
         for i in range(worker.n_queues):
             if worker.queues[i].number == number:
@@ -319,6 +289,7 @@ cdef class Engine:
         if self.current is None or index >= self.n_workers or self.states[index] != "new":
             raise RuntimeError("run_worker() needs a policy, and a worker that has not run")
         self.states[index] = "running"
+        self.n_serving += 1
         try:
             with nogil:
                 status = self._loop(&self.workers[index])
@@ -327,6 +298,27 @@ cdef class Engine:
             self.states[index] = "stopped"
         except BaseException:
             self.states[index] = "dead"
+            raise
+        finally:
+            self.n_serving -= 1
+
+    def run_parking(self) -> None:
+        """Serve the parking queue until stop(), and until the workers have ended; in a thread of its own.
+
+        Whatever is parked then gets on_late.  Raises KernelError when the queue's socket fails.
+        """
+        cdef int status
+        if self.parking is None or self.current is None or self.states[self.n_workers] != "new":
+            raise RuntimeError("run_parking() needs add_parking(), a policy, and runs once")
+        self.states[self.n_workers] = "running"
+        try:
+            with nogil:
+                status = lot_serve(&self.parking.lot, &self.stop_at_ns, self.stop_read, &self.n_serving)
+            if status:
+                raise KernelError(f"parking queue {self.parking.lot.worker.queues[0].number}: {os.strerror(-status)}")
+            self.states[self.n_workers] = "stopped"
+        except BaseException:
+            self.states[self.n_workers] = "dead"
             raise
 
     cdef int _loop(self, Worker* worker) noexcept nogil:
@@ -396,18 +388,25 @@ cdef class Engine:
         cdef CalloutAnswer answer
         cdef VisitStep step = VISIT_CALLOUT
         cdef uint32_t asked
+        cdef ParkedPacket parked
+        context.worker = worker
         while worker.next < worker.n:
-            asked = NO_FILTER
+            asked, parked = NO_FILTER, None
             while step == VISIT_CALLOUT:
                 if worker.visitor.in_twin:
                     batch_note_block(worker)
                 if batch_is_late(worker):
                     break
                 asked = worker.visitor.arbitration.asked
-                context.call(&worker.visitor, snapshot, &answer)
-                if batch_is_late(worker):
+                parked = context.call(&worker.visitor, snapshot, &answer)
+                if parked is not None or batch_is_late(worker):
                     break
                 step = visit_answer(&worker.visitor, &answer)
+            if parked is not None and batch_park(worker, self.parking.lot.worker.queues[0].number):
+                step = self._next_packet(worker)
+                continue
+            if parked is not None:
+                self.parking.forget(parked)
             if step == VISIT_CALLOUT and not (worker.decided[worker.next] and visit_abandon(&worker.visitor)):
                 batch_settle_word(worker, snapshot.policy.on_late, REASON_LATE,
                                   worker.visitor.arbitration.asked if asked == NO_FILTER else asked)
@@ -421,18 +420,6 @@ cdef class Engine:
         while worker.next < worker.n and worker.outcomes[worker.next].given:
             batch_settle_word(worker, worker.published.policy.on_late, REASON_LATE, NO_FILTER)
         return batch_begin_packet(worker) if worker.next < worker.n else VISIT_DONE
-
-    def _callout_failed(self, name, error):
-        """Log a failing callout: at once, then at most every ten seconds with what was left out."""
-        now = time.monotonic()
-        last, left_out = self.logged.get(name, (-_BURST_SECONDS, 0))
-        if now - last < _BURST_SECONDS:
-            self.logged[name] = (last, left_out + 1)
-            return
-        self.logged[name] = (now, 0)
-        trace = error.__traceback__
-        logger.error("callout %s raised %r%s", name, error, f" ({left_out} more before it)" if left_out else "",
-                     exc_info=(type(error), error, trace.tb_next if trace is not None else None))
 
     def enforce_late(self, now_ns=None) -> int:
         """Give on_late to every packet held too long; for a monitor thread.  Returns how many."""
@@ -454,8 +441,11 @@ cdef class Engine:
     # -------------------------------------------------------------------------------- counters
 
     def progress(self) -> list:
-        """(state, turns of the loop) of each worker; a running one turns at least every 250 ms."""
-        return [(self.states[i], self.workers[i].progress) for i in range(self.n_workers)]
+        """(state, turns of the loop) of each worker, then of the parking queue's thread if there is one.
+
+        A running one turns at least every 250 ms.
+        """
+        return [(state, self._worker(i).progress) for i, state in enumerate(self.states)]
 
     def filter_hits(self, slots) -> list:
         """Hits by counter slot, summed over the workers."""
@@ -466,29 +456,19 @@ cdef class Engine:
         """Everything counted, summed over the workers, cumulative since the start."""
         total = {}
         for stats in self.stats:
-            _add(total, stats.counters())
-        total["queues"] = {number: self._queue_counters(number) for number in sorted(self.queue_workers)}
+            add_counts(total, stats.counters())
+        total["queues"] = {number: queue_dict(self._queue(number)) | {"worker": self.queue_workers[number]}
+                           for number in sorted(self.queue_workers)}
         total["callout_errors"], total["callout_durations"] = {}, {}
         for context in self.contexts:
-            _add(total["callout_errors"], dict(context.errors))
-            _add(total["callout_durations"], {name: {"count": entry[0], "sum": entry[1] / 1e9, "buckets": list(entry[2])}
-                                              for name, entry in list(context.durations.items())})
+            called = callout_dict(context)
+            add_counts(total["callout_errors"], called["errors"])
+            add_counts(total["callout_durations"], called["durations"])
+        total["parking"] = {} if self.parking is None else self.parking.counters()
         total["flows"] = {"used": len(self.flows), "capacity": self.flows.capacity,
                           "evictions": self.flows.evictions()}
         total["workers"] = self.progress()
         return total
-
-    def _queue_counters(self, number):
-        cdef QueueState* queue = self._queue(number)
-        return {
-            "packets": {"permit": queue.packets[<int>ACTION_PERMIT], "block": queue.packets[<int>ACTION_BLOCK]},
-            "bytes": {"permit": queue.octets[<int>ACTION_PERMIT], "block": queue.octets[<int>ACTION_BLOCK]},
-            "batch": histogram_dict(&queue.batch),
-            "id_gaps": queue.ids.gaps, "decided_through": queue.ids.decided_through,
-            "receive_truncated": queue.truncated, "malformed_messages": queue.malformed, "strays": queue.strays,
-            "verdicts_not_found": queue.not_found, "verdicts_refused": queue.refused, "late": queue.late,
-            "worker": self.queue_workers[number],
-        }
 
     def drain_events(self, limit=1024) -> list:
         """Up to `limit` events, oldest first within a worker, as dicts; for one consumer thread.
@@ -497,42 +477,14 @@ cdef class Engine:
         first 96.
         """
         cdef const EventRecord* record
+        cdef EventRing* ring
         found = []
-        for i in range(self.n_workers):
+        for i in range(len(self.states)):
+            ring = &self._worker(i).ring
             while len(found) < limit:
-                record = ring_peek(&self.workers[i].ring)
+                record = ring_peek(ring)
                 if record == NULL:
                     break
-                found.append(_event_dict(record))
-                ring_pop(&self.workers[i].ring)
+                found.append(event_dict(record))
+                ring_pop(ring)
         return found
-
-
-cdef dict _event_dict(const EventRecord* record):
-    cdef const Decision* decision = &record.decision
-    return {
-        "timestamp_ns": record.timestamp_ns, "generation": record.generation, "kind": _KINDS[record.kind],
-        "hook": HOOKS[record.hook] if record.hook < 5 else None, "family": record.family,
-        "protocol": record.protocol, "in_interface": record.in_interface, "out_interface": record.out_interface,
-        "length": record.length, "suppressed": record.suppressed,
-        "bytes": (<const char*>record.bytes)[:record.n_bytes],
-        "verdict": _ACTIONS[decision.verdict], "reason": REASON_NAMES[decision.reason],
-        "malformed": parse_status_name(decision.malformed) if decision.reason == REASON_MALFORMED else None,
-        "slot": None if decision.slot == NO_SLOT else decision.slot,
-        "filter": None if decision.filter == NO_FILTER else decision.filter,
-        "callout": None if decision.callout == NO_FILTER else decision.callout,
-        "veto": bool(decision.veto), "absorb": bool(decision.absorb), "reply": _REPLIES[decision.reply],
-        "would_block": bool(decision.would_block), "flow_id": decision.flow_id,
-        "to_server": bool(decision.to_server),
-    }
-
-
-def _add(total, more):
-    """Add numbers, lists of numbers and dicts of either into `total`, in place."""
-    for key, value in more.items():
-        if isinstance(value, dict):
-            _add(total.setdefault(key, {}), value)
-        elif isinstance(value, list):
-            total[key] = [a + b for a, b in zip(total.get(key, [0] * len(value)), value)]
-        else:
-            total[key] = total.get(key, 0) + value

@@ -20,6 +20,15 @@ cdef extern from "<sys/socket.h>" nogil:
         msghdr msg_hdr
         unsigned int msg_len
 
+cdef extern from "<poll.h>" nogil:
+    cdef struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* fds, unsigned long n, int timeout) noexcept
+    enum:
+        POLLIN
+
 cdef enum:
     COPY_LIMIT = 65531              # Largest copy the kernel makes (nfnetlink_queue.c: 0xffff - NLA_HDRLEN).
     # Bytes between two receive buffers: the largest copy, its attributes (under 400 bytes), and an odd

@@ -1,0 +1,90 @@
+"""What was counted and what happened, as plain values for control threads.
+
+Counters are read while their threads go on counting: each number is some recent value, never a torn
+one, and two of them may be a packet apart.
+"""
+
+import logging
+import time
+
+from ._arbitrate import REASON_NAMES
+from ._batch cimport QueueState
+from ._context cimport ClassifyContext
+from ._parse cimport parse_status_name
+from ._stats cimport EventRecord, histogram_dict
+from ._types cimport *
+
+logger = logging.getLogger("wfpd.engine")
+BURST_SECONDS = 10.0
+HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+_ACTIONS = ("none", "permit", "block")
+_KINDS = ("drop", "wfp", "audit")
+_REPLIES = (None, "tcp_reset", "icmp_unreachable")
+
+
+cdef dict event_dict(const EventRecord* record):
+    cdef const Decision* decision = &record.decision
+    return {
+        "timestamp_ns": record.timestamp_ns, "generation": record.generation, "kind": _KINDS[record.kind],
+        "hook": HOOKS[record.hook] if record.hook < 5 else None, "family": record.family,
+        "protocol": record.protocol, "in_interface": record.in_interface, "out_interface": record.out_interface,
+        "length": record.length, "suppressed": record.suppressed,
+        "bytes": (<const char*>record.bytes)[:record.n_bytes],
+        "verdict": _ACTIONS[decision.verdict], "reason": REASON_NAMES[decision.reason],
+        "malformed": parse_status_name(decision.malformed) if decision.reason == REASON_MALFORMED else None,
+        "slot": None if decision.slot == NO_SLOT else decision.slot,
+        "filter": None if decision.filter == NO_FILTER else decision.filter,
+        "callout": None if decision.callout == NO_FILTER else decision.callout,
+        "veto": bool(decision.veto), "absorb": bool(decision.absorb), "reply": _REPLIES[decision.reply],
+        "would_block": bool(decision.would_block), "flow_id": decision.flow_id,
+        "to_server": bool(decision.to_server),
+    }
+
+
+cdef dict queue_dict(const QueueState* queue):
+    return {
+        "packets": {"permit": queue.packets[<int>ACTION_PERMIT], "block": queue.packets[<int>ACTION_BLOCK]},
+        "bytes": {"permit": queue.octets[<int>ACTION_PERMIT], "block": queue.octets[<int>ACTION_BLOCK]},
+        "batch": histogram_dict(&queue.batch),
+        "id_gaps": queue.ids.gaps, "decided_through": queue.ids.decided_through,
+        "receive_truncated": queue.truncated, "malformed_messages": queue.malformed, "strays": queue.strays,
+        "verdicts_not_found": queue.not_found, "verdicts_refused": queue.refused, "late": queue.late,
+        "parked": queue.parked,
+    }
+
+
+cdef dict callout_dict(ClassifyContext context):
+    return {
+        "errors": dict(context.errors),
+        "durations": {name: {"count": entry[0], "sum": entry[1] / 1e9, "buckets": list(entry[2])}
+                      for name, entry in list(context.durations.items())},
+    }
+
+
+def add_counts(total, more):
+    """Add numbers, lists of numbers and dicts of either into `total`, in place."""
+    for key, value in more.items():
+        if isinstance(value, dict):
+            add_counts(total.setdefault(key, {}), value)
+        elif isinstance(value, list):
+            total[key] = [a + b for a, b in zip(total.get(key, [0] * len(value)), value)]
+        else:
+            total[key] = total.get(key, 0) + value
+
+
+class CalloutFailures:
+    """Logs failing callouts: each at once, then at most every ten seconds with what was left out."""
+
+    def __init__(self):
+        self._logged = {}           # Callout name -> (time of the last line, not logged since)
+
+    def __call__(self, name, error):
+        now = time.monotonic()
+        last, left_out = self._logged.get(name, (-BURST_SECONDS, 0))
+        if now - last < BURST_SECONDS:
+            self._logged[name] = (last, left_out + 1)
+            return
+        self._logged[name] = (now, 0)
+        trace = error.__traceback__
+        logger.error("callout %s raised %r%s", name, error, f" ({left_out} more before it)" if left_out else "",
+                     exc_info=(type(error), error, trace.tb_next if trace is not None else None))
