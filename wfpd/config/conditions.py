@@ -64,9 +64,9 @@ def _plain_value(field: Field, names: Vocabulary, text: str) -> tuple[Condition,
     return condition, condition
 
 
-def _top(field: Field) -> int:
-    """The largest value of an integer field."""
-    return _BOUNDS.get(field.name, (1 << field.type.bits) - 1)
+def _top(field: Field, family: int = 4) -> int:
+    """The largest value of a field of numbers or addresses."""
+    return _BOUNDS.get(field.name, (1 << field.type_for(family).bits) - 1)
 
 
 class ConditionReader:
@@ -320,7 +320,7 @@ class _FieldReader:
             return
         for family in (4, 6):
             for value, _ in other.ranges[family]:
-                low, high = 0, (1 << self.field.type_for(family).bits) - 1
+                low, high = 0, _top(self.field, family)
                 if name.startswith("greater"):
                     low = value + (name == "greater")
                 else:
@@ -495,7 +495,7 @@ class _FieldReader:
         if text in names:
             return names[text]
         if text[:1].isdigit() or text[:1] in "+-" or not text:
-            return integer(text, self.top)
+            return integer(text, self.top, may_be_range=True)
         raise BadValue(f"{shown(text)} is {self._no_what(text)}", self._name_hint(text, names))
 
     def _no_what(self, text: str) -> str:

@@ -29,13 +29,16 @@ def is_integer(text: str) -> bool:
     return _INTEGER.fullmatch(text) is not None
 
 
-def integer(text: str, high: int = MAX_U64, low: int = 0) -> int:
-    """Decimal or 0x; no leading zero, underscore, sign or exponent."""
+def integer(text: str, high: int = MAX_U64, low: int = 0, *, may_be_range: bool = False) -> int:
+    """Decimal or 0x; no leading zero, underscore, sign or exponent.
+
+    `may_be_range`: a range may stand here too, which the hint of a large number names.
+    """
     if _INTEGER.fullmatch(text) is None:
         raise BadValue(*_not_integer(text, high))
     value = int(text, 0)
     if not low <= value <= high:
-        hint = 'a range is written "5300-5310"' if high == 65535 else ""
+        hint = 'a range is written "5300-5310"' if may_be_range and high == 65535 else ""
         raise BadValue(f"{text} is outside {low}-{high}", hint, "FWP_E_OUT_OF_BOUNDS")
     return value
 

@@ -176,7 +176,7 @@ class _Collector:
             return ordered(integer(ends[0], high), integer(ends[1], high), text)
         if self.type == "port" and text in SERVICES:
             raise BadValue(f"{shown(text)}: ports have no names", f"{text} is {SERVICES[text]}")
-        number = integer(text, high)
+        number = integer(text, high, may_be_range=True)
         return number, number
 
     def _add_text(self, text: bytes) -> None:

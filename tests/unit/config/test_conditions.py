@@ -284,6 +284,8 @@ def test_rule_8_the_message_names_the_bounds(policies):
     problem = policies.refused(PORT, "70000")
     assert str(problem).startswith(f'{problem.location}: filter "one": {PORT}: 70000 is outside 0-65535')
     assert "5300-5310" in problem.hint
+    weight = policies.error("version: 1\nsublayers: [{name: a, weight: 65536}]\n")
+    assert "outside 0-65535" in weight.message and not weight.hint
 
 
 @pytest.mark.parametrize(
@@ -507,6 +509,10 @@ def test_a_text_that_begins_with_a_dollar_is_written_out(policies):
         (PORT, "[22, 22]", 255),
         (PORT, "[20-24, 22-25]", 255 * 13 // 16),
         (PORT, "{greater: 32767}", 255 * 1 // 16),
+        ("ip_ecn", "{greater: 1}", 255 * 7 // 8),
+        ("ip_ecn", "2-3", 255 * 7 // 8),
+        ("ip_dscp", "{greater_or_equal: 0}", 255 * 2 // 8),
+        ("ip_dscp", "{less: 63}", 255 * 2 // 8),
         (PORT, "[$p, 80]", 255 * 15 // 16),
         (PORT, "[$p, $q]", 255 * 14 // 16),
         (PORT, "[22, {not_equal: 3}]", 1),
