@@ -12,10 +12,10 @@ from wfpd.config.document import Unparsable, parse
 from wfpd.config.limits import Limits
 from wfpd.config.nodes import Mapping, Node, Scalar
 from wfpd.config.report import Report, Speaker, shown
-from wfpd.config.trust import Unreadable, read_trusted
+from wfpd.config.trust import Unreadable, distrust, read_trusted
 from wfpd.errors import Location, Problem
 
-_TRUST_HINT = "policy files belong to root or the service's user: chown root FILE; chmod go-w FILE"
+_TRUST_HINT = "policy files and their directories are root's or the service's to write: chown root, chmod go-w"
 
 
 @dataclass(slots=True)
@@ -113,6 +113,17 @@ class Files:
             return None
         self._accept(path, found[0])
         return found[0]
+
+    def check_directory(self, directory: str, speaker: Speaker, node: Node) -> None:
+        """A directory that code is imported from: as a policy file, nobody else may write it."""
+        try:
+            reason = distrust(os.stat(directory), self._uids)
+        except (OSError, ValueError):
+            return  # Importing from it will say it.
+        if reason and self._refuse:
+            speaker.error(node, f"callout_path: {shown(directory, 128)} {reason}", _TRUST_HINT)
+        elif reason:
+            speaker.lint(node, f"callout_path: {shown(directory, 128)} {reason}; run refuses it", _TRUST_HINT)
 
     def _read(
         self, path: str, at_most: int, named_at: tuple[Speaker, Node] | None

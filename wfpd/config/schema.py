@@ -149,6 +149,8 @@ class _Schema:
                     speaker.error(node, f"{name}: is given twice; first in {first}", "one file of a policy has it")
                 elif name == "daemon":
                     self.daemon = DaemonReader(speaker, self.limits).read(node)
+                    for directory in self.daemon.callout_path:
+                        self.files.check_directory(directory, speaker, node)
                 else:
                     self.faults = read_faults(speaker, node)
                 first = first or speaker.file

@@ -138,7 +138,12 @@ class DaemonReader:
         return found
 
     def _metrics(self, node: Node) -> dict[str, Any]:
-        return {"metrics": reader.value(self.speaker, node, "metrics", _listen_address)}
+        found = reader.value(self.speaker, node, "metrics", _listen_address)
+        host = found.rpartition(":")[0].strip("[]") if found else "localhost"
+        if host != "localhost" and not ip_address(host).is_loopback:
+            hint = "127.0.0.1:9477; the shipped unit allows no other address"
+            self.speaker.lint(node, f"metrics: whoever reaches {found} reads them", hint)
+        return {"metrics": found}
 
     def _control(self, node: Node) -> dict[str, Any]:
         result: dict[str, Any] = {}

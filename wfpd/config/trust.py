@@ -1,7 +1,8 @@
 """Opens the files of a policy: only what root or the service's user owns and nobody else may write.
 
-The check is made on the open descriptor, so the file that was checked is
-the file that is read.
+The check is made on the open descriptor, so the file that was checked is the file that is read.  Where
+it lies is checked by name: in a directory that others may write, a trusted file can be exchanged for
+another one.  The sticky bit mends that, except for a link that somebody else has put there.
 """
 
 from __future__ import annotations
@@ -34,6 +35,39 @@ def service_uids() -> frozenset[int]:
     return frozenset(uids)
 
 
+MAX_LINKS = 40
+"""As the kernel (include/linux/namei.h, MAXSYMLINKS)."""
+
+
+def distrust_place(path: str, uids: frozenset[int]) -> str:
+    """Why what lies at `path` may be exchanged by others, or nothing: its directory, and those of links to it."""
+    for _ in range(MAX_LINKS):
+        directory = os.path.realpath(os.path.dirname(os.path.abspath(path)))
+        reason = distrust_directory(directory)
+        if reason:
+            return f"lies in {directory}, which {reason}"
+        with contextlib.suppress(OSError):
+            link = os.lstat(path)
+            if stat.S_ISLNK(link.st_mode):
+                if link.st_uid not in uids:
+                    return f"is a link that belongs to uid {link.st_uid}, neither root nor the service's user"
+                path = os.path.join(directory, os.readlink(path))
+                continue
+        return ""
+    return ""
+
+
+def distrust_directory(directory: str) -> str:
+    """Why others may exchange what lies in a directory, or nothing."""
+    try:
+        mode = os.stat(directory).st_mode
+    except OSError:
+        return ""  # Opening what lies there will say it.
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+        return f"may be written by group or others (mode {stat.S_IMODE(mode):04o})"
+    return ""
+
+
 class Unreadable(Exception):
     """The file cannot be read; `problem` says why."""
 
@@ -64,7 +98,7 @@ def read_trusted(path: str, at_most: int, uids: frozenset[int]) -> tuple[bytes, 
         os.close(descriptor)
     if len(data) > at_most:
         raise Unreadable(Problem(f"is larger than the limit of {at_most} bytes", place))
-    return data, distrust(status, uids), (status.st_dev, status.st_ino)
+    return data, distrust(status, uids) or distrust_place(path, uids), (status.st_dev, status.st_ino)
 
 
 def _read_at_most(descriptor: int, at_most: int) -> bytes:

@@ -108,3 +108,10 @@ def test_every_key_of_attach_is_read(policies):
 )  # fmt: skip
 def test_wrong_attachments_are_refused(policies, body):
     assert policies.errors(HEAD + f"attach:\n  - {{{body}}}\n")[0].location.line == 3
+
+
+@pytest.mark.parametrize(("address", "lints"), [("127.0.0.1:9477", 0), ("localhost:9477", 0), ('"[::1]:9477"', 0),
+                                                ("0.0.0.0:9477", 1), ('"[2001:db8::1]:9477"', 1)])  # fmt: skip
+def test_metrics_for_others_than_this_host_are_a_lint(policies, address, lints):
+    found = policies.load(f"version: 1\ndaemon: {{metrics: {address}}}\n").lints
+    assert len(found) == lints and all("whoever reaches" in lint.message for lint in found)
