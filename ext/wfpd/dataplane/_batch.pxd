@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from ._cache cimport DecisionCache
 from ._flow cimport FlowTable
 from ._host cimport HostTable
 from ._netlink cimport IdSequence, Outcome, QueuedPacket, Verdicts
@@ -77,6 +78,7 @@ cdef struct Worker:
     uint32_t flushed                # First packet whose verdict is not sent.
     Verdicts verdicts
     Visitor visitor
+    DecisionCache cache
     WorkerStats* stats
     EventRing ring
     SuppressEntry* suppress

@@ -13,6 +13,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from ._cache cimport cache_create, cache_destroy
 from ._flow cimport FlowTable
 from ._netlink cimport (
     Datagram, KernelAnswer, MESSAGE_ANSWER, MESSAGE_END, MESSAGE_MALFORMED, MESSAGE_PACKET, MESSAGE_VERDICT,
@@ -69,6 +70,7 @@ cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowT
     worker.visitor.flows = flows
     worker.visitor.stats = stats
     worker.visitor.live = 1
+    worker.visitor.cache = &worker.cache
     worker.verdicts.capacity = worker.late_verdicts.capacity = verdicts_capacity(batch)
     worker.verdicts.bytes = <uint8_t*>calloc(1, worker.verdicts.capacity)
     worker.late_verdicts.bytes = <uint8_t*>calloc(1, worker.verdicts.capacity)
@@ -78,7 +80,8 @@ cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowT
     worker.suppress = <SuppressEntry*>calloc(SUPPRESS_ENTRIES, sizeof(SuppressEntry))
     if (arena_create(&worker.arena, batch) or ring_create(&worker.ring, events) or worker.verdicts.bytes == NULL
             or worker.late_verdicts.bytes == NULL or worker.packets == NULL or worker.outcomes == NULL
-            or worker.decided == NULL or worker.suppress == NULL):
+            or worker.decided == NULL or worker.suppress == NULL
+            or cache_create(&worker.cache, flows.seed[0], flows.seed[1])):
         worker_free(worker)
         return -1
     return 0
@@ -94,6 +97,7 @@ cdef void worker_free(Worker* worker) noexcept nogil:
     free(worker.outcomes)
     free(worker.decided)
     free(worker.suppress)
+    cache_destroy(&worker.cache)
     for i in range(worker.n_queues):
         free(worker.queues[i])
     memset(worker, 0, sizeof(Worker))

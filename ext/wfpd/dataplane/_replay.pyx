@@ -4,12 +4,14 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+import os
 import time
 
 from wfpd.model.layers import slot_name
 
 from ._arbitrate import REASON_NAMES
 from ._arbitrate cimport CalloutAnswer
+from ._cache cimport DecisionCache, cache_create, cache_destroy
 from ._context cimport ClassifyContext
 from ._flow cimport Flows
 from ._host cimport Host
@@ -33,6 +35,7 @@ cdef class Replayer:
     """
 
     cdef Visitor visitor
+    cdef DecisionCache cache
     cdef Trace trace
     cdef readonly Snapshot snapshot
     cdef readonly Flows flows
@@ -58,12 +61,17 @@ cdef class Replayer:
         self.visitor.trace = &self.trace
         self.visitor.matches = <uint32_t*>calloc(capacity, sizeof(uint32_t))
         self.visitor.hits = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-        if self.visitor.matches == NULL or self.visitor.hits == NULL:
+        seed = os.urandom(16)
+        if (self.visitor.matches == NULL or self.visitor.hits == NULL
+                or cache_create(&self.cache, int.from_bytes(seed[:8], "little"), int.from_bytes(seed[8:], "little"))):
             raise MemoryError()
+        self.cache.min_filters = 1
+        self.visitor.cache = &self.cache
 
     def __dealloc__(self):
         free(self.visitor.matches)
         free(self.visitor.hits)
+        cache_destroy(&self.cache)
 
     def visit(self, bytes data not None, str hook, uint64_t now_ns, *, int original=-1, interface_name=None,
               bint loopback=False, mark=None, uint32_t in_interface=0, uint32_t out_interface=0,

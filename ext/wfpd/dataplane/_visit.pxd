@@ -6,6 +6,7 @@ A Visitor is one worker's (or one replay's) reusable state; nothing is allocated
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._arbitrate cimport Arbitration, CalloutAnswer
+from ._cache cimport CacheProbe, DecisionCache
 from ._flow cimport FlowEntry, FlowKey, FlowTable
 from ._host cimport HostTable
 from ._parse cimport PacketView
@@ -61,6 +62,7 @@ cdef struct Visitor:
     HostTable* host
     FlowTable* flows
     WorkerStats* stats
+    DecisionCache* cache            # NULL: every layer is searched.
     Trace* trace                    # NULL unless traced.
     uint32_t* matches               # Capacity policy.max_layer_filters.
     uint32_t* hits
@@ -77,6 +79,8 @@ cdef struct Visitor:
     uint64_t flow_hash
     FlowEntry pending               # The packet's flow, found or to be made.
     uint32_t first_traced
+    uint32_t n_restored             # Hits that the cache gave with the layer's result.
+    CacheProbe probe
     uint8_t stage                   # Position in the hook's order.
     uint8_t slot                    # Slot being decided.
     uint8_t layer                   # LayerIndex of it.

@@ -15,6 +15,7 @@ from libc.string cimport memset
 from ._arbitrate cimport (
     STEP_CALLOUT, Arbitration, CalloutAnswer, arbitrate_answer, arbitrate_begin, arbitrate_run,
 )
+from ._cache cimport cache_find, cache_store
 from ._classify cimport classify
 from ._flow cimport (
     END_REAUTHORIZATION, END_REUSED, FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL,
@@ -137,9 +138,13 @@ cdef void _classify_slot(Visitor* visitor, uint8_t slot) noexcept nogil:
     cdef uint32_t n
     _context(visitor, (slot >> 1) & 15, &context)
     values_fill(&context, visitor.policy.fields_needed[slot], visitor.done, &visitor.values)
-    n = classify(visitor.policy, slot, &visitor.values, visitor.matches)
     visitor.slot = slot
     visitor.first_traced = visitor.trace.n_callouts if visitor.trace != NULL else 0
+    visitor.n_restored = 0
+    if visitor.cache != NULL and cache_find(visitor.cache, visitor.policy, slot, &visitor.values, &visitor.probe,
+                                            &visitor.arbitration, visitor.hits, &visitor.n_restored):
+        return
+    n = classify(visitor.policy, slot, &visitor.values, visitor.matches)
     arbitrate_begin(&visitor.arbitration, visitor.policy, visitor.matches, n)
 
 
@@ -234,10 +239,20 @@ cdef void _layer_decided(Visitor* visitor) noexcept nogil:
         _flow_authorized(visitor)
 
 
+cdef inline void _cache_result(Visitor* visitor, bint asks, uint32_t n_hits) noexcept nogil:
+    """Keep the layer's result if the cache did not give it and no callout was asked for it, now or before."""
+    if not asks:
+        cache_store(visitor.cache, &visitor.probe, &visitor.arbitration, visitor.hits, n_hits)
+    visitor.probe.set = NULL
+    visitor.n_restored = 0
+
+
 cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
     """Arbitrate the classified layer as far as it goes."""
-    cdef uint32_t n_hits = 0
+    cdef uint32_t n_hits = visitor.n_restored
     cdef bint asks = arbitrate_run(&visitor.arbitration, visitor.hits, &n_hits) == STEP_CALLOUT
+    if visitor.cache != NULL:
+        _cache_result(visitor, asks, n_hits)
     _count_hits(visitor, n_hits)
     if visitor.arbitration.n_audit:
         _note_audit(visitor, n_hits)

@@ -1,0 +1,96 @@
+"""Exact-match cache of a layer's arbitrated result, in front of the classifier.  One a worker, no locks."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from ._arbitrate cimport Arbitration
+from ._table cimport CompiledPolicy
+from ._types cimport N_SLOTS, FieldValues
+
+cdef enum:
+    KEY_WORDS = 12              # 32-bit words of values: two IPv6 addresses and four narrow fields.
+    CACHED_HITS = 10            # A result that hit more filters is not kept.
+    CACHE_WAYS = 2              # Entries that one hash may lie in: the probing's bound.
+    CACHE_ENTRIES = 16384       # Power of two; 2 MiB, untouched until used.
+    CACHE_WINDOW = 128          # Lookups between two looks at the hit rate.
+    CACHE_NAP = 16384           # Lookups left out when a window hit less than one in CACHE_WORTH.
+    CACHE_WORTH = 8
+    CACHE_FILTERS = 16          # Default of min_filters: such a layer is searched as quickly as looked up.
+
+# Which words of FieldValues make the key of one slot: every field that its filters name.
+cdef struct CachePlan:
+    uint8_t ready               # Made for the cache's policy.
+    uint8_t cacheable           # Texts, and more words than fit, are not.
+    uint8_t n_words
+    uint8_t n_pairs
+    uint64_t needed[2]          # The fields, as FieldValues.present.
+    uint16_t word[KEY_WORDS]    # As Dimension.word and .shift; the last of an odd number is doubled.
+    uint8_t shift[KEY_WORDS]
+    uint8_t field[KEY_WORDS]    # The word's field.
+
+# Compared in full, up to the plan's pairs.  Words are put together two and two before they are
+# stored: reading 64 bits back from two stores of 32 would wait for both.
+cdef struct CacheKey:           # One cache line.
+    uint64_t generation         # Of the snapshot; 0: an entry never used.
+    uint64_t head               # Slot << 32 | bit i: word i has a value.
+    uint64_t pairs[KEY_WORDS / 2]
+
+cdef struct CacheEntry:         # Two cache lines.
+    CacheKey key
+    uint32_t standing           # Filter, or NO_FILTER.
+    uint8_t action              # As in Arbitration, to the end.
+    uint8_t right
+    uint8_t reason
+    uint8_t veto
+    uint8_t reply
+    uint8_t absorb
+    uint8_t n_audit
+    uint8_t n_hits
+    uint32_t reserved[3]
+    uint32_t hits[CACHED_HITS]
+
+cdef struct DecisionCache:
+    CacheEntry* entries         # [CACHE_ENTRIES], 64-byte aligned.
+    void* memory
+    uint64_t seed[2]
+    uint64_t generation         # That the plans were made for.
+    uint32_t nap                # Lookups to leave out.
+    uint32_t window_left
+    uint32_t window_hits
+    uint32_t turn               # Which way gives room next.
+    uint32_t min_filters        # Layers with fewer are not cached.
+    uint64_t hits
+    uint64_t misses             # Lookups that found nothing; those left out are not counted.
+    CachePlan plans[N_SLOTS]
+
+# What a miss leaves for cache_store().
+cdef struct CacheProbe:
+    CacheEntry* set             # First of CACHE_WAYS, NULL: nothing is to be stored.
+    uint32_t n_pairs
+    CacheKey key
+
+# Whether `slot`'s result for `values` is known; then `state` and `hits` hold it as arbitration left
+# them.  Otherwise `probe` is for cache_store() after arbitration.
+cdef inline bint cache_find(DecisionCache* cache, const CompiledPolicy* policy, unsigned int slot,
+                            const FieldValues* values, CacheProbe* probe, Arbitration* state, uint32_t* hits,
+                            uint32_t* n_hits) noexcept nogil:
+    probe.set = NULL
+    if cache.generation == policy.generation and cache.nap:
+        cache.nap -= 1
+        return False
+    return cache_look(cache, policy, slot, values, probe, state, hits, n_hits)
+
+cdef bint cache_look(DecisionCache* cache, const CompiledPolicy* policy, unsigned int slot, const FieldValues* values,
+                     CacheProbe* probe, Arbitration* state, uint32_t* hits, uint32_t* n_hits) noexcept nogil
+
+# Keep a result.  Never one in which a callout was asked: its answer may change.
+cdef inline void cache_store(DecisionCache* cache, const CacheProbe* probe, const Arbitration* state,
+                             const uint32_t* hits, uint32_t n_hits) noexcept nogil:
+    if probe.set != NULL:
+        cache_keep(cache, probe, state, hits, n_hits)
+
+cdef void cache_keep(DecisionCache* cache, const CacheProbe* probe, const Arbitration* state, const uint32_t* hits,
+                     uint32_t n_hits) noexcept nogil
+
+# 0, or -1 when memory ran out.  The seed comes from the system's random source.
+cdef int cache_create(DecisionCache* cache, uint64_t seed_low, uint64_t seed_high) noexcept nogil
+cdef void cache_destroy(DecisionCache* cache) noexcept nogil

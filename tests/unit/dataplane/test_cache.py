@@ -1,0 +1,129 @@
+"""The decision cache: the classifier's own answers, exact counts, and never a callout's."""
+
+from __future__ import annotations
+
+import random
+from array import array
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.builders import (
+    FIELDS_DRAWN,
+    a_filter,
+    a_policy,
+    callout,
+    equal,
+    field_values,
+    policies,
+    slot,
+    snapshot,
+    sublayer,
+    when,
+    within,
+)  # fmt: skip
+from wfpd.dataplane import Flows, Replayer
+from wfpd.dataplane._cache import CacheDoor
+from wfpd.model.conditions import Atom, Condition, Op, Term
+from wfpd.model.fields import FIELD
+from wfpd.model.policy import Action
+
+PORTS = ("ip_source_port", "ip_destination_port")
+IDS = [FIELD[name].id for name in PORTS]
+
+
+def table(rows):
+    """Rows of (high, low) for each field, as the door takes them."""
+    flat = array("Q", [word for row in rows for value in row for word in (value >> 64, value & (2**64 - 1))])
+    return memoryview(flat).cast("B").cast("Q", (len(rows), 2 * len(rows[0])))
+
+
+def port_policy(count=40):
+    return snapshot(a_policy([
+        a_filter(f"f{n}", Action.BLOCK if n % 3 else Action.PERMIT, when(PORTS[n % 2], within(n, n + 5)))
+        for n in range(count)
+    ]))  # fmt: skip
+
+
+def test_a_question_asked_again_is_answered_from_the_cache():
+    door, taken = CacheDoor(), port_policy()
+    rows = table([(n % 50, n % 7) for n in range(350)])
+    first = door.decide_many(taken, slot(), IDS, rows)
+    assert door.counts == {"hits": 0, "misses": 350}
+    assert door.decide_many(taken, slot(), IDS, rows) == first
+    assert door.counts == {"hits": 350, "misses": 350}
+    assert first == door.decide_many(taken, slot(), IDS, rows, cached=False)
+
+
+def test_the_answers_of_an_older_policy_are_never_given():
+    door, rows = CacheDoor(), table([(3, 3)])
+    filters = [a_filter(f"f{n}", Action.BLOCK, when(PORTS[0], equal(n))) for n in range(20)]
+    first, second = snapshot(a_policy(filters), generation=1), snapshot(a_policy(filters[4:]), generation=2)
+    assert door.decide_many(first, slot(), IDS, rows)[0][0] == "block"
+    assert door.decide_many(second, slot(), IDS, rows)[0][0] == "none"
+    assert door.counts == {"hits": 0, "misses": 2}
+
+
+def test_an_absent_value_is_another_question_than_zero():
+    door = CacheDoor(min_filters=1)
+    empty = Condition(FIELD[PORTS[0]].id, (Term((Atom(Op.EMPTY),)),))
+    taken = snapshot(
+        a_policy([a_filter("none", Action.BLOCK, empty), a_filter("far", Action.PERMIT, when(PORTS[1], equal(1)))])
+    )
+    with_zero, without = table([(0, 1)]), table([(1,)])
+    for _ in range(2):
+        assert door.decide_many(taken, slot(), IDS, with_zero)[0][0] == "permit"
+        assert door.decide_many(taken, slot(), IDS[1:], without)[0][0] == "block"
+    assert door.counts == {"hits": 2, "misses": 2}
+
+
+def test_a_decision_that_called_a_callout_is_never_kept():
+    calls = []
+    inspect = a_filter("inspect", Action.CALLOUT_INSPECTION, when(PORTS[0], equal(7)), callout="c", weight=9)
+    filters = [inspect, *(a_filter(f"f{n}", Action.BLOCK, when(PORTS[0], equal(n))) for n in range(20))]
+    taken = snapshot(a_policy(filters, callouts=[callout("c")]), [calls.append])
+    packet = bytes.fromhex("4500001c000000004011000001020304050607080007001600080000")
+    replayer = Replayer(taken, Flows(64, False))
+    results = [replayer.visit(packet, "forward", 0) for _ in range(3)]
+    assert [result["rows"][0][4] for result in results] == [("c",)] * 3
+    assert len(calls) == 3
+    assert [result["verdict"] for result in results] == ["block"] * 3
+
+
+def test_a_layer_that_names_a_text_is_searched_every_time():
+    door = CacheDoor(min_filters=1)
+    text = Condition(FIELD["interface_name"].id, (Term((Atom(Op.TEXT_EQUAL, text=b"eth0"),)),))
+    taken = snapshot(a_policy([a_filter("named", Action.BLOCK, text)]))
+    door.decide_many(taken, slot(), IDS, table([(1, 1)] * 5))
+    assert door.counts == {"hits": 0, "misses": 0}
+
+
+def test_traffic_that_never_repeats_is_soon_left_alone():
+    door, taken, rng = CacheDoor(), port_policy(), random.Random(1)
+    rows = table([(rng.getrandbits(16), n % 65536) for n in range(100_000)])
+    assert door.decide_many(taken, slot(), IDS, rows) == door.decide_many(taken, slot(), IDS, rows, cached=False)
+    assert door.counts["misses"] < 6000
+
+
+def test_more_hits_than_an_entry_holds_are_searched_every_time():
+    door = CacheDoor(min_filters=1)
+    missing = [a_filter(f"f{n}", Action.CALLOUT_TERMINATING, sublayer=f"s{n}", callout="gone") for n in range(12)]
+    taken = snapshot(a_policy(missing, [sublayer(f"s{n}", n + 1) for n in range(12)], [callout("gone", use="")]))
+    rows = table([(1, 1)] * 3)
+    answers = door.decide_many(taken, slot(), IDS, rows)
+    assert [len(row[4]) for row in answers] == [12] * 3
+    assert door.counts == {"hits": 0, "misses": 3}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(policies(at=slot()), st.lists(field_values(4), min_size=1, max_size=6))
+def test_with_and_without_the_cache_every_answer_and_hit_is_the_same(policy, packets):
+    door, taken = CacheDoor(min_filters=1), snapshot(policy)
+    for values in packets + packets:
+        present = {name: value for name, value in values.items() if isinstance(value, int)}
+        ids = [FIELD[name].id for name in FIELDS_DRAWN if name in present]
+        rows = table([tuple(present[name] for name in FIELDS_DRAWN if name in present)] if ids else [()])
+        if ids:
+            assert door.decide_many(taken, slot(), ids, rows) == CacheDoor().decide_many(
+                taken, slot(), ids, rows, cached=False
+            )
