@@ -11,7 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from ._table cimport CompiledPolicy, PackedFilter, Snapshot
+from ._table cimport CompiledPolicy, FilterBrief, Snapshot
 from ._types cimport (
     ACTION_BLOCK, ACTION_NONE, ACTION_PERMIT, FILTER_BLOCK, FILTER_CALLOUT_INSPECTION, FILTER_CALLOUT_TERMINATING,
     FILTER_PERMIT, FLAG_ABSORB, FLAG_AUDIT, FLAG_CLEAR_ACTION_RIGHT, FLAG_PERMIT_IF_UNREGISTERED, NO_FILTER,
@@ -67,7 +67,7 @@ cdef inline bint _merge(Arbitration* state, uint32_t index, uint8_t action, bint
     return True
 
 
-cdef void _static_result(Arbitration* state, uint32_t index, const PackedFilter* item) noexcept nogil:
+cdef void _static_result(Arbitration* state, uint32_t index, const FilterBrief* item) noexcept nogil:
     cdef bint clear = (item.flags & FLAG_CLEAR_ACTION_RIGHT) != 0
     if item.action == FILTER_PERMIT:
         _merge(state, index, ACTION_PERMIT, clear, REASON_FILTER, False)
@@ -76,7 +76,7 @@ cdef void _static_result(Arbitration* state, uint32_t index, const PackedFilter*
         state.absorb = 1 if item.flags & FLAG_ABSORB else 0
 
 
-cdef void _missing_result(Arbitration* state, uint32_t index, const PackedFilter* item) noexcept nogil:
+cdef void _missing_result(Arbitration* state, uint32_t index, const FilterBrief* item) noexcept nogil:
     # A missing callout acts as a block, or by its flag as a permit.
     if item.flags & FLAG_PERMIT_IF_UNREGISTERED:
         _merge(state, index, ACTION_PERMIT, (item.flags & FLAG_CLEAR_ACTION_RIGHT) != 0, REASON_MISSING_CALLOUT, False)
@@ -85,11 +85,11 @@ cdef void _missing_result(Arbitration* state, uint32_t index, const PackedFilter
 
 
 cdef ArbitrationStep arbitrate_run(Arbitration* state, uint32_t* hits, uint32_t* n_hits) noexcept nogil:
-    cdef const PackedFilter* item
+    cdef const FilterBrief* item
     cdef uint32_t index
     while state.next < state.n_matches:
         index = state.matches[state.next]
-        item = &state.policy.filters[index]
+        item = &state.policy.briefs[index]
         state.next += 1
         if item.sublayer == state.ended:
             continue
@@ -115,7 +115,7 @@ cdef ArbitrationStep arbitrate_run(Arbitration* state, uint32_t* hits, uint32_t*
 
 
 cdef void arbitrate_answer(Arbitration* state, const CalloutAnswer* answer) noexcept nogil:
-    cdef const PackedFilter* item = &state.policy.filters[state.asked]
+    cdef const FilterBrief* item = &state.policy.briefs[state.asked]
     cdef uint8_t action = ACTION_BLOCK
     cdef uint8_t reason = REASON_CALLOUT
     if item.action == FILTER_CALLOUT_INSPECTION:

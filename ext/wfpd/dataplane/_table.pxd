@@ -72,6 +72,16 @@ cdef packed struct PackedCallout:
     uint32_t name
     uint32_t reserved
 
+# What a decision needs of a filter: four of these lie in a cache line, where a PackedFilter takes one
+# or two and its counter slot another.
+cdef struct FilterBrief:
+    uint32_t callout                # Index, or NO_FILTER.
+    uint32_t counter_slot
+    uint16_t sublayer
+    uint16_t flags                  # FilterFlagBits
+    uint8_t action                  # FilterAction
+    uint8_t reply                   # ReplyKind
+
 # One compiled policy: pointers into the packed buffer, and the tables of each slot.  Immutable
 # from the moment it is published.
 cdef struct CompiledPolicy:
@@ -92,6 +102,7 @@ cdef struct CompiledPolicy:
     uint32_t n_callouts
     uint8_t* callout_registered     # [n_callouts] 1: a callable is there.
     uint32_t* counter_slots         # [n_filters] Slot in the counter pool; kept over reloads (key and content).
+    FilterBrief* briefs             # [n_filters]
     uint64_t fields_needed[N_SLOTS][2]   # Fields that the slot's filters name.
     uint64_t layer_generation[N_SLOTS]   # Generation at which the slot's content last changed.
     uint32_t max_layer_filters      # Largest filter count of a slot: the match buffer's size.
@@ -133,6 +144,7 @@ cdef class Snapshot:
     cdef str _name(self, uint32_t index)
     cdef int _resolve_callouts(self) except -1
     cdef int _resolve_counters(self, Snapshot previous) except -1
+    cdef int _make_briefs(self) except -1
     cdef const PackedFilter* _filter(self, uint32_t index) except NULL
     cdef unsigned int _slot(self, unsigned int slot) except? 0xFFFF
 

@@ -109,6 +109,7 @@ cdef class Snapshot:
         self._resolve_callouts()
         layers_resolve(&self.policy, NULL if previous is None else &previous.policy)
         self._resolve_counters(previous)
+        self._make_briefs()
         self._build()
 
     def __dealloc__(self):
@@ -118,6 +119,7 @@ cdef class Snapshot:
             for i in range(self._n_held):
                 self.slots.release(self.policy.counter_slots[i])
         free(self.policy.counter_slots)
+        free(self.policy.briefs)
         free(self.policy.callout_registered)
 
     cdef int _build(self) except -1:
@@ -208,6 +210,21 @@ cdef class Snapshot:
                 self.slots.uses[policy.counter_slots[i]] += 1
             self._n_held = i + 1
         self._new_slots = tuple(fresh)
+        return 0
+
+    cdef int _make_briefs(self) except -1:
+        cdef CompiledPolicy* policy = &self.policy
+        cdef const PackedFilter* item
+        cdef FilterBrief* brief
+        cdef uint32_t i
+        policy.briefs = <FilterBrief*>calloc(policy.n_filters + 1, sizeof(FilterBrief))
+        if policy.briefs == NULL:
+            raise MemoryError()
+        for i in range(policy.n_filters):
+            item, brief = &policy.filters[i], &policy.briefs[i]
+            brief.callout, brief.counter_slot = item.callout, policy.counter_slots[i]
+            brief.sublayer, brief.flags = item.sublayer, item.flags
+            brief.action, brief.reply = item.action, item.reply
         return 0
 
     @property

@@ -27,7 +27,7 @@ from ._parse cimport (
     FRAGMENT_NONE, N_PARSE_IP_STATUSES, PARSE_NOT_IP, PARSE_OK, PacketView, parse_packet,
 )
 from ._stats cimport stats_hit
-from ._table cimport CompiledPolicy, PackedFilter
+from ._table cimport CompiledPolicy
 from ._types cimport *
 from ._values cimport ValueContext, values_fill
 
@@ -162,7 +162,7 @@ cdef void _count_hits(Visitor* visitor, uint32_t n) noexcept nogil:
     if visitor.stats == NULL:
         return
     for i in range(n):
-        stats_hit(visitor.stats, visitor.policy.counter_slots[visitor.hits[i]])
+        stats_hit(visitor.stats, visitor.policy.briefs[visitor.hits[i]].counter_slot)
 
 
 cdef void _note(Visitor* visitor, uint32_t filter) noexcept nogil:
@@ -176,7 +176,7 @@ cdef void _note(Visitor* visitor, uint32_t filter) noexcept nogil:
 cdef void _note_audit(Visitor* visitor, uint32_t n_hits) noexcept nogil:
     cdef uint32_t i
     for i in range(n_hits):
-        if visitor.policy.filters[visitor.hits[i]].flags & FLAG_AUDIT:
+        if visitor.policy.briefs[visitor.hits[i]].flags & FLAG_AUDIT:
             _note(visitor, visitor.hits[i])
 
 
@@ -208,8 +208,8 @@ cdef void _adopt(Visitor* visitor) noexcept nogil:
     decision.absorb = layer.absorb
     decision.callout = NO_FILTER
     if layer.standing != NO_FILTER:
-        decision.callout = visitor.policy.filters[layer.standing].callout
-        if visitor.policy.filters[layer.standing].flags & FLAG_LOG and layer.action == ACTION_PERMIT:
+        decision.callout = visitor.policy.briefs[layer.standing].callout
+        if visitor.policy.briefs[layer.standing].flags & FLAG_LOG and layer.action == ACTION_PERMIT:
             _note(visitor, layer.standing)
     visitor.have_row = 1
 
