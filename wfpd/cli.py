@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import re
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 
 DONE, NO, USAGE, UNREACHABLE, FAULT = 0, 1, 2, 3, 70
 DEFAULT_POLICY = "/etc/wfpd/policy.yaml"
+_FAILED_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _EXITS = "exit: 0 done, 1 the answer is no, 2 usage, 3 could not reach, open or not allowed, 70 a fault of wfpd's"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
+    _open_streams()
     arguments = parser().parse_args(argv)
     try:
         status = arguments.command(arguments)
@@ -46,8 +49,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except WfpdError as error:
         return _say_error(error, arguments.debug)
+    except OSError as error:
+        if error.errno not in _FAILED_OUTPUT:
+            return _report_fault(error, arguments.debug)
+        _forget_stdout()
+        return _say_error(ControlError(f"the output cannot be written: {error.strerror}"), arguments.debug)
     except Exception as error:
         return _report_fault(error, arguments.debug)
+
+
+def _open_streams() -> None:
+    """A stream that the caller has closed leads nowhere, not into the other or into a file that takes its number."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _forget_stdout() -> None:

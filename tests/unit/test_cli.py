@@ -316,5 +316,34 @@ def test_a_closed_pipe_is_0_without_a_message() -> None:
     child.stderr.close()
 
 
+def in_shell(command: str) -> subprocess.CompletedProcess[str]:
+    """`wfpd` in a command line of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    line = command.replace("wfpd", f"{sys.executable} -m wfpd", 1)
+    return subprocess.run(["sh", "-c", line], capture_output=True, env=environment, text=True, check=False)
+
+
+def test_output_that_cannot_be_written_is_3_and_no_fault_of_ours(tmp_path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(GOOD)
+    capture = tmp_path / "one.pcap"
+    capture.write_bytes(
+        struct.pack("<IHHiIIIIIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101, 1, 0, 20, 20)
+        + bytes.fromhex("4500001400000000400b000001020304050607ff")
+    )
+    for command in ("wfpd layers >/dev/full", f"wfpd replay --policy {policy} --eve /dev/full {capture} >/dev/null"):
+        done = in_shell(command)
+        assert done.returncode == 3
+        assert done.stderr.splitlines()[-1] == "error: the output cannot be written: No space left on device"
+
+
+def test_a_stream_that_the_caller_closed_leads_nowhere(tmp_path) -> None:
+    assert in_shell("wfpd layers >&-").returncode == 0
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 2\n")
+    done = in_shell(f"wfpd check {policy} 2>&-")
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_times_are_written_with_a_unit() -> None:
     assert [cli.seconds(text) for text in ("60s", "5m", "1h", "500ms", "7")] == [60, 300, 3600, 0.5, 7]
