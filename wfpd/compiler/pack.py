@@ -4,7 +4,7 @@ Runs in a child process and is done once a reload; nothing here depends on the h
 hashes cover what decides and nothing else: a new name or `log: true` neither resets counters nor
 reauthorizes flows.  A filter's hash is of what it says itself (its counters live on when a set that
 it names grows); a layer's is of its filters in rank order and of the sets, callouts and provider
-contexts that they name.
+contexts that they name.  The records of filters and conditions are written by `_records.pyx`.
 """
 
 from __future__ import annotations
@@ -12,26 +12,24 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from wfpd.compiler import _records
 from wfpd.compiler import format as fmt
 from wfpd.model.conditions import Atom, Condition, Op, Term
 from wfpd.model.fields import FIELDS
-from wfpd.model.layers import N_SLOTS
-from wfpd.model.policy import Filter, FilterFlag, Policy, ValueSet
+from wfpd.model.policy import Action, Filter, FilterFlag, Policy, Reply, ValueSet, Word
+from wfpd.model.rows import rows_of
 
 _RANGES32, _RANGES128, _TEXTS = 0, 1, 2
 _LOW64 = 0xFFFFFFFFFFFFFFFF
 _DECIDING_FLAGS = ~(FilterFlag.LOG | FilterFlag.METRICS | FilterFlag.INDEXED)
 
-_FILTER = struct.Struct(fmt.FILTER)
-_CONDITION = struct.Struct(fmt.CONDITION)
-_TERM = struct.Struct(fmt.TERM)
 _ATOM = struct.Struct(fmt.ATOM)
 _PAIR = struct.Struct("<II")
 _QUAD = struct.Struct("<QQQQ")
-_DECIDES = struct.Struct("<16sBHBBQ")
+_SHAPE_DECIDES = struct.Struct("<BHBB")
 
 # Members by plain name: an enum's attribute costs more than a global, and this is done for every test.
 _RANGE, _ALL_SET, _ANY_SET, _EMPTY, _IN_SET, _TEXT_EQUAL = (
@@ -49,7 +47,8 @@ def pack(policy: Policy) -> bytes:
 def ranked(policy: Policy) -> list[Filter]:
     """Filters in packed order: by slot, then sublayer weight falling, weight falling, order rising."""
     rank = {item.name: index for index, item in enumerate(_sublayers(policy))}
-    return sorted(policy.filters, key=lambda item: (item.slot, rank[item.sublayer], -item.weight, item.order))
+    rows = rows_of(policy)
+    return [rows[index] for index in _records.ranked(rows, rank)]
 
 
 def _sublayers(policy: Policy) -> list[Any]:
@@ -83,24 +82,22 @@ class _Packer:
         self.callout_content = [
             _canonical(["callout", item.name, str(item.key), item.use, dict(item.options)]) for item in policy.callouts
         ]
-        self.named: list[set[bytes]] = [set() for _ in range(N_SLOTS)]
-        """By slot: the content of everything that its filters name."""
-        self.conditions: list[bytes] = []
-        self.terms: list[bytes] = []
-        self.atoms: list[bytes] = []
         self.sets: list[bytes] = []
         self.set_index: dict[tuple[str, int, int], int] = {}
         self.set_content: list[bytes] = []
         self.ranges32: list[bytes] = []
         self.ranges128: list[bytes] = []
         self.texts: list[bytes] = []
-        self.n_terms = self.n_atoms = self.n_ranges32 = self.n_ranges128 = 0
+        self.n_ranges32 = self.n_ranges128 = 0
         self.strings: list[bytes] = []
         self.string_index: dict[str, int] = {}
         self.blob = bytearray()
 
     def run(self) -> bytes:
-        layers, filters = self._filters()
+        rows = rows_of(self.policy)
+        shapes = [self._shape(*shape[:-1]) for shape in rows.shapes]
+        slots, (filters, conditions, terms, atoms) = _records.Writer(rows, shapes, self._encoded, self._name).run()
+        layers = [struct.pack(fmt.LAYER, *slot) for slot in slots]
         sublayers = [
             struct.pack(fmt.SUBLAYER, item.key.bytes, item.weight, 0, self._string(item.name))
             for item in self.sublayers
@@ -109,92 +106,58 @@ class _Packer:
             struct.pack(fmt.CALLOUT, item.key.bytes, self._string(item.name), 0) for item in self.policy.callouts
         ]
         return _assemble(
-            (layers, filters, self.conditions, self.terms, self.atoms, self.sets, self.ranges32, self.ranges128,
-             self.texts, sublayers, callouts, self.strings, [bytes(self.blob)])
+            (layers, [filters], [conditions], [terms], [atoms], self.sets, self.ranges32, self.ranges128,
+             self.texts, sublayers, callouts, self.strings, [self.blob])
         )  # fmt: skip
 
-    def _filters(self) -> tuple[list[bytes], list[bytes]]:
-        records: list[bytes] = []
-        contents: list[list[bytes]] = [[] for _ in range(N_SLOTS)]
-        n_conditions = 0
-        for item in ranked(self.policy):
-            content = self._content(item)
-            contents[item.slot].append(content)
-            records.append(self._filter(item, n_conditions, _hash64([content])))
-            n_conditions += len(item.conditions)
-        layers, first = [], 0
-        for slot_contents, named in zip(contents, self.named, strict=True):
-            digest = _hash64([*slot_contents, *sorted(named)]) if slot_contents else 0
-            layers.append(struct.pack(fmt.LAYER, first, len(slot_contents), digest))
-            first += len(slot_contents)
-        return layers, records
-
-    def _filter(self, item: Filter, first_condition: int, digest: int) -> bytes:
-        return _FILTER.pack(
-            item.key.bytes,
-            item.weight,
-            self._string(item.name),
-            self._string(item.provider),
-            self.sublayer[item.sublayer],
-            item.slot,
-            item.action,
-            item.flags,
-            item.reply,
-            item.on_error,
-            self.callout[item.callout] if item.callout else fmt.NONE32,
-            self._string(item.provider_context) if item.provider_context else fmt.NONE32,
-            first_condition,
-            len(item.conditions),
-            digest,
-        )
-
-    def _content(self, item: Filter) -> bytes:
-        """Write the filter's conditions; return, as bytes, everything that decides what it does."""
-        sublayer = self.sublayers[self.sublayer[item.sublayer]]
+    def _shape(
+        self, provider: str, sublayer: str, action: Action, callout: str, flags: FilterFlag, reply: Reply,
+        on_error: Word, context: str,
+    ) -> _records.Shape:  # fmt: skip
+        """What filters of one provider, sublayer, action and so on have in common."""
+        index = self.sublayer[sublayer]
         parts = [
-            _DECIDES.pack(item.key.bytes, item.action, item.flags & _DECIDING_FLAGS, item.reply, item.on_error,
-                          item.weight),
-            sublayer.key.bytes,
-            item.callout.encode(),
-            item.provider_context.encode(),
+            _SHAPE_DECIDES.pack(action, flags & _DECIDING_FLAGS, reply, on_error),
+            self.sublayers[index].key.bytes, *(_counted(text.encode()) for text in (callout, context)),
         ]  # fmt: skip
-        named = self.named[item.slot]
-        if item.callout:
-            named.add(self.callout_content[self.callout[item.callout]])
-        if item.provider_context:
-            named.add(self.context_content[item.provider_context])
-        family = 6 if item.slot & 1 else 4
-        for condition in item.conditions:
-            self._condition(condition, family, parts, named)
-        return b"\0".join(parts)
+        named = [self.callout_content[self.callout[callout]]] if callout else []
+        if context:
+            named.append(self.context_content[context])
+        return _records.Shape(
+            self._string(provider), index, action, flags, reply, on_error,
+            self.callout[callout] if callout else fmt.NONE32, self._string(context) if context else fmt.NONE32,
+            b"".join(parts), named,
+        )  # fmt: skip
 
-    def _condition(self, condition: Condition, family: int, parts: list[bytes], named: set[bytes]) -> None:
+    def _encoded(self, condition: Condition, family: int) -> _records.Encoded:
+        """A condition that is more than a list of ranges: its records, what it decides and names."""
         terms = _merged(condition.terms)
-        parts.append(_PAIR.pack(condition.field, len(terms)))
-        self.conditions.append(_CONDITION.pack(condition.field, len(terms), self.n_terms))
-        self.n_terms += len(terms)
+        parts = [_PAIR.pack(condition.field, len(terms))]
+        atoms: list[bytes] = []
+        named: set[bytes] = set()
         bits = _BITS[family][condition.field]
         set_family = family if FIELDS[condition.field].is_address else 0
         for term in terms:
             parts.append(_PAIR.pack(term.negate, len(term.atoms)))
-            self.terms.append(_TERM.pack(0, term.negate, 0, len(term.atoms), self.n_atoms))
-            self.n_atoms += len(term.atoms)
             for atom in term.atoms:
                 if atom.op is _IN_SET:
                     index = self._set(atom.set, _set_kind(bits), set_family)
-                    self.atoms.append(_ATOM.pack(atom.op, 0, 0, index, 0, 0, 0, 0))
+                    atoms.append(_ATOM.pack(atom.op, 0, 0, index, 0, 0, 0, 0))
                     named.add(self.set_content[index])
-                    parts.append(_PAIR.pack(atom.op, len(atom.set)) + atom.set.encode())
+                    parts += (_PAIR.pack(atom.op, len(atom.set)), atom.set.encode())
                 elif atom.op >= _TEXT_EQUAL:
-                    parts += self._text_atom(atom)
+                    parts += self._text_atom(atom, atoms)
                 else:
                     op, low, high = _clamped(atom, bits) if bits else (atom.op, 0, 0)
-                    self.atoms.append(_ATOM.pack(op, 0, 0, 0, low >> 64, low & _LOW64, high >> 64, high & _LOW64))
-                    parts.append(self.atoms[-1])
+                    atoms.append(_ATOM.pack(op, 0, 0, 0, low >> 64, low & _LOW64, high >> 64, high & _LOW64))
+                    parts.append(atoms[-1])
+        counts = [(term.negate, len(term.atoms)) for term in terms]
+        return _records.Encoded(condition.field, counts, b"".join(atoms), b"".join(parts), named)
 
-    def _text_atom(self, atom: Atom) -> tuple[bytes, ...]:
+    def _text_atom(self, atom: Atom, atoms: list[bytes]) -> tuple[bytes, ...]:
+        """Add the test of a text; returns what it decides."""
         open_high = int(atom.op is Op.TEXT_RANGE and atom.text_high is None)
-        self.atoms.append(_ATOM.pack(atom.op, open_high, 0, len(self.texts), 0, 0, 0, 0))
+        atoms.append(_ATOM.pack(atom.op, open_high, 0, len(self.texts), 0, 0, 0, 0))
         self._text(atom.text)
         high = b""
         if atom.op is Op.TEXT_RANGE and atom.text_high is not None:
@@ -239,11 +202,18 @@ class _Packer:
     def _string(self, text: str) -> int:
         index = self.string_index.get(text)
         if index is None:
-            index = self.string_index[text] = len(self.strings)
-            data = text.encode()
-            self.strings.append(_PAIR.pack(len(self.blob), len(data)))
-            self.blob += data
+            index = self.string_index[text] = self._name(text.encode())
         return index
+
+    def _name(self, data: bytes) -> int:
+        """A string that is not looked up: names of filters differ anyway."""
+        self.strings.append(_PAIR.pack(len(self.blob), len(data)))
+        self.blob += data
+        return len(self.strings) - 1
+
+
+def _counted(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "little") + data
 
 
 def _set_kind(bits: int) -> int:
@@ -273,13 +243,13 @@ def _clamped(atom: Atom, bits: int) -> tuple[Op, int, int]:
     return atom.op, atom.low & most, 0
 
 
-def _assemble(sections: tuple[list[bytes], ...]) -> bytes:
+def _assemble(sections: tuple[Sequence[bytes | bytearray], ...]) -> bytes:
     """The header, then each section aligned to 16."""
-    out = [b""]
+    out: list[bytes | bytearray] = [b""]
     table = []
     offset = 16 + 16 * len(sections)
     for records in sections:
-        data = b"".join(records)
+        data = records[0] if len(records) == 1 else b"".join(records)
         table.append(struct.pack("<QQ", offset, len(data)))
         padding = -len(data) % 16
         out += (data, b"\0" * padding)

@@ -58,13 +58,13 @@ def _plain_value(field: Field, names: Vocabulary, text: str) -> tuple[Condition,
     if not field.type.is_integer or names is Vocabulary.ICMP_TYPE or not is_integer(text):
         return None
     number = int(text, 0)
-    if number > _top(field):
+    if number > top_of(field):
         return None
     condition = Condition(field.id, (Term((Atom(Op.RANGE, number, number),)),), FULL)
     return condition, condition
 
 
-def _top(field: Field, family: int = 4) -> int:
+def top_of(field: Field, family: int = 4) -> int:
     """The largest value of a field of numbers or addresses."""
     return _BOUNDS.get(field.name, (1 << field.type_for(family).bits) - 1)
 
@@ -118,7 +118,7 @@ class _FieldReader:
         self.draft = Draft()
         self.failed = False
         self.bits = field.type.bits
-        self.top = _top(field)
+        self.top = top_of(field)
 
     def fail(self, node: Node, message: str, hint: str = "", code: str = TYPE) -> None:
         """Report and remember."""
@@ -320,7 +320,7 @@ class _FieldReader:
             return
         for family in (4, 6):
             for value, _ in other.ranges[family]:
-                low, high = 0, _top(self.field, family)
+                low, high = 0, top_of(self.field, family)
                 if name.startswith("greater"):
                     low = value + (name == "greater")
                 else:

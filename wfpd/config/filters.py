@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wfpd.config import reader
 from wfpd.config.conditions import ConditionReader
@@ -16,7 +16,8 @@ from wfpd.config.scalars import MAX_U64
 from wfpd.config.weights import WEIGHT_RANGE_MAX, WEIGHT_RANGE_SHIFT, auto_weight
 from wfpd.model.conditions import Condition
 from wfpd.model.layers import EMPTY_FIELDS, Layer
-from wfpd.model.policy import FILE_PROVIDER, NAMESPACE, Action, Filter, FilterFlag, Reply, Word, default_key
+from wfpd.model.policy import FILE_PROVIDER, NAMESPACE, NO_FLAGS, Action, Filter, FilterFlag, Reply, Word, default_key
+from wfpd.model.rows import FilterRows
 
 FILTER_KEYS = frozenset(
     "name key description enabled provider layer sublayer weight action absorb reply flags provider_context "
@@ -59,6 +60,27 @@ class _Place:
     node: Node
 
 
+@dataclass(slots=True)
+class Shape:
+    """What many filters of a policy have in common."""
+
+    provider: str = FILE_PROVIDER
+    places: list[_Place] = field(default_factory=list)
+    sublayer: str = UNIVERSAL.name
+    action: Action | None = None
+    callout: str = ""
+    flags: FilterFlag = NO_FLAGS
+    reply: Reply = Reply.NONE
+    on_error: Word = Word.DEFAULT
+    context: str = ""
+    enabled: bool = True
+
+    def suffix(self, place: _Place, family: int) -> str:
+        """What the key's hash adds for a filter that becomes several: the layer."""
+        alone = len(self.places) == 1 and len(place.families) == 1
+        return "" if alone else place.layer.full_name(family)
+
+
 class FilterReader:
     """Reads the filters of one policy, in reading order."""
 
@@ -66,13 +88,18 @@ class FilterReader:
         self.objects = objects
         self.conditions = conditions
         self.limits = limits
-        self.filters: list[Filter] = []
+        self.filters = FilterRows()
         self.order = 0
         self.weight_kinds: dict[str, dict[bool, tuple[Speaker, Node]]] = {}
         """By sublayer: the first filter with an exact weight below 2^60 (True) and with an auto one (False)."""
-        self._names: set[tuple[str, str]] = set()
-        self._keys: dict[uuid.UUID, tuple[int, str]] = {}
-        self._n_engine_filters = 0
+        self.names: dict[str, set[str]] = {}
+        """By provider."""
+        self.n_engine_filters = 0
+        self._keys: dict[bytes, tuple[int, str]] | None = None
+        """Order and name of the filter that has the key; made when a file first writes a key.  Default keys
+        are hashes of names, and names are unique."""
+        self._disabled: list[tuple[bytes, int, str]] = []
+        """Filters that are no rows and have a default key."""
 
     def read(self, speaker: Speaker, node: Node) -> None:
         """One entry of `filters:`."""
@@ -85,64 +112,69 @@ class FilterReader:
         entries = found.entries
         name = self._name(speaker, found)
         about = Speaker(speaker.report, speaker.file, f'filter "{name}"' if name else "filter")
-        if not entries.keys() <= FILTER_KEYS:
-            reader.known_keys(about, found, FILTER_KEYS, "filter")
-        provider = self._provider(about, found, name)
-        places = self._layers(about, found)
-        sublayer = self._sublayer(about, entries.get("sublayer"))
-        action, callout = self._action(about, found)
-        flags = self._flags(about, found, action)
-        reply = self._answer(about, found, action, places)
-        self._check_sublayer(about, found, sublayer, action)
-        weight = self._weight(about, entries.get("weight"))
-        enabled = self._flag(about, entries.get("enabled"), "enabled", True)
-        on_error, context, text = self._rest(about, found)
+        shape = self.shape(about, found)
+        if name is not None and not self.take_name(shape.provider, name):
+            about.error(entries["name"], f'the name "{name}" is taken', "", "FWP_E_ALREADY_EXISTS")
+        weight = self.weight(about, entries.get("weight"))
+        text = reader.description(about, entries["description"], self.limits) if "description" in entries else ""
         own_key = reader.key(about, entries.get("key"))
-        conditions = self._conditions(about, entries.get("when"), places)
-        if len(speaker.report.errors) != n_errors or name is None or action is None:
+        conditions = self._conditions(about, entries.get("when"), shape.places)
+        if len(speaker.report.errors) != n_errors or name is None or shape.action is None:
             return
-        if enabled:
-            self._note_weight(sublayer, weight, about, found)
-        suffixed = len(places) == 1 and len(places[0].families) == 1
-        for place, pair in zip(places, conditions, strict=True):
+        if shape.enabled:
+            self._note_weight(shape.sublayer, weight, about, found)
+        if own_key is not None:
+            self._remember_keys()
+        for place, pair in zip(shape.places, conditions, strict=True):
             for family in place.families:
-                key = self._key(provider, name, own_key, "" if suffixed else place.layer.full_name(family))
+                key = self._key(shape.provider, name, own_key, shape.suffix(place, family))
                 self._take_key(about, entries.get("key") or found, key, order, name)
                 own = pair[family == 6]
                 filter_ = Filter(
-                    name, key, place.layer.slot(family), sublayer, action, order, _effective(weight, own), own,
-                    flags, callout, reply, on_error, provider, context, text, about.at(found),
+                    name, key, place.layer.slot(family), shape.sublayer, shape.action, order, _effective(weight, own),
+                    own, shape.flags, shape.callout, shape.reply, shape.on_error, shape.provider, shape.context, text,
+                    about.at(found),
                 )  # fmt: skip
-                self._add(about, found, filter_, enabled)
+                self._add(about, found, filter_, shape.enabled)
 
-    def _provider(self, speaker: Speaker, found: Mapping, name: str | None) -> str:
-        """The provider; reports a name that is taken in it."""
-        provider = self.objects.provider(speaker, found) if "provider" in found.entries else FILE_PROVIDER
-        if name is not None and (provider, name) in self._names:
-            speaker.error(found.entries["name"], f'the name "{name}" is taken', "", "FWP_E_ALREADY_EXISTS")
-        elif name is not None:
-            self._names.add((provider, name))
-        return provider
-
-    def _rest(self, speaker: Speaker, found: Mapping) -> tuple[Word, str, str]:
-        """on_error, provider_context, description."""
+    def shape(self, speaker: Speaker, found: Mapping) -> Shape:
+        """What a filter says besides its name, key, description, weight and conditions."""
         entries = found.entries
-        on_error, context, text = Word.DEFAULT, "", ""
+        if not entries.keys() <= FILTER_KEYS:
+            reader.known_keys(speaker, found, FILTER_KEYS, "filter")
+        shape = Shape()
+        if "provider" in entries:
+            shape.provider = self.objects.provider(speaker, found)
+        shape.places = self._layers(speaker, found)
+        shape.sublayer = self._sublayer(speaker, entries.get("sublayer"))
+        shape.action, shape.callout = self._action(speaker, found)
+        shape.flags = self._flags(speaker, found, shape.action)
+        shape.reply = self._answer(speaker, found, shape.action, shape.places)
+        self._check_sublayer(speaker, found, shape.sublayer, shape.action)
+        shape.enabled = self._flag(speaker, entries.get("enabled"), "enabled", True)
         if "on_error" in entries:
-            on_error = reader.word(speaker, entries["on_error"], "on_error", Word.DEFAULT)
+            shape.on_error = reader.word(speaker, entries["on_error"], "on_error", Word.DEFAULT)
         if "provider_context" in entries:
-            context = self._context(speaker, entries["provider_context"])
-        if "description" in entries:
-            text = reader.description(speaker, entries["description"], self.limits)
-        return on_error, context, text
+            shape.context = self._context(speaker, entries["provider_context"])
+        return shape
+
+    def take_name(self, provider: str, name: str) -> bool:
+        """Whether the name was free; it is taken now."""
+        taken = self.names.setdefault(provider, set())
+        if name in taken:
+            return False
+        taken.add(name)
+        return True
 
     def _add(self, speaker: Speaker, node: Node, filter_: Filter, enabled: bool) -> None:
-        self._n_engine_filters += 1
-        if self._n_engine_filters > self.limits.filters:
-            if self._n_engine_filters == self.limits.filters + 1:
+        self.n_engine_filters += 1
+        if self.n_engine_filters > self.limits.filters:
+            if self.n_engine_filters == self.limits.filters + 1:
                 speaker.error(node, f"more than {self.limits.filters} engine filters", code="FWP_E_OUT_OF_BOUNDS")
         elif enabled:
             self.filters.append(filter_)
+        elif self._keys is None:
+            self._disabled.append((filter_.key.bytes, filter_.order, filter_.name))
 
     def _name(self, speaker: Speaker, found: Mapping) -> str | None:
         node = found.entries.get("name")
@@ -166,8 +198,21 @@ class FilterReader:
             return default_key(provider, "filter", name, layer)
         return uuid.uuid5(NAMESPACE, f"{own}\0{layer}") if layer else own
 
+    @property
+    def has_own_keys(self) -> bool:
+        """Whether a file writes keys, so that they have to be compared."""
+        return self._keys is not None
+
+    def _remember_keys(self) -> None:
+        """From now on keys are compared: with those of the filters so far, and with each other."""
+        if self._keys is None:
+            found = sorted([*self.filters.keys(), *self._disabled], key=lambda item: item[1])
+            self._keys = {key: (order, name) for key, order, name in found}
+
     def _take_key(self, speaker: Speaker, node: Node, key: uuid.UUID, order: int, name: str) -> None:
-        taken = self._keys.setdefault(key, (order, name))
+        if self._keys is None:
+            return
+        taken = self._keys.setdefault(key.bytes, (order, name))
         if taken[0] != order:
             speaker.error(node, f'key: {key} is the key of filter "{taken[1]}"', "", "FWP_E_ALREADY_EXISTS")
 
@@ -340,7 +385,7 @@ class FilterReader:
 
     # Weight.
 
-    def _weight(self, speaker: Speaker, node: Node | None) -> _Weight:
+    def weight(self, speaker: Speaker, node: Node | None) -> _Weight:
         if node is None:
             return _AUTO
         code = "FWP_E_INVALID_WEIGHT"

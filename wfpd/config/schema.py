@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from wfpd.config import reader
-from wfpd.config.conditions import ConditionReader
+from wfpd.config._quick import QuickReader
+from wfpd.config._tape import Items
+from wfpd.config.conditions import ConditionReader, top_of
 from wfpd.config.files import Files
 from wfpd.config.filters import FilterReader
 from wfpd.config.limits import DEFAULT, Limits
@@ -31,6 +33,9 @@ TOP_KEYS = (
     "version", "include", "daemon", "faults", "attach", "providers", "sublayers", "provider_contexts", "callouts",
     "sets", "filters",
 )  # fmt: skip
+
+Read = Callable[[Speaker, Node], None]
+"""Reads one entry of a section."""
 
 
 def load_policy(
@@ -80,7 +85,7 @@ class _Schema:
         self.report.raise_errors()
         objects = self.objects
         return Policy(
-            filters=tuple(filters.filters),
+            filters=filters.filters,
             sublayers=tuple(sorted(objects.sublayers.values(), key=lambda item: -item.weight)),
             callouts=tuple(objects.callouts.values()),
             sets=tuple(self.sets),
@@ -105,7 +110,12 @@ class _Schema:
         self._read_list("callouts", "callout", objects.read_callout)
         conditions = ConditionReader(SetTable(self.sets, broken_sets), self.limits)
         filters = FilterReader(objects, conditions, self.limits)
-        self._read_list("filters", "filter", filters.read)
+        quick = QuickReader(filters, top_of)
+        for speaker, node in self._section("filters"):
+            if isinstance(node, Sequence) and isinstance(node.items, Items):
+                quick.read(speaker, node.items, self._reading("filter", filters.read))
+            else:
+                self._read_items(speaker, node, "filters", self._reading("filter", filters.read))
         self._lint_weights(filters)
         return filters
 
@@ -163,13 +173,24 @@ class _Schema:
                 if attachment:
                     self.attach.append(attachment)
 
-    def _read_list(self, name: str, kind: str, read: Callable[[Speaker, Node], None]) -> None:
+    def _read_list(self, name: str, kind: str, read: Read) -> None:
         for speaker, node in self._section(name):
-            for item in reader.sequence(speaker, node, name):
-                n_errors = len(self.report.errors)
-                read(speaker, item)
-                if len(self.report.errors) != n_errors:
-                    self.objects.remember_broken(kind, item)
+            self._read_items(speaker, node, name, self._reading(kind, read))
+
+    def _read_items(self, speaker: Speaker, node: Node, name: str, read: Read) -> None:
+        for item in reader.sequence(speaker, node, name):
+            read(speaker, item)
+
+    def _reading(self, kind: str, read: Read) -> Read:
+        """`read`, which then remembers what was wrong."""
+
+        def read_and_note(speaker: Speaker, item: Node) -> None:
+            n_errors = len(self.report.errors)
+            read(speaker, item)
+            if len(self.report.errors) != n_errors:
+                self.objects.remember_broken(kind, item)
+
+        return read_and_note
 
     def _read_sets(self) -> set[str]:
         """Reads `sets:`, a mapping of names (or a list with `name`); returns the names of broken ones."""

@@ -16,6 +16,7 @@ from typing import Any
 from wfpd.errors import Location, PolicyError, Problem, WfpdError
 from wfpd.model import policy as model
 from wfpd.model.policy import FilterFlag, Policy
+from wfpd.model.rows import rows_of
 
 PAGE = 4096
 _PARTS = ("sublayers", "callouts", "providers", "provider_contexts", "attach")
@@ -43,12 +44,12 @@ class Compiled:
 
 def encode(policy: Policy, packed: bytes) -> bytes:
     """An accepted policy."""
-    names = dict.fromkeys(f.name for f in policy.filters if f.flags & FilterFlag.METRICS)
+    rows = rows_of(policy)
     header: dict[str, object] = {part: [_plain(item) for item in getattr(policy, part)] for part in _PARTS}
     header |= {"ok": True, "daemon": _plain(policy.daemon), "faults": _plain(policy.faults), "files": policy.files,
                "hash": policy.hash, "lints": [_plain(lint) for lint in policy.lints],
-               "slots": sorted({f.slot for f in policy.filters}), "metric_filters": list(names),
-               "n_filters": len(policy.filters)}  # fmt: skip
+               "slots": sorted(rows.slots()), "metric_filters": rows.names_with(FilterFlag.METRICS),
+               "n_filters": len(rows)}  # fmt: skip
     return _block(header) + packed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wfpd.errors import Location, Problem
@@ -202,8 +202,8 @@ class Filter:
 class Policy:
     """Everything one policy file (with its includes) says."""
 
-    filters: tuple[Filter, ...] = ()
-    """Enabled engine filters in reading order."""
+    filters: Sequence[Filter] = ()
+    """Enabled engine filters in reading order: a tuple, or `rows.FilterRows`."""
     sublayers: tuple[Sublayer, ...] = ()
     """The built-in ones included, by falling weight."""
     callouts: tuple[Callout, ...] = ()

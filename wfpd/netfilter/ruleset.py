@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from wfpd.errors import PolicyError, Problem
 from wfpd.model.layers import BY_SLOT
 from wfpd.model.policy import Attachment, Faults, Policy, Word
+from wfpd.model.rows import rows_of
 from wfpd.netfilter.marks import Marks
 
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
@@ -104,7 +105,7 @@ def queue_ranges(attachments: Sequence[Attachment], workers: int) -> list[tuple[
 
 def needed_hooks(policy: Policy) -> frozenset[str]:
     """Hooks that some enabled filter needs."""
-    return hooks_of(filter_.slot for filter_ in policy.filters)
+    return hooks_of(rows_of(policy).slots())
 
 
 def hooks_of(slots: Iterable[int]) -> frozenset[str]:
