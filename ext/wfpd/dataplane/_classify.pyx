@@ -1,25 +1,25 @@
 """The search: a packet's values to coordinates, down the forest, through leaves, to matches in order."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from ._boxes cimport MAX_DIMENSIONS, BoxSet, Dimension, FilterRest, boxes_free, boxes_make
-from ._forest cimport (
-    EMPTY_LEAF, LANE_CHECK, LANE_ENDS, LEAF_BIT, LEAF_HEADER, LEAF_LANES, MAX_FORKS, Node, Table, forest_build,
-    forest_free,
-)
+from ._forest cimport forest_build, forest_free
 from ._table cimport CompiledPolicy, Snapshot, condition_matches
+from ._tree cimport (
+    CUT_HEADER, EMPTY_LEAF, FORK_BIT, LANE_ENDS, LANE_NEEDS, LANE_RESIDUAL, LEAF_BIT, LEAF_HEADER, LEAF_LANES, MAX_FORKS,
+    TRACKED, Table,
+)
 from ._types cimport N_FIELDS, N_SLOTS, NO_FILTER, FieldValues, value_set128
 
 cdef extern from "_leaf.h" nogil:
-    uint32_t leaf_block(const uint32_t* block, const uint8_t* dims, uint32_t n, const uint32_t* x, int wide)
-    int leaf_has_avx2()
+    uint32_t leaf_next(const uint32_t* leaf, const uint32_t* x, uint32_t* at, int level)
+    int leaf_level()
     uint32_t lowest_bit(uint32_t mask)
 
 cdef enum:
-    TRACKED = 16                # Sublayers whose end is remembered from leaf to leaf.
     FEW = 32                    # Matches that insertion sorts faster.
 
 # One search; on the stack of its caller.
@@ -35,25 +35,32 @@ cdef struct Search:
     uint32_t ended[TRACKED]     # By sublayer rank: the filter that ended it, or NO_FILTER.
 
 
-cdef inline void _locate(Search* search) noexcept nogil:
-    """The packet's coordinates."""
-    cdef const uint64_t* words = <const uint64_t*>search.values
+cdef void _locate_absent(Search* search) noexcept nogil:
+    """Coordinates and presence where some field of the dimensions has no value."""
+    cdef const uint64_t* present = search.values.present
     cdef const Dimension* dimension
     cdef uint32_t i, missing
     for i in range(search.table.n_dimensions):
         dimension = &search.table.dimensions[i]
         # 0, or all ones if the field is absent.
-        missing = <uint32_t>((words[dimension.field >> 6] >> (dimension.field & 63)) & 1) - 1
-        search.x[i] = <uint32_t>(words[dimension.word] >> dimension.shift) | (missing & dimension.absent)
+        missing = <uint32_t>((present[dimension.field >> 6] >> (dimension.field & 63)) & 1) - 1
+        search.x[i] |= missing & dimension.absent
         search.absent |= missing & dimension.need
 
 
-cdef bint _rest_holds(const Search* search, uint32_t filter) noexcept nogil:
-    """What the box does not say: presence, and residual conditions."""
-    cdef const FilterRest* rest = &search.table.rest[filter]
+cdef inline void _locate(Search* search) noexcept nogil:
+    """The packet's coordinates."""
+    cdef const Table* table = search.table
+    cdef const uint8_t* values = <const uint8_t*>search.values
     cdef uint32_t i
-    if rest.need & search.absent:
-        return False
+    for i in range(table.n_dimensions):
+        search.x[i] = (<const uint32_t*>(values + table.offset[i]))[0]
+    if table.fields[0] & ~search.values.present[0] or table.fields[1] & ~search.values.present[1]:
+        _locate_absent(search)
+
+
+cdef bint _residuals_hold(const Search* search, const FilterRest* rest) noexcept nogil:
+    cdef uint32_t i
     for i in range(rest.n_residuals):
         if not condition_matches(search.policy,
                                  &search.policy.conditions[search.table.residuals[rest.first_residual + i]],
@@ -62,66 +69,75 @@ cdef bint _rest_holds(const Search* search, uint32_t filter) noexcept nogil:
     return True
 
 
-cdef inline uint32_t _take_lanes(Search* search, const uint32_t* ids, uint32_t mask, uint32_t limit) noexcept nogil:
-    """Add the block's matching filters up to `limit`; the one that ends the sublayer, or NO_FILTER."""
-    cdef uint32_t lane
-    while mask:
-        lane = lowest_bit(mask)
-        mask &= mask - 1
-        if ids[lane] > limit:
-            break
-        if ids[LEAF_LANES + lane] & LANE_CHECK and not _rest_holds(search, ids[lane]):
-            continue
-        search.matches[search.n] = ids[lane]
-        search.n += 1
-        if ids[LEAF_LANES + lane] & LANE_ENDS:
-            return ids[lane]
-    return NO_FILTER
+cdef inline bint _rest_holds(const Search* search, uint32_t filter, uint32_t flags) noexcept nogil:
+    """What the box does not say: presence, and residual conditions."""
+    if flags & LANE_NEEDS and search.absent and search.table.rest[filter].need & search.absent:
+        return False
+    return not flags & LANE_RESIDUAL or _residuals_hold(search, &search.table.rest[filter])
 
 
-cdef void _scan_leaf(Search* search, const uint32_t* leaf) noexcept nogil:
+cdef inline bint _take_lanes(Search* search, const uint32_t* filters, uint32_t lanes) noexcept nogil:
+    """Add the block's matching filters, each sublayer's up to its end.
+
+    Whether the run that the block ends with is known to have ended.
+    """
+    cdef uint32_t lane, filter, about, rank, end
+    while lanes:
+        lane = lowest_bit(lanes)
+        filter = filters[lane]
+        about = filters[LEAF_LANES + lane]
+        rank = about >> 8
+        if rank >= TRACKED or filter <= search.ended[rank]:
+            if about & (LANE_NEEDS | LANE_RESIDUAL) and not _rest_holds(search, filter, about):
+                lanes &= lanes - 1
+                continue
+            search.matches[search.n] = filter
+            search.n += 1
+            if not about & LANE_ENDS:
+                lanes &= lanes - 1
+                continue
+            if rank < TRACKED:
+                search.ended[rank] = filter
+        end = (about >> 4) & 15
+        if end == LEAF_LANES:
+            return True
+        lanes &= <uint32_t>0xFF << end
+    return False
+
+
+cdef inline void _scan_leaf(Search* search, const uint32_t* leaf) noexcept nogil:
     """Every sublayer's run of entries, until its end is found there or is known to lie before."""
-    cdef uint32_t n_dims = leaf[1], n_runs = leaf[2], position = 0, run, end, rank, limit, block, mask = 0, lanes, ender
-    cdef uint32_t cached = NO_FILTER, before = search.n
-    cdef const uint8_t* dims = <const uint8_t*>(leaf + 4)
-    cdef const uint32_t* runs = leaf + LEAF_HEADER
-    cdef const uint32_t* blocks = runs + ((2 * n_runs + 15) & ~<uint32_t>15)
-    cdef const uint32_t* ids = NULL
-    cdef uint32_t words = (n_dims + 1) * 2 * LEAF_LANES
-    for run in range(n_runs):
-        end = runs[2 * run]
-        rank = runs[2 * run + 1]
-        limit = search.ended[rank] if rank < TRACKED else NO_FILTER
-        while position < end:
-            block = position // LEAF_LANES
-            if block != cached:
-                cached = block
-                ids = blocks + <size_t>block * words + 2 * LEAF_LANES * n_dims
-                if ids[position % LEAF_LANES] > limit:
-                    cached = NO_FILTER
-                    break
-                mask = leaf_block(blocks + <size_t>block * words, dims, n_dims, search.x, search.table.wide)
-            lanes = mask >> (position % LEAF_LANES) << (position % LEAF_LANES)
-            if end < (block + 1) * LEAF_LANES:
-                lanes &= (<uint32_t>1 << (end % LEAF_LANES)) - 1
-            if lanes:
-                ender = _take_lanes(search, ids, lanes, limit)
-                if ender != NO_FILTER:
-                    if rank < TRACKED:
-                        search.ended[rank] = ender
-                    break
-            position = (block + 1) * LEAF_LANES
-        position = end
+    cdef uint32_t n_blocks = (leaf[0] + LEAF_LANES - 1) // LEAF_LANES, n_dims = leaf[1], block = 0, lanes
+    cdef uint32_t words = 2 * LEAF_LANES * (n_dims + 1), before = search.n
+    cdef const uint32_t* filters = leaf + LEAF_HEADER + 2 * LEAF_LANES * n_dims
+    cdef const uint32_t* following = leaf + LEAF_HEADER + <size_t>n_blocks * words
+    if search.table.n_ranks == 1 and filters[0] > search.ended[0]:
+        return
+    while True:
+        lanes = leaf_next(leaf, search.x, &block, search.table.level)
+        if lanes == 0:
+            break
+        if _take_lanes(search, filters + <size_t>block * words, lanes) and n_blocks > 1:
+            block = following[block]
+        else:
+            block += 1
+        if block >= n_blocks:
+            break
     search.leaves += search.n != before
 
 
 cdef void _walk(Search* search) noexcept nogil:
     """Visit every leaf that can hold the point."""
     cdef const Table* table = search.table
+    cdef const uint32_t* at
     cdef uint32_t pending[MAX_FORKS + 1]
-    cdef uint32_t n = 0, ref = table.root, part
-    cdef const Node* node
+    cdef uint32_t n = 0, ref = table.root, part, parts
     while True:
+        while ref < FORK_BIT:
+            at = table.tree + ref
+            part = (search.x[at[1] & 0xFF] - at[0]) >> ((at[1] >> 8) & 0xFF)
+            parts = at[1] >> 16
+            ref = at[CUT_HEADER + (part if part < parts else parts)]
         if ref & LEAF_BIT:
             if ref != EMPTY_LEAF:
                 _scan_leaf(search, table.leaves + <size_t>(ref & ~<uint32_t>LEAF_BIT) * LEAF_HEADER)
@@ -129,15 +145,11 @@ cdef void _walk(Search* search) noexcept nogil:
                 return
             n -= 1
             ref = pending[n]
-            continue
-        node = &table.nodes[ref]
-        if node.parts == 0:
-            pending[n] = table.refs[node.base + 1]
-            n += 1
-            ref = table.refs[node.base]
         else:
-            part = (search.x[node.dimension] - node.lo) >> node.shift
-            ref = table.refs[node.base + (part if part < node.parts else node.parts)]
+            at = table.tree + (ref & ~<uint32_t>FORK_BIT)
+            pending[n] = at[1]
+            n += 1
+            ref = at[0]
 
 
 cdef void _sift(uint32_t* at, uint32_t root, uint32_t n) noexcept nogil:
@@ -176,13 +188,22 @@ cdef void _sort(uint32_t* at, uint32_t n) noexcept nogil:
 
 cdef void _merge(Search* search) noexcept nogil:
     """Matches of several leaves into one order, each sublayer up to its first end."""
-    cdef uint32_t i, kept = 0, ended = NO_FILTER
+    cdef const Table* table = search.table
+    cdef uint32_t i, filter, rank = 0, kept = 0, ended = NO_FILTER
     cdef const FilterRest* rest
     _sort(search.matches, search.n)
     for i in range(search.n):
-        rest = &search.table.rest[search.matches[i]]
+        filter = search.matches[i]
+        while rank < TRACKED and filter >= table.rank_end[rank]:
+            rank += 1
+        if rank < TRACKED:
+            if filter <= search.ended[rank]:
+                search.matches[kept] = filter
+                kept += 1
+            continue
+        rest = &table.rest[filter]
         if rest.rank != ended:
-            search.matches[kept] = search.matches[i]
+            search.matches[kept] = filter
             kept += 1
             if rest.ends:
                 ended = rest.rank
@@ -203,7 +224,7 @@ cdef uint32_t classify(const CompiledPolicy* policy, unsigned int slot, const Fi
     memset(search.ended, 0xFF, sizeof(search.ended))
     _locate(&search)
     _walk(&search)
-    if search.leaves > 1:
+    if search.n > 1 and (search.leaves > 1 or search.table.n_ranks > TRACKED):
         _merge(&search)
     for i in range(search.n):
         matches[i] += search.table.first
@@ -214,28 +235,40 @@ cdef void _table_free(Table* table) noexcept nogil:
     if table == NULL:
         return
     forest_free(table)
-    free(table.dimensions)
     free(table.rest)
     free(table.residuals)
     free(table)
 
 
-cdef int _table_fill(Table* table, const CompiledPolicy* policy, unsigned int slot, BoxSet* boxes) noexcept nogil:
-    cdef size_t size
-    if boxes_make(policy, slot, boxes) != 0:
-        return -1
-    size = boxes.n_dimensions * sizeof(Dimension)
-    table.dimensions = <Dimension*>malloc(size + 1)
-    if table.dimensions == NULL or forest_build(boxes, table) != 0:
-        return -1
-    memcpy(table.dimensions, boxes.dimensions, size)
+cdef void _table_describe(Table* table, const BoxSet* boxes) noexcept nogil:
+    """What a search reads of the boxes: coordinates' places, sublayers' ends."""
+    cdef uint32_t i, rank
+    cdef const Dimension* dimension
+    memcpy(table.dimensions, boxes.dimensions, sizeof(boxes.dimensions))
     table.n_dimensions = boxes.n_dimensions
     table.n_filters = boxes.n_filters
+    for i in range(boxes.n_dimensions):
+        dimension = &boxes.dimensions[i]
+        table.offset[i] = <uint16_t>(8 * dimension.word + (dimension.shift >> 3))
+        table.fields[dimension.field >> 6] |= (<uint64_t>1) << (dimension.field & 63)
+    memset(table.rank_end, 0xFF, sizeof(table.rank_end))
+    for i in range(boxes.n_filters):
+        rank = boxes.rest[i].rank
+        table.n_ranks = rank + 1
+        if rank < TRACKED:
+            table.rank_end[rank] = i + 1
+    # Ranks beyond: a filter past the last tracked one's end is looked up by itself.
+
+
+cdef int _table_fill(Table* table, const CompiledPolicy* policy, unsigned int slot, BoxSet* boxes) noexcept nogil:
+    if boxes_make(policy, slot, boxes) != 0 or forest_build(boxes, table) != 0:
+        return -1
+    _table_describe(table, boxes)
     table.first = policy.layers[slot].first
-    table.wide = leaf_has_avx2()
+    table.level = leaf_level()
     table.rest = boxes.rest
     table.residuals = boxes.residuals
-    table.size += boxes.n_filters * sizeof(FilterRest) + 4 * boxes.residuals_capacity + size + sizeof(Table)
+    table.size += boxes.n_filters * sizeof(FilterRest) + 4 * boxes.residuals_capacity + sizeof(Table)
     boxes.rest = NULL
     boxes.residuals = NULL
     return 0
@@ -281,18 +314,38 @@ cdef void _values_of_row(FieldValues* values, const uint64_t* row, const uint32_
         value_set128(values, fields[i], row[2 * i], row[2 * i + 1])
 
 
+cdef double _thread_seconds() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    return now.tv_sec + 1e-9 * now.tv_nsec
+
+
+cdef double _row_seconds(const CompiledPolicy* policy, unsigned int slot, const uint64_t* rows, Py_ssize_t n,
+                         const uint32_t* fields, uint32_t n_fields, uint32_t* matches) noexcept nogil:
+    """Thread CPU time of filling the values of each row and classifying them."""
+    cdef FieldValues values
+    cdef Py_ssize_t row
+    cdef double start = _thread_seconds()
+    memset(&values, 0, sizeof(values))
+    for row in range(n):
+        _values_of_row(&values, rows + row * 2 * n_fields, fields, n_fields)
+        classify(policy, slot, &values, matches)
+    return _thread_seconds() - start
+
+
 def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:, ::1] rows, unsigned int rounds=0):
     """Classify every row: cold door for tests and benches.
 
     `fields` are field ids; a row holds (high, low) for each.  Without `rounds`: the filters of each
-    row, as lists.  With it: mean nanoseconds of thread CPU time a row over that many rounds.
+    row, as lists.  With it: mean nanoseconds of thread CPU time a row over that many rounds, less
+    what filling the values alone takes.
     """
     cdef FieldValues values
-    cdef timespec start, end
     cdef uint32_t ids[N_FIELDS]
     cdef uint32_t n_fields = len(fields), found, i
     cdef Py_ssize_t row, n = rows.shape[0], words = rows.shape[1]
-    cdef unsigned int turn
+    cdef unsigned int turn, bare = 0
+    cdef double seconds = 0
     if slot >= N_SLOTS or n_fields > N_FIELDS or rows.shape[1] != 2 * n_fields:
         raise ValueError("no such slot, or a row is not two numbers a field")
     for i, field in enumerate(fields):
@@ -300,6 +353,8 @@ def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:
             raise ValueError(f"no field {field}")
         ids[i] = field
     memset(&values, 0, sizeof(values))
+    while bare < N_SLOTS - 1 and snapshot.policy.search[bare] != NULL:
+        bare += 1
     cdef const uint64_t* at = &rows[0, 0] if n and words else NULL
     cdef uint32_t* matches = <uint32_t*>malloc((snapshot.policy.max_layer_filters + 1) * sizeof(uint32_t))
     if matches == NULL:
@@ -307,13 +362,10 @@ def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:
     try:
         if rounds and n:
             with nogil:
-                clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start)
                 for turn in range(rounds):
-                    for row in range(n):
-                        _values_of_row(&values, at + row * words, ids, n_fields)
-                        classify(&snapshot.policy, slot, &values, matches)
-                clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end)
-            return (1e9 * (end.tv_sec - start.tv_sec) + (end.tv_nsec - start.tv_nsec)) / (<double>rounds * n)
+                    seconds += _row_seconds(&snapshot.policy, slot, at, n, ids, n_fields, matches)
+                    seconds -= _row_seconds(&snapshot.policy, bare, at, n, ids, n_fields, matches)
+            return 1e9 * seconds / (<double>rounds * n)
         result = []
         for row in range(n):
             _values_of_row(&values, at + row * words, ids, n_fields)
@@ -327,17 +379,17 @@ def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:
 def build_seconds(Snapshot snapshot) -> float:
     """Thread CPU time of building all tables of the snapshot once more, in seconds."""
     cdef CompiledPolicy copy = snapshot.policy
-    cdef timespec start, end
+    cdef double seconds
     cdef int status
     memset(copy.search, 0, sizeof(copy.search))
     with nogil:
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start)
+        seconds = -_thread_seconds()
         status = tables_build(&copy)
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end)
+        seconds += _thread_seconds()
         tables_free(&copy)
     if status != 0:
         raise MemoryError()
-    return (end.tv_sec - start.tv_sec) + 1e-9 * (end.tv_nsec - start.tv_nsec)
+    return seconds
 
 
 def table_stats(Snapshot snapshot, unsigned int slot) -> dict:

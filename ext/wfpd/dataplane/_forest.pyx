@@ -5,21 +5,27 @@ A pure tree copies wide boxes into every child and explodes; a list is slow.  So
 dimension into equal parts while copies stay within an allowance that a path spends once; where
 wide boxes forbid that, it forks: boxes narrow in the dimension go to a cut of their own, the
 rest to a second tree, and both are searched.  What neither helps becomes a large leaf, which is
-sixteen boxes a step.  Memory is bounded by the allowance, depth by MAX_DEPTH and MAX_FORKS.
+eight boxes a step.  Memory is bounded by the allowance, depth by MAX_DEPTH and MAX_FORKS.
 
 A box behind one that covers the node's whole region and always ends the sublayer is left out.
-Choices look at no more than SAMPLES boxes of a node, so a build is linear in depth and boxes.
+Plans are made from samples (`_cuts`), so a build is linear in depth and boxes.  A plan is followed
+only if its true copies keep to the allowance; else the node is planned again from all its boxes,
+as long as all such second looks together stay below EXACT_BUDGET boxes for each box there is.
 
 A node's region holds every point that the search brings there, and each box of its list meets the
 region.  Debug builds abort where a list has a box too many for that, or one too few.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdio cimport fputs, stderr
 from libc.stdlib cimport abort, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from ._boxes cimport MAX_DIMENSIONS, Bound, BoxSet, FilterRest
+from ._cuts cimport ALL, Place, Plan, best_plan, copies_allowed, meets_region, spans_region, touched
+from ._leaves cimport leaf_make
+from ._store cimport Store, store_reserve
+from ._tree cimport CUT_HEADER, EMPTY_LEAF, FORK_BIT, LEAF_LANES, Table
 
 cdef extern from *:
     """
@@ -33,83 +39,32 @@ cdef extern from *:
 
 cdef enum:
     MAX_DEPTH = 40
-    MAX_PARTS = 1024
-    SAMPLES = 1024
-    N_WIDTHS = 7
-    ALL = 0xFFFFFFFF
-
-cdef uint32_t[N_WIDTHS] WIDTHS = [2, 4, 8, 32, 128, 512, 1024]
-
-cdef struct Store:              # A growing array of uint32.
-    uint32_t* at
-    uint32_t n
-    uint32_t capacity
+    EXACT_BUDGET = 16
+    REFUSED = 0xFFFFFFFE        # Instead of a reference: the plan would make too many copies.
 
 cdef struct Build:
     const BoxSet* boxes
     Table* table
     Store work                  # Stack of box lists.
-    Store refs
+    Store tree
     Store leaves
-    Store nodes                 # Node is 3 words.
+    uint64_t looks              # Boxes that may still be looked at for exact plans.
     bint failed
 
-cdef struct Plan:
-    double score
-    uint32_t dimension
-    uint32_t lo
-    uint32_t shift
-    uint32_t parts
-    uint32_t most               # Boxes that touch more parts go to the fork's second tree; ALL: no fork.
-    double factor               # Copies per box.
-
-cdef struct Place:              # Of a node in the tree.
-    Bound region[MAX_DIMENSIONS]
-    uint32_t depth
-    uint32_t forks
-    double allowance            # Copies that the path may still multiply by.
-
-cdef struct Window:
-    uint32_t lo
-    uint32_t hi
-    uint32_t n                  # Sampled boxes that do not span the region.
+cdef struct Split:              # A list scattered over the parts of a cut, on the work stack.
+    uint32_t ends               # work.at[ends + i]: where part i's list ends.
+    uint32_t start              # Where part 0's begins.
 
 
-cdef bint store_more(Build* build, Store* store, uint32_t more) noexcept nogil:
+cdef bint reserve(Build* build, Store* store, uint64_t more) noexcept nogil:
     """Room for `more` words; whether there is."""
-    cdef uint64_t capacity
-    cdef void* grown
-    if build.failed:
-        return False
-    if <uint64_t>store.n + more > store.capacity:
-        capacity = <uint64_t>store.capacity + (store.capacity >> 1) + more + 256
-        grown = realloc(store.at, capacity * sizeof(uint32_t)) if capacity < ALL else NULL
-        if grown == NULL:
-            build.failed = True
-            return False
-        store.at = <uint32_t*>grown
-        store.capacity = <uint32_t>capacity
-    return True
+    if not build.failed and not store_reserve(store, more):
+        build.failed = True
+    return not build.failed
 
 
 cdef inline const Bound* box_at(const Build* build, uint32_t box) noexcept nogil:
     return build.boxes.bounds + <size_t>box * build.boxes.n_dimensions
-
-
-cdef inline uint32_t clip_lo(Bound bound, Bound region) noexcept nogil:
-    return bound.lo if bound.lo > region.lo else region.lo
-
-
-cdef inline uint32_t clip_hi(Bound bound, Bound region) noexcept nogil:
-    return bound.hi if bound.hi < region.hi else region.hi
-
-
-cdef inline bint spans_region(Bound bound, Bound region) noexcept nogil:
-    return bound.lo <= region.lo and bound.hi >= region.hi
-
-
-cdef inline bint meets_region(Bound bound, Bound region) noexcept nogil:
-    return clip_lo(bound, region) <= clip_hi(bound, region)
 
 
 cdef void require(bint holds, const char* what) noexcept nogil:
@@ -160,258 +115,78 @@ cdef uint32_t drop_hidden(Build* build, uint32_t first, uint32_t n, const Place*
     return kept
 
 
-cdef uint32_t leaf_runs(Build* build, uint32_t first, uint32_t n, uint32_t* out) noexcept nogil:
-    """Runs of one sublayer each: (end, rank) pairs into `out` unless NULL; their number."""
-    cdef uint32_t i, rank, runs = 0, last = ALL
-    for i in range(n):
-        rank = build.boxes.rest[build.boxes.owner[build.work.at[first + i]]].rank
-        if rank != last:
-            runs += 1
-            last = rank
-        if out != NULL:
-            out[2 * runs - 2] = i + 1
-            out[2 * runs - 1] = rank
-    return runs
-
-
-cdef uint32_t leaf_dimensions(Build* build, uint32_t first, uint32_t n, const Place* place,
-                              uint8_t* out) noexcept nogil:
-    """Dimensions in which some box does not span the region."""
-    cdef uint32_t d, i, count = 0
-    for d in range(build.boxes.n_dimensions):
-        for i in range(n):
-            if not spans_region(box_at(build, build.work.at[first + i])[d], place.region[d]):
-                out[count] = <uint8_t>d
-                count += 1
-                break
-    return count
-
-
-cdef void leaf_fill(Build* build, uint32_t* blocks, uint32_t first, uint32_t n, const uint8_t* dims,
-                    uint32_t n_dims) noexcept nogil:
-    cdef uint32_t i, d, lane, owner, words = n_dims * 2 * LEAF_LANES + 2 * LEAF_LANES
-    cdef uint32_t* block
-    cdef const FilterRest* rest
-    cdef const Bound* bounds
-    for i in range(n):
-        block = blocks + <size_t>(i // LEAF_LANES) * words
-        lane = i % LEAF_LANES
-        bounds = box_at(build, build.work.at[first + i])
-        for d in range(n_dims):
-            block[32 * d + lane] = bounds[dims[d]].lo
-            block[32 * d + 16 + lane] = bounds[dims[d]].hi - bounds[dims[d]].lo
-        owner = build.boxes.owner[build.work.at[first + i]]
-        rest = &build.boxes.rest[owner]
-        block[32 * n_dims + lane] = owner
-        block[32 * n_dims + 16 + lane] = (LANE_ENDS if rest.ends else 0) | (
-            LANE_CHECK if rest.need or rest.n_residuals else 0)
-
-
 cdef uint32_t make_leaf(Build* build, uint32_t first, uint32_t n, const Place* place) noexcept nogil:
     """A leaf of the list's boxes; its reference."""
-    cdef uint8_t dims[MAX_DIMENSIONS]
-    cdef uint32_t n_dims, runs, run_words, block_words, words, at
-    cdef uint32_t* leaf
+    cdef uint32_t ref
     if n == 0:
         return EMPTY_LEAF
-    n_dims = leaf_dimensions(build, first, n, place, dims)
-    runs = leaf_runs(build, first, n, NULL)
-    run_words = (2 * runs + 15) & ~<uint32_t>15
-    block_words = (n_dims + 1) * 2 * LEAF_LANES
-    words = LEAF_HEADER + run_words + block_words * ((n + LEAF_LANES - 1) // LEAF_LANES)
-    if not store_more(build, &build.leaves, words):
-        return EMPTY_LEAF
-    at = build.leaves.n
-    leaf = build.leaves.at + at
-    memset(leaf, 0, <size_t>words * sizeof(uint32_t))
-    leaf[0] = n
-    leaf[1] = n_dims
-    leaf[2] = runs
-    memcpy(leaf + 4, dims, n_dims)
-    leaf_runs(build, first, n, leaf + LEAF_HEADER)
-    leaf_fill(build, leaf + LEAF_HEADER + run_words, first, n, dims, n_dims)
-    build.leaves.n += words
+    ref = leaf_make(build.boxes, build.work.at + first, n, place, &build.leaves)
+    build.failed = build.failed or ref == EMPTY_LEAF
     build.table.n_leaves += 1
     build.table.n_copies += n
-    if n > build.table.largest_leaf:
-        build.table.largest_leaf = n
-    return LEAF_BIT | at // LEAF_HEADER
-
-
-cdef inline double steps(double n) noexcept nogil:
-    """Expected cost of searching `n` boxes, in leaf blocks: growing, but slower than n."""
-    cdef double blocks = n / LEAF_LANES
-    if blocks <= 1:
-        return 1
-    return 1 + (blocks - 1) / (1 + blocks / 24)
-
-
-cdef void find_window(const Build* build, const uint32_t* list, uint32_t n, uint32_t stride, uint32_t d,
-                      Bound region, Window* window) noexcept nogil:
-    """Where the boxes that do not span the region lie."""
-    cdef uint32_t k
-    cdef Bound bound
-    window.lo = ALL
-    window.hi = 0
-    window.n = 0
-    for k in range((n + stride - 1) // stride):
-        bound = box_at(build, list[k * stride])[d]
-        if not spans_region(bound, region):
-            window.n += 1
-            window.lo = min(window.lo, clip_lo(bound, region))
-            window.hi = max(window.hi, clip_hi(bound, region))
-
-
-cdef void cut_shape(const Window* window, uint32_t width, Plan* plan) noexcept nogil:
-    """At most `width` equal parts over the window, on multiples of their size."""
-    plan.shift = 0
-    while (window.hi >> plan.shift) - (window.lo >> plan.shift) >= width:
-        plan.shift += 1
-    plan.lo = (window.lo >> plan.shift) << plan.shift
-    plan.parts = (window.hi >> plan.shift) - (window.lo >> plan.shift) + 1
-
-
-cdef bint touched(const Plan* plan, Bound bound, Bound region, uint32_t* first, uint32_t* past) noexcept nogil:
-    """Parts first..past-1 of the window that the box touches, if any; whether it touches the outside too.
-
-    A box over one edge of the window touches the outside and the parts at that edge, no others.
-    """
-    cdef uint32_t lo = clip_lo(bound, region), hi = clip_hi(bound, region)
-    cdef uint64_t end = <uint64_t>plan.lo + ((<uint64_t>plan.parts) << plan.shift)
-    first[0] = past[0] = 0
-    if hi >= plan.lo and lo < end:
-        first[0] = 0 if lo < plan.lo else (lo - plan.lo) >> plan.shift
-        past[0] = plan.parts if hi >= end else ((hi - plan.lo) >> plan.shift) + 1
-    return lo < plan.lo or hi >= end
-
-
-cdef inline uint32_t n_touched(const Plan* plan, Bound bound, Bound region) noexcept nogil:
-    """Parts that the box touches, the outside being one."""
-    cdef uint32_t first, past
-    cdef uint32_t outside = touched(plan, bound, region, &first, &past)
-    return past - first + outside
-
-
-cdef inline void tally(int32_t* changes, uint32_t first, uint32_t past, bint outside, uint32_t parts) noexcept nogil:
-    """Count a box in the differences of neighbouring parts' counts; part `parts` is the outside."""
-    changes[first] += 1
-    changes[past] -= 1
-    if outside:
-        changes[parts] += 1
-        changes[parts + 1] -= 1
-
-
-cdef void score_cut(const Build* build, const uint32_t* list, uint32_t n, uint32_t stride, const Place* place,
-                    Plan* plan) noexcept nogil:
-    """Score the cut without and with a fork; keep the better (score 0: none allowed)."""
-    cdef int32_t narrow[MAX_PARTS + 3]
-    cdef int32_t wide[MAX_PARTS + 3]
-    cdef bint outside
-    cdef uint32_t i, first, past, t, samples = 0, n_wide = 0, most = 2 if plan.parts > 4 else 1
-    cdef double scale, copies_narrow = 0, copies = 0, squares_narrow = 0, squares = 0, a = 0, b = 0, score
-    memset(narrow, 0, (plan.parts + 3) * sizeof(int32_t))
-    memset(wide, 0, (plan.parts + 3) * sizeof(int32_t))
-    for i in range((n + stride - 1) // stride):
-        outside = touched(plan, box_at(build, list[i * stride])[plan.dimension], place.region[plan.dimension],
-                          &first, &past)
-        samples += 1
-        if past - first + <uint32_t>outside <= most:
-            tally(narrow, first, past, outside, plan.parts)
-        else:
-            n_wide += 1
-            tally(wide, first, past, outside, plan.parts)
-    for i in range(plan.parts + 1):
-        a += narrow[i]
-        b += wide[i]
-        copies_narrow += a
-        squares_narrow += a * a
-        copies += a + b
-        squares += (a + b) * (a + b)
-    scale = <double>n / samples
-    plan.score = 0
-    if copies <= samples * min(place.allowance, 1.5):
-        plan.score = 0.4 + steps(scale * squares / copies) + 0.002 * plan.parts
-        plan.most = ALL
-        plan.factor = copies / samples
-    if n_wide and n_wide * 16 < 15 * samples and place.forks < MAX_FORKS:
-        t = samples - n_wide
-        if copies_narrow <= t * min(place.allowance, 1.5):
-            score = 1.5 + steps(scale * squares_narrow / copies_narrow) + steps(scale * n_wide) + 0.002 * plan.parts
-            if plan.score == 0 or score < plan.score:
-                plan.score = score
-                plan.most = most
-                plan.factor = copies_narrow / t
-
-
-cdef void best_plan(const Build* build, uint32_t list_first, uint32_t n, const Place* place, Plan* best) noexcept nogil:
-    """The cheapest cut of all dimensions and widths; score 0 if a leaf is cheaper."""
-    cdef const uint32_t* list = build.work.at + list_first
-    cdef uint32_t d, i, stride = (n + SAMPLES - 1) // SAMPLES, last_parts
-    cdef Window window
-    cdef Plan plan
-    best.score = <double>n / LEAF_LANES
-    best.parts = 0
-    for d in range(build.boxes.n_dimensions):
-        find_window(build, list, n, stride, d, place.region[d], &window)
-        if window.n * 16 * stride < n or window.lo == window.hi and window.n * stride >= n:
-            continue
-        last_parts = 0
-        for i in range(N_WIDTHS):
-            if WIDTHS[i] > 2 * n and i:
-                break
-            plan.dimension = d
-            cut_shape(&window, WIDTHS[i], &plan)
-            if plan.parts == last_parts:
-                continue
-            last_parts = plan.parts
-            score_cut(build, list, n, stride, place, &plan)
-            if plan.score > 0 and plan.score < best.score:
-                best[0] = plan
+    build.table.largest_leaf = max(build.table.largest_leaf, n)
+    return ref
 
 
 cdef uint32_t split_wide(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan,
                          uint32_t* n_narrow) noexcept nogil:
     """Copy the list onto the work stack, narrow boxes first; where the copy starts."""
-    cdef uint32_t i, start = build.work.n, at, pass_, box
-    if not store_more(build, &build.work, n):
+    cdef bint outside
+    cdef uint32_t i, start = build.work.n, at, turn, box, low, past
+    if not reserve(build, &build.work, n):
         return start
     at = start
-    for pass_ in range(2):
+    for turn in range(2):
         for i in range(n):
             box = build.work.at[first + i]
-            if (n_touched(plan, box_at(build, box)[plan.dimension], place.region[plan.dimension])
-                    > plan.most) == pass_:
+            outside = touched(plan, box_at(build, box)[plan.dimension], place.region[plan.dimension], &low, &past)
+            if (past - low + <uint32_t>outside > plan.most) == turn:
                 build.work.at[at] = box
                 at += 1
-        if pass_ == 0:
+        if turn == 0:
             n_narrow[0] = at - start
     build.work.n = at
     return start
 
 
-cdef void scatter(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan,
-                  uint32_t ends) noexcept nogil:
-    """Child lists onto the work stack, one after the other; word `ends` + i is set to child i's end."""
+cdef uint64_t count_parts(const Build* build, uint32_t first, uint32_t n, Bound region, const Plan* plan,
+                          uint32_t* counts) noexcept nogil:
+    """Boxes by part of the cut, the outside last; their sum."""
     cdef bint outside
-    cdef uint32_t i, k, low, past, box, count, total = 0
-    cdef Bound region = place.region[plan.dimension]
-    cdef uint32_t* at = build.work.at + ends
-    memset(at, 0, (plan.parts + 1) * sizeof(uint32_t))
+    cdef uint32_t i, k, low, past
+    cdef uint64_t total = 0
+    memset(counts, 0, (plan.parts + 1) * sizeof(uint32_t))
     for i in range(n):
         outside = touched(plan, box_at(build, build.work.at[first + i])[plan.dimension], region, &low, &past)
         for k in range(low, past):
-            at[k] += 1
-        at[plan.parts] += outside
+            counts[k] += 1
+        counts[plan.parts] += outside
         total += past - low + <uint32_t>outside
-    if not store_more(build, &build.work, total):
-        return
-    at = build.work.at + ends
-    total = build.work.n
+    return total
+
+
+cdef double scatter(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan,
+                    Split* split) noexcept nogil:
+    """The parts' lists onto the work stack; copies made of each box.  0 and nothing if too many."""
+    cdef bint outside
+    cdef uint32_t i, k, low, past, box, count
+    cdef uint64_t total
+    cdef uint32_t* at
+    cdef Bound region = place.region[plan.dimension]
+    split.ends = build.work.n
+    if not reserve(build, &build.work, plan.parts + 1):
+        return 0
+    total = count_parts(build, first, n, region, plan, build.work.at + split.ends)
+    if total > n * copies_allowed(place) or not reserve(build, &build.work, plan.parts + 1 + total):
+        return 0
+    split.start = build.work.n + plan.parts + 1
+    build.work.n = split.start + <uint32_t>total
+    at = build.work.at + split.ends
+    total = split.start
     for k in range(plan.parts + 1):
         count = at[k]
-        at[k] = total
+        at[k] = <uint32_t>total
         total += count
-    build.work.n = total
     for i in range(n):
         box = build.work.at[first + i]
         outside = touched(plan, box_at(build, box)[plan.dimension], region, &low, &past)
@@ -421,21 +196,19 @@ cdef void scatter(Build* build, uint32_t first, uint32_t n, const Place* place, 
         if outside:
             build.work.at[at[plan.parts]] = box
             at[plan.parts] += 1
+    return <double>(total - split.start) / n
 
 
-cdef uint32_t new_node(Build* build, uint32_t n_refs, Node** node) noexcept nogil:
-    """A node with `n_refs` references, all empty; its index.  `node` lives until the next one."""
-    cdef uint32_t i, index = build.nodes.n // 3
-    if not store_more(build, &build.nodes, 3) or not store_more(build, &build.refs, n_refs):
+cdef uint32_t new_node(Build* build, uint32_t words) noexcept nogil:
+    """Room for a node in the tree, all EMPTY_LEAF; its offset."""
+    cdef uint32_t at = build.tree.n
+    if at + <uint64_t>words >= FORK_BIT or not reserve(build, &build.tree, words):
+        build.failed = True
         return 0
-    node[0] = <Node*>(build.nodes.at + build.nodes.n)
-    memset(node[0], 0, sizeof(Node))
-    node[0].base = build.refs.n
-    build.nodes.n += 3
-    for i in range(n_refs):
-        build.refs.at[build.refs.n + i] = EMPTY_LEAF
-    build.refs.n += n_refs
-    return index
+    memset(build.tree.at + at, 0xFF, words * sizeof(uint32_t))
+    build.tree.n += words
+    build.table.n_nodes += 1
+    return at
 
 
 cdef void child_region(const Plan* plan, uint32_t low, uint32_t high, Bound* region) noexcept nogil:
@@ -448,27 +221,15 @@ cdef void child_region(const Plan* plan, uint32_t low, uint32_t high, Bound* reg
     region.hi = <uint32_t>min(<uint64_t>region.hi, end)
 
 
-cdef uint32_t build_cut(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan) noexcept nogil:
-    """The cut that `plan` says, of the list's boxes; its reference."""
-    cdef uint32_t ends = build.work.n, index, base, low, high, start, stop, length, ref, k
-    cdef Node* node = NULL
+cdef void build_parts(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan,
+                      const Split* split, double factor, uint32_t refs) noexcept nogil:
+    """The subtrees of a scattered list; their references into the tree from `refs` on."""
+    cdef uint32_t low = 0, high, start = split.start, ends = split.ends, length, ref, k
     cdef Place below = place[0]
-    if not store_more(build, &build.work, plan.parts + 1):
-        return EMPTY_LEAF
-    build.work.n += plan.parts + 1
-    start = build.work.n
-    scatter(build, first, n, place, plan, ends)
-    index = new_node(build, plan.parts + 1, &node)
-    if build.failed:
-        return EMPTY_LEAF
-    node.lo, node.parts, node.dimension, node.shift = plan.lo, <uint16_t>plan.parts, <uint8_t>plan.dimension, <uint8_t>plan.shift
-    base = node.base
     below.depth += 1
-    below.allowance = max(1.0, place.allowance / plan.factor)
-    low = 0
+    below.allowance = max(1.0, place.allowance / factor)
     while low <= plan.parts and not build.failed:
-        stop = build.work.at[ends + low]
-        length = stop - start
+        length = build.work.at[ends + low] - start
         high = low
         # Neighbours with the same boxes share one subtree.
         while (high + 1 < plan.parts and build.work.at[ends + high + 1] - build.work.at[ends + high] == length
@@ -480,45 +241,54 @@ cdef uint32_t build_cut(Build* build, uint32_t first, uint32_t n, const Place* p
             require_complete(build, first, n, plan.dimension, below.region[plan.dimension], length)
         ref = build_node(build, start, length, &below)
         for k in range(low, high + 1):
-            build.refs.at[base + k] = ref
+            build.tree.at[refs + k] = ref
         start = build.work.at[ends + high]
         low = high + 1
-    return index
+
+
+cdef uint32_t build_cut(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan) noexcept nogil:
+    """The cut that `plan` says, of the list's boxes; its reference, or REFUSED."""
+    cdef Split split
+    cdef double factor = scatter(build, first, n, place, plan, &split)
+    cdef uint32_t at
+    if build.failed or factor == 0:
+        return REFUSED
+    at = new_node(build, CUT_HEADER + plan.parts + 1)
+    if build.failed:
+        return REFUSED
+    build.tree.at[at] = plan.lo
+    build.tree.at[at + 1] = plan.parts << 16 | plan.shift << 8 | plan.dimension
+    build_parts(build, first, n, place, plan, &split, factor, at + CUT_HEADER)
+    return at
 
 
 cdef uint32_t build_fork(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan) noexcept nogil:
-    """Narrow boxes to the planned cut, the others to a tree of their own."""
-    cdef uint32_t n_narrow = 0, index, base, ref, start = split_wide(build, first, n, place, plan, &n_narrow)
-    cdef Node* node = NULL
+    """Narrow boxes to the planned cut, the others to a tree of their own; the reference, or REFUSED."""
+    cdef uint32_t n_narrow = 0, at = build.tree.n, ref, start = split_wide(build, first, n, place, plan, &n_narrow)
     cdef Place below = place[0]
-    index = new_node(build, 2, &node)
-    if build.failed:
-        return EMPTY_LEAF
-    base = node.base
+    if n_narrow == 0 or build.failed:
+        return REFUSED
+    at = new_node(build, 2)
     below.forks += 1
     below.depth += 1
-    build.table.forks += 1
     ref = build_cut(build, start, n_narrow, &below, plan)
-    build.refs.at[base] = ref
+    if ref == REFUSED:
+        build.tree.n = at
+        build.table.n_nodes -= 1
+        return REFUSED
+    build.table.forks += 1
+    build.tree.at[at] = ref
     ref = build_node(build, start + n_narrow, n - n_narrow, &below)
     if not build.failed:
-        build.refs.at[base + 1] = ref
-    return index
+        build.tree.at[at + 1] = ref
+    return FORK_BIT | at
 
 
-cdef uint32_t build_node(Build* build, uint32_t first, uint32_t n, const Place* place) noexcept nogil:
-    """The subtree of a list of boxes (work stack, owners ascending); its reference."""
+cdef uint32_t build_planned(Build* build, uint32_t first, uint32_t n, const Place* place, bint exact) noexcept nogil:
+    """The subtree by the best plan; its reference, or REFUSED if its true copies are too many."""
     cdef Plan plan
-    cdef uint32_t top = build.work.n, ref
-    if build.failed:
-        return EMPTY_LEAF
-    if FOREST_CHECKED:
-        require_meeting(build, first, n, place)
-    n = drop_hidden(build, first, n, place)
-    build.table.depth = max(build.table.depth, place.depth)
-    plan.parts = 0
-    if n > LEAF_LANES and place.depth < MAX_DEPTH:
-        best_plan(build, first, n, place, &plan)
+    cdef uint32_t ref, top = build.work.n
+    best_plan(build.boxes, build.work.at + first, n, place, exact, &plan)
     if plan.parts == 0:
         return make_leaf(build, first, n, place)
     if plan.most == ALL:
@@ -529,21 +299,44 @@ cdef uint32_t build_node(Build* build, uint32_t first, uint32_t n, const Place* 
     return ref
 
 
+cdef uint32_t build_node(Build* build, uint32_t first, uint32_t n, const Place* place) noexcept nogil:
+    """The subtree of a list of boxes (work stack, owners ascending); its reference."""
+    cdef uint32_t ref
+    if build.failed:
+        return EMPTY_LEAF
+    if FOREST_CHECKED:
+        require_meeting(build, first, n, place)
+    n = drop_hidden(build, first, n, place)
+    build.table.depth = max(build.table.depth, place.depth)
+    if n <= LEAF_LANES or place.depth >= MAX_DEPTH:
+        return make_leaf(build, first, n, place)
+    ref = build_planned(build, first, n, place, False)
+    if ref == REFUSED and not build.failed and build.looks >= n:
+        build.looks -= n
+        ref = build_planned(build, first, n, place, True)
+    if ref == REFUSED and not build.failed:
+        ref = make_leaf(build, first, n, place)
+    return ref
+
+
 cdef int table_take(Build* build, Table* table) noexcept nogil:
     """Hand the arrays to the table, leaves on a 64-byte boundary."""
     cdef size_t size = <size_t>build.leaves.n * sizeof(uint32_t)
+    cdef void* leaves
     table.leaves_memory = malloc(size + 64)
     if table.leaves_memory == NULL:
         return -1
-    table.leaves = <uint32_t*>((<uintptr_t>table.leaves_memory + 63) & ~<uintptr_t>63)
+    leaves = <void*>((<uintptr_t>table.leaves_memory + 63) & ~<uintptr_t>63)
     if size:
-        memcpy(table.leaves, build.leaves.at, size)
-    table.nodes = <Node*>build.nodes.at
-    table.refs = build.refs.at
-    table.n_nodes = build.nodes.n // 3
-    table.n_refs = build.refs.n
-    table.size = size + 4 * (<uint64_t>build.nodes.capacity + build.refs.capacity)
-    build.nodes.at = build.refs.at = NULL
+        memcpy(leaves, build.leaves.at, size)
+    table.leaves = <const uint32_t*>leaves
+    # Shrinking may fail; then the larger block stays.
+    table.tree_memory = realloc(build.tree.at, (<size_t>build.tree.n + 1) * sizeof(uint32_t))
+    if table.tree_memory == NULL:
+        table.tree_memory = build.tree.at
+    build.tree.at = NULL
+    table.tree = <const uint32_t*>table.tree_memory
+    table.size = size + 64 + sizeof(uint32_t) * <uint64_t>build.tree.n
     return 0
 
 
@@ -555,12 +348,13 @@ cdef int forest_build(const BoxSet* boxes, Table* table) noexcept nogil:
     memset(&build, 0, sizeof(build))
     build.boxes = boxes
     build.table = table
+    build.looks = <uint64_t>EXACT_BUDGET * boxes.n
     for i in range(MAX_DIMENSIONS):
         place.region[i].lo = 0
         place.region[i].hi = ALL
     place.depth = place.forks = 0
     place.allowance = 2.0
-    if store_more(&build, &build.work, boxes.n):
+    if reserve(&build, &build.work, boxes.n):
         for i in range(boxes.n):
             build.work.at[i] = i
         build.work.n = boxes.n
@@ -569,17 +363,15 @@ cdef int forest_build(const BoxSet* boxes, Table* table) noexcept nogil:
     if not build.failed:
         status = table_take(&build, table)
     free(build.work.at)
-    free(build.refs.at)
-    free(build.nodes.at)
+    free(build.tree.at)
     free(build.leaves.at)
     return status
 
 
 cdef void forest_free(Table* table) noexcept nogil:
-    free(table.nodes)
-    free(table.refs)
+    free(table.tree_memory)
     free(table.leaves_memory)
-    table.nodes = NULL
-    table.refs = NULL
+    table.tree_memory = NULL
     table.leaves_memory = NULL
+    table.tree = NULL
     table.leaves = NULL

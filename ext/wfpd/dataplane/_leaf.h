@@ -1,60 +1,78 @@
-/* Sixteen boxes at a time: which of them hold a point.
+/* Eight boxes at a time: which of them hold a point.
  *
- * A block is `n` pairs of vectors (16 low bounds, 16 spans), one pair for each dimension that the
- * leaf tests.  (x - lo) <= span, unsigned, says "inside" for ranges and equality alike.  The same
- * body is compiled for AVX2 and for the baseline, chosen once when tables are built: no ifunc, so
- * sanitizers and static linking keep working. */
+ * A leaf is a header of 8 words (entries, tested dimensions, then their numbers as bytes) and blocks.  A
+ * block is one pair of vectors (8 low bounds, 8 spans) for each tested dimension, then 8 filters and 8
+ * words about them.  (x - lo) > span, unsigned, says "outside" for ranges and equality alike; both bounds
+ * are stored LEAF_BIAS higher, which makes it the signed comparison that every vector unit has.
+ *
+ * The same body is compiled for AVX2 and for the baseline; which one runs is chosen by the CPU that loaded
+ * the module (leaf_level).  Not target_clones: its resolvers run before a sanitizer has set itself up. */
 #ifndef WFPD_LEAF_H
 #define WFPD_LEAF_H
 
 #include <stdint.h>
 
+enum { LEAF_LANES = 8, LEAF_HEADER = 8 };
+#define LEAF_BIAS 0x80000000u
+
+typedef int32_t leaf_s8 __attribute__((vector_size(32)));
 typedef uint32_t leaf_v8 __attribute__((vector_size(32)));
 typedef float leaf_f8 __attribute__((vector_size(32)));
 typedef float leaf_f4 __attribute__((vector_size(16)));
 
-#define LEAF_OUTSIDE(block, dims, n, x, first, second)                                  \
-    leaf_v8 first = {0}, second = {0};                                                  \
-    for (uint32_t i_ = 0; i_ < (n); i_++) {                                             \
-        const leaf_v8 *p_ = (const leaf_v8 *)(const void *)((block) + 32 * i_);         \
-        uint32_t c_ = (x)[(dims)[i_]];                                                  \
-        leaf_v8 v_ = {c_, c_, c_, c_, c_, c_, c_, c_};                                  \
-        first |= (leaf_v8)((v_ - p_[0]) > p_[2]);                                       \
-        second |= (leaf_v8)((v_ - p_[1]) > p_[3]);                                      \
+/* From block *at on, the first that holds `x` in some lane: those lanes, and *at = that block.  0 and
+ * *at = number of blocks if there is none.  LANES turns a vector of "outside" into bits. */
+#define LEAF_NEXT(name, LANES)                                                                        \
+    static uint32_t name(const uint32_t *leaf, const uint32_t *x, uint32_t *at) {                     \
+        const uint32_t n = leaf[0], n_dims = leaf[1], blocks = (n + LEAF_LANES - 1) / LEAF_LANES;     \
+        const uint32_t words = 2 * LEAF_LANES * (n_dims + 1);                                         \
+        const uint8_t *dims = (const uint8_t *)(leaf + 2);                                            \
+        const uint32_t *block = leaf + LEAF_HEADER + (uint64_t)*at * words;                           \
+        uint32_t b, i;                                                                                \
+        for (b = *at; b < blocks; b++, block += words) {                                              \
+            const leaf_v8 *pair = (const leaf_v8 *)(const void *)block;                               \
+            leaf_s8 outside = {0};                                                                    \
+            for (i = 0; i < n_dims; i++, pair += 2) {                                                 \
+                const uint32_t c = x[dims[i]];                                                        \
+                const leaf_v8 v = {c, c, c, c, c, c, c, c};                                           \
+                outside |= (leaf_s8)(v - pair[0]) > (leaf_s8)pair[1];                                 \
+            }                                                                                         \
+            uint32_t lanes = ~(LANES(outside)) & 0xFFu;                                               \
+            if (b + 1 == blocks) lanes &= 0xFFu >> (LEAF_LANES * blocks - n);                         \
+            if (lanes) {                                                                              \
+                *at = b;                                                                              \
+                return lanes;                                                                         \
+            }                                                                                         \
+        }                                                                                             \
+        *at = blocks;                                                                                 \
+        return 0;                                                                                     \
     }
 
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static inline uint32_t leaf_block_avx2(const uint32_t *block, const uint8_t *dims,
-                                                                       uint32_t n, const uint32_t *x) {
-    LEAF_OUTSIDE(block, dims, n, x, a, b)
-    uint32_t out = (uint32_t)__builtin_ia32_movmskps256((leaf_f8)a) |
-                   (uint32_t)__builtin_ia32_movmskps256((leaf_f8)b) << 8;
-    return ~out & 0xFFFFu;
-}
-
-static int leaf_has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }
+static inline uint32_t leaf_bits(const leaf_s8 *outside) {
+#if defined(__SSE__)
+    union { leaf_s8 v; leaf_f4 q[2]; } u = {*outside};
+    return (uint32_t)__builtin_ia32_movmskps(u.q[0]) | (uint32_t)__builtin_ia32_movmskps(u.q[1]) << 4;
 #else
-#define leaf_block_avx2 leaf_block_plain
-static int leaf_has_avx2(void) { return 0; }
+    uint32_t i, bits = 0;
+    for (i = 0; i < LEAF_LANES; i++) bits |= ((*outside)[i] & 1u) << i;
+    return bits;
+#endif
+}
+#define LEAF_BITS(v) leaf_bits(&(v))
+LEAF_NEXT(leaf_next_plain, LEAF_BITS)
+
+#if defined(__x86_64__)
+#define LEAF_BITS_AVX2(v) (uint32_t)__builtin_ia32_movmskps256((leaf_f8)(v))
+__attribute__((target("avx2"))) LEAF_NEXT(leaf_next_avx2, LEAF_BITS_AVX2)
+static inline int leaf_level(void) { return __builtin_cpu_supports("avx2") != 0; }
+#else
+#define leaf_next_avx2 leaf_next_plain
+static inline int leaf_level(void) { return 0; }
 #endif
 
-static inline uint32_t leaf_block_plain(const uint32_t *block, const uint8_t *dims, uint32_t n, const uint32_t *x) {
-    uint32_t out = 0;
-    LEAF_OUTSIDE(block, dims, n, x, a, b)
-#if defined(__x86_64__)
-    union { leaf_v8 v[2]; leaf_f4 q[4]; } u;
-    u.v[0] = a;
-    u.v[1] = b;
-    for (int i = 0; i < 4; i++) out |= (uint32_t)__builtin_ia32_movmskps(u.q[i]) << (4 * i);
-#else
-    for (int i = 0; i < 8; i++) out |= (a[i] & 1u) << i | (b[i] & 1u) << (i + 8);
-#endif
-    return ~out & 0xFFFFu;
-}
-
-/* Lanes of the block that hold the point `x`; `wide` = AVX2 may be used. */
-static inline uint32_t leaf_block(const uint32_t *block, const uint8_t *dims, uint32_t n, const uint32_t *x, int wide) {
-    return wide ? leaf_block_avx2(block, dims, n, x) : leaf_block_plain(block, dims, n, x);
+/* `level` as leaf_level() said. */
+static inline uint32_t leaf_next(const uint32_t *leaf, const uint32_t *x, uint32_t *at, int level) {
+    return level ? leaf_next_avx2(leaf, x, at) : leaf_next_plain(leaf, x, at);
 }
 
 static inline uint32_t lowest_bit(uint32_t mask) { return (uint32_t)__builtin_ctz(mask); }

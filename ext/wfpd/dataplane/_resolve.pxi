@@ -35,40 +35,65 @@ cdef inline bint _same_filter(const PackedFilter* a, const PackedFilter* b) noex
     return a.hash == b.hash and memcmp(a.key, b.key, 16) == 0
 
 
+cdef struct Heirs:              # Filters of a policy by identity; equal ones are a chain, in rank order.
+    uint64_t mask
+    uint32_t* some              # [mask + 1] A filter of the identity + 1; 0: free.  At most half full.
+    uint32_t* head              # [mask + 1] The first that is left + 1; 0: none.
+    uint32_t* following         # [filters] The next of the same identity + 1.
+
+
+cdef inline uint64_t _heirs_find(const Heirs* heirs, const CompiledPolicy* policy,
+                                 const PackedFilter* item) noexcept nogil:
+    """Where the identity of `item` is, or would be."""
+    cdef uint64_t at = (_identity_hash(item) >> 20) & heirs.mask
+    while heirs.some[at] and not _same_filter(&policy.filters[heirs.some[at] - 1], item):
+        at = (at + 1) & heirs.mask
+    return at
+
+
+cdef int _heirs_make(Heirs* heirs, const CompiledPolicy* policy) noexcept nogil:
+    cdef uint64_t size = 16, at
+    cdef uint32_t k, i
+    while size < 2 * <uint64_t>policy.n_filters:
+        size *= 2
+    heirs.mask = size - 1
+    heirs.some = <uint32_t*>calloc(size, sizeof(uint32_t))
+    heirs.head = <uint32_t*>calloc(size, sizeof(uint32_t))
+    heirs.following = <uint32_t*>calloc(<size_t>policy.n_filters + 1, sizeof(uint32_t))
+    if heirs.some == NULL or heirs.head == NULL or heirs.following == NULL:
+        return -1
+    for k in range(policy.n_filters):
+        i = policy.n_filters - 1 - k
+        at = _heirs_find(heirs, policy, &policy.filters[i])
+        heirs.some[at] = i + 1
+        heirs.following[i] = heirs.head[at]
+        heirs.head[at] = i + 1
+    return 0
+
+
 cdef int counters_inherit(CompiledPolicy* policy, const CompiledPolicy* previous) noexcept nogil:
     """Into counter_slots: the slot of `previous`'s filter of the same key and content, else NO_FILTER.
 
     A slot is handed on once, so that two filters never share one.  0, or -1 without memory.
     """
-    cdef uint64_t size = 16, at
-    cdef uint32_t i
-    cdef uint32_t* table        # Filter of `previous` + 1; 0: free.  At most half full.
-    cdef uint8_t* handed
+    cdef Heirs heirs
+    cdef uint64_t at
+    cdef uint32_t i, heir
+    cdef int status
     for i in range(policy.n_filters):
         policy.counter_slots[i] = NO_FILTER
     if previous == NULL or previous.n_filters == 0:
         return 0
-    while size < 2 * <uint64_t>previous.n_filters:
-        size *= 2
-    table = <uint32_t*>calloc(size, sizeof(uint32_t))
-    handed = <uint8_t*>calloc(previous.n_filters, 1)
-    if table == NULL or handed == NULL:
-        free(table)
-        free(handed)
-        return -1
-    for i in range(previous.n_filters):
-        at = (_identity_hash(&previous.filters[i]) >> 20) & (size - 1)
-        while table[at]:
-            at = (at + 1) & (size - 1)
-        table[at] = i + 1
-    for i in range(policy.n_filters):
-        at = (_identity_hash(&policy.filters[i]) >> 20) & (size - 1)
-        while table[at]:
-            if not handed[table[at] - 1] and _same_filter(&previous.filters[table[at] - 1], &policy.filters[i]):
-                handed[table[at] - 1] = 1
-                policy.counter_slots[i] = previous.counter_slots[table[at] - 1]
-                break
-            at = (at + 1) & (size - 1)
-    free(table)
-    free(handed)
-    return 0
+    memset(&heirs, 0, sizeof(heirs))
+    status = _heirs_make(&heirs, previous)
+    if status == 0:
+        for i in range(policy.n_filters):
+            at = _heirs_find(&heirs, previous, &policy.filters[i])
+            heir = heirs.head[at]
+            if heir:
+                policy.counter_slots[i] = previous.counter_slots[heir - 1]
+                heirs.head[at] = heirs.following[heir - 1]
+    free(heirs.some)
+    free(heirs.head)
+    free(heirs.following)
+    return status

@@ -293,6 +293,17 @@ def test_counters_go_on_and_a_slot_is_given_again_only_after_its_last_snapshot_i
     assert fourth.slots is third.slots and fourth.slots.size == 4
 
 
+def test_filters_of_one_key_and_content_hand_on_their_counters_one_by_one() -> None:
+    same = [a_filter("a", PERMIT, weight=1)] * 300
+    first = snapshot(a_policy([*same, a_filter("b", PERMIT)]))
+    second = snapshot(a_policy([*same[:200], a_filter("b", PERMIT)]), generation=2, previous=first)
+    assert second.counter_slots() == [*range(200), 300]
+    third = snapshot(a_policy([*same, a_filter("b", PERMIT)]), generation=3, previous=second)
+    assert third.counter_slots()[:200] == [*range(200)]
+    assert third.counter_slots()[300] == 300
+    assert len(set(third.counter_slots())) == 301
+
+
 def test_a_refused_successor_leaves_the_counters_as_they_were() -> None:
     first = snapshot(a_policy([a_filter("a", PERMIT)]))
     with pytest.raises(ValueError):
