@@ -330,6 +330,66 @@ def test_every_other_word_of_faults_changes_by_reload(wfpd: Wfpd, net: Network) 
         assert (raised.count, late.count) == (2, 2)
 
 
+PARKING_CALLOUT = """
+import threading
+
+class Later:
+    parks = True
+
+    def __init__(self, seconds=0.05):
+        self.seconds = float(seconds)
+
+    def classify(self, c):
+        handle = c.park()
+        verdict = "block" if c.packet[31] % 4 == 0 else "permit"
+        threading.Timer(self.seconds, handle.complete, (verdict,)).start()
+"""
+LATER = "  - {name: later, layer: ipforward_v4, action: {callout: later}, when: {ip_protocol: udp}}"
+
+
+def write_with_callouts(wfpd: Wfpd, filters: str, folder: Path, head: str, faults: str = "") -> None:
+    """A policy whose callouts are imported from a folder."""
+    wfpd.write(filters, head=head, faults=faults)
+    text = wfpd.policy.read_text().replace("daemon:\n", f"daemon:\n  callout_path: [{folder}]\n")
+    wfpd.policy.write_text(text)
+
+
+@pytest.mark.parametrize("reloaded", [False, True], ids=["at_start", "by_reload"])
+def test_a_callout_that_answers_later_parks_its_packets(
+    wfpd: Wfpd, net: Network, tmp_path: Path, reloaded: bool
+) -> None:
+    (tmp_path / "later.py").write_text(PARKING_CALLOUT)
+    head = 'callouts: [{name: later, use: "later:Later"}]'
+    write_with_callouts(wfpd, PERMIT if reloaded else LATER, tmp_path, "" if reloaded else head)
+    wfpd.start()
+    if reloaded:
+        assert [queue["queue"] for queue in wfpd.status()["queues"]] == [0]  # Nothing to park costs nothing.
+        write_with_callouts(wfpd, LATER, tmp_path, head, faults="on_full: block")
+        assert wfpd.call("reload")["successful"]
+    with net.udp_receiver(net.server, 5000) as receiver:
+        net.send_udp(net.client, 40, 64, 5000)
+        assert wait_until(lambda: wfpd.metric("wfpd_packets_total") == 40)
+        assert receiver.wait_for(30)
+        assert sorted(payload[3] for payload in receiver.payloads) == [n for n in range(40) if n % 4]
+    assert wfpd.metric("wfpd_packets_total", queue="1", verdict="permit") == 30
+    assert wfpd.metric("wfpd_drops_total", layer="ipforward_v4", reason="callout") == 10
+    assert wfpd.status()["enforcing"], wfpd.status()["why_not"]
+    assert wfpd.metric("wfpd_uninspected_packets_total") == 0
+
+
+def test_a_clean_stop_decides_what_is_parked(wfpd: Wfpd, net: Network, tmp_path: Path) -> None:
+    (tmp_path / "later.py").write_text(PARKING_CALLOUT)
+    head = 'callouts: [{name: later, use: "later:Later", options: {seconds: 2}}]'
+    write_with_callouts(wfpd, LATER, tmp_path, head, faults="late_after: 60s")
+    wfpd.start()
+    with net.udp_receiver(net.server, 5000) as receiver:
+        net.send_udp(net.client, 20, 64, 5000)
+        assert wait_until(lambda: wfpd.metric("wfpd_nfqueue_queue_length", queue="1") == 20)
+        assert receiver.count == 0
+        assert wfpd.end() == 0
+        assert receiver.wait_for(20)  # on_late: permit
+
+
 def test_a_policy_that_reads_payload_never_gets_a_packet_copied_for_one_that_does_not(
     wfpd: Wfpd, net: Network, tmp_path: Path
 ) -> None:
@@ -338,12 +398,8 @@ def test_a_policy_that_reads_payload_never_gets_a_packet_copied_for_one_that_doe
     )
     asking = "  - {name: ask, layer: ipforward_v4, action: {callout: whole}, when: {ip_protocol: udp}}"
 
-    def write(filters: str) -> None:
-        wfpd.write(filters, head='callouts: [{name: whole, use: "whole:Whole"}]')
-        text = wfpd.policy.read_text().replace("daemon:\n", f"daemon:\n  callout_path: [{tmp_path}]\n")
-        wfpd.policy.write_text(text)
-
-    write(PERMIT)
+    head = 'callouts: [{name: whole, use: "whole:Whole"}]'
+    write_with_callouts(wfpd, PERMIT, tmp_path, head)
     wfpd.start()
     with net.udp_receiver(net.server, 5000) as receiver, net.client.socket() as sock:
         stop = threading.Event()
@@ -358,7 +414,7 @@ def test_a_policy_that_reads_payload_never_gets_a_packet_copied_for_one_that_doe
         thread.start()
         try:
             for turn in range(12):
-                write(PERMIT if turn % 2 else asking)
+                write_with_callouts(wfpd, PERMIT if turn % 2 else asking, tmp_path, head)
                 assert wfpd.call("reload")["successful"]
         finally:
             stop.set()

@@ -27,7 +27,7 @@ from wfpd.daemon.records import RecordMaker
 from wfpd.dataplane import Engine, Host, Snapshot
 from wfpd.errors import ControlError, KernelError, WfpdError
 from wfpd.model.layers import BY_SLOT
-from wfpd.model.policy import Policy, Word
+from wfpd.model.policy import Faults, Policy, Word
 from wfpd.netfilter import proc, rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.host import HostWatcher, read_host
@@ -157,6 +157,8 @@ class Daemon:
         self.records.learn(snapshot)
         if snapshot.needs_payload:
             self._queues.widen(2.0 + min(policy.faults.late_after, 8.0))
+        if snapshot.parks:
+            self._park(policy.faults)
         self._queues.set_on_full(policy.faults.on_full)
         self.engine.late_after = policy.faults.late_after
         self.engine.swap(snapshot)
@@ -240,8 +242,9 @@ class Daemon:
         if not self._numbers:
             return ("the policy attaches to no hook (attach:)",)
         reasons = ["audit mode: everything is permitted"] if self.audit else []
+        bound = proc.queues()
         dead = [str(i) for i, (state, _) in enumerate(self.engine.progress()) if state != "running"]
-        unbound = [str(number) for number in self._numbers if number not in proc.queues()]
+        unbound = [str(number) for number in self._queues.all_numbers if number not in bound]
         if dead:
             reasons.append(f"worker {', '.join(dead)} is not running")
         if unbound:
@@ -282,6 +285,8 @@ class Daemon:
         snapshot = self.engine.snapshot
         assert snapshot is not None
         self._queues.bind(self.policy.faults, whole=snapshot.needs_payload)
+        if snapshot.parks:
+            self._park(self.policy.faults)
         for attachment, (first, last) in zip(self.policy.attach, self._ranges, strict=True):
             numbers = tuple(range(first, last + 1))
             self._hook_queues[attachment.hook] = tuple(sorted({*self._hook_queues.get(attachment.hook, ()), *numbers}))
@@ -289,7 +294,7 @@ class Daemon:
 
     def _start_threads(self) -> None:
         for index in range(self.engine.n_workers if self._numbers else 0):
-            self._thread(f"wfpd-worker-{index}", self._work, index)
+            self._thread(f"wfpd-worker-{index}", self._serve, self.engine.run_worker, index)
         self._thread("wfpd-late", self._watch_late)
         self._thread("wfpd-events", self._pump_events)
         deadline = time.monotonic() + 5.0
@@ -298,14 +303,19 @@ class Daemon:
                 raise KernelError("a worker did not start")
             time.sleep(0.001)
 
+    def _park(self, faults: Faults) -> None:
+        """Serve a parking queue from now on; it stays though a later policy does not need it."""
+        if self._queues.open_parking(faults):
+            self._thread("wfpd-parking", self._serve, self.engine.run_parking)
+
     def _thread(self, name: str, target: Callable[..., None], *args: Any) -> None:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
-    def _work(self, index: int) -> None:
+    def _serve(self, serve: Callable[..., None], *arguments: int) -> None:
         try:
-            self.engine.run_worker(index)
+            serve(*arguments)
         except BaseException as error:
             self.fatal = error
             logger.error("%s: %s", threading.current_thread().name, error)
@@ -366,24 +376,29 @@ class Daemon:
     def _stop_workers(self, drain: float) -> None:
         self.engine.stop(drain=drain)
         for thread in self._threads:
-            if thread.name.startswith("wfpd-worker"):
+            if thread.name.startswith(("wfpd-worker", "wfpd-parking")):
                 thread.join(drain + 2.0)
         self._stopping.set()
         for thread in self._threads:
-            if not thread.name.startswith("wfpd-worker"):
+            if not thread.name.startswith(("wfpd-worker", "wfpd-parking")):
                 thread.join(FLOWS_SECONDS + 2.0)
         self._queues.close()
 
     def stop(self) -> Leftover:
-        """Clean stop: rules out, queues drained, workers ended.  What is left of the rules."""
+        """Clean stop: nothing more is queued, what is queued is decided, rules out.  What is left of the rules."""
         self._ending = True
-        left = self._remove_rules()
+        if not self.policy.attach or not self._queues.bound:
+            self._stop_workers(drain=5.0)
+            return Leftover.NOTHING
+        try:
+            with self._rules_lock:
+                rules.quiet(self.ruleset(), self.commands)
+        except WfpdError as error:
+            logger.error("the rules still queue packets: %s", error.message)
         self._stop_workers(drain=5.0)
-        return left
+        return self._remove_rules()
 
     def _remove_rules(self) -> Leftover:
-        if not self.policy.attach or not self._queues.bound:
-            return Leftover.NOTHING
         try:
             with self._rules_lock:
                 return Leftover.NOTHING if rules.remove(self.ruleset(), self.commands) else Leftover.KEPT

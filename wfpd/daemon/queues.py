@@ -28,6 +28,10 @@ WHOLE_PACKET = 0xFFFF
 HEADERS = 2048
 """Bytes copied where no filter reads payload: a whole packet of an ordinary link, so that a long
 chain of IPv6 extension headers cannot hide the ports behind the cut."""
+PARKED_AT_MOST = 4096
+"""Packets that may wait for a callout's later answer at once."""
+PARKED_BYTES = 128
+"""Bytes copied of a parked packet: enough to find it again; all of it was copied before."""
 NF_DROP, NF_ACCEPT = 0, 1
 
 
@@ -80,12 +84,13 @@ class BoundQueue:
 
 
 class QueueSet:
-    """The queues that a policy attaches, and how a reload changes their configuration under the loop."""
+    """The queues that a policy attaches, the parking queue, and how a reload changes them under the loop."""
 
     def __init__(self, engine: Engine, numbers: Iterable[int]) -> None:
         self.numbers = tuple(numbers)
         self._engine = engine
         self._queues: list[BoundQueue] = []
+        self._parking: BoundQueue | None = None
         self._fail_open = True
         self._whole = False
         """Packets are handed over whole, not their headers alone."""
@@ -94,6 +99,11 @@ class QueueSet:
     def bound(self) -> bool:
         """The queues are bound and served."""
         return bool(self._queues)
+
+    @property
+    def all_numbers(self) -> tuple[int, ...]:
+        """With that of the parking queue, if there is one."""
+        return self.numbers if self._parking is None else (*self.numbers, self._parking.number)
 
     def bind(self, faults: Faults, *, whole: bool) -> None:
         """Bind and configure every queue and spread them over the engine's workers."""
@@ -108,11 +118,26 @@ class QueueSet:
             self._queues.append(queue)
             self._engine.add_queue(number, index % self._engine.n_workers, queue.fd)
 
+    def open_parking(self, faults: Faults) -> bool:
+        """Bind the parking queue, the first free number above the others; False if it is there already."""
+        if self._parking is not None or not self.bound:
+            return False
+        taken = {*self.numbers, *proc.queues()}
+        self._parking = BoundQueue(
+            next(number for number in range(max(self.numbers) + 1, 1 << 16) if number not in taken),
+            fail_open=self._fail_open,
+            error_permits=faults.on_error is Word.PERMIT,
+            copy_bytes=PARKED_BYTES,
+            length=PARKED_AT_MOST,
+        )
+        self._engine.add_parking(self._parking.number, self._parking.fd, capacity=PARKED_AT_MOST)
+        return True
+
     def close(self) -> None:
-        """Unbind all; only after the workers have ended."""
-        for queue in self._queues:
+        """Unbind all; only after the workers and the parking queue's thread have ended."""
+        for queue in (*self._queues, *([] if self._parking is None else [self._parking])):
             queue.close()
-        self._queues = []
+        self._queues, self._parking = [], None
 
     def widen(self, timeout: float) -> None:
         """Hand over whole packets; returns when what was copied before has its verdict.
@@ -151,9 +176,9 @@ class QueueSet:
             return
         done = []
         try:
-            for queue in self._queues:
-                self._engine.set_fail_open(queue.number, fail_open)
-                done.append(queue.number)
+            for number in self.all_numbers:
+                self._engine.set_fail_open(number, fail_open)
+                done.append(number)
         except KernelError:
             for number in done:
                 self._engine.set_fail_open(number, self._fail_open)

@@ -18,7 +18,7 @@ from wfpd.netfilter.nftables import Nftables
 from wfpd.netfilter.ruleset import RuleSet, needed_hooks, plan
 
 __all__ = ["Commands", "Held", "HookStatus", "RuleSet", "choose", "counters", "hold", "install", "look",
-           "needed_hooks", "plan", "present", "purge", "remove", "render"]  # fmt: skip
+           "needed_hooks", "plan", "present", "purge", "quiet", "remove", "render"]  # fmt: skip
 
 
 class Held(enum.Enum):
@@ -77,6 +77,22 @@ def hold(ruleset: RuleSet, bound: Callable[[], Collection[int]], commands: Comma
         return Held.NOTHING
     install(replace(ruleset, bypass=False), commands)
     return Held.INSTALLED
+
+
+NO_INTERFACE = "wfpd-none"
+"""A name that no interface is expected to have."""
+
+
+def quiet(ruleset: RuleSet, commands: Commands) -> None:
+    """Before `remove`, where that takes rules away: nothing is queued any more, the rest of ours stays.
+
+    When the last rule that needs conntrack goes (or a base chain), its hooks are unregistered, and the
+    kernel drops every packet that is queued in the namespace (net/netfilter/core.c,
+    nf_unregister_net_hook): what is queued has to be decided first.
+    """
+    if ruleset.bypass and ruleset.rules:
+        unmet = tuple(replace(rule, interfaces=(NO_INTERFACE,)) for rule in ruleset.rules)
+        choose(ruleset.backend, commands).install(replace(ruleset, rules=unmet))
 
 
 def remove(ruleset: RuleSet, commands: Commands) -> bool:

@@ -83,6 +83,11 @@ cdef class CounterSlots:
             self.n_unused += 1
 
 
+def _says(item, name, default):
+    """What a callout says of itself: the callable, or the object whose method it is."""
+    return getattr(item, name, getattr(getattr(item, "__self__", None), name, default))
+
+
 @cython.no_gc_clear  # __dealloc__ gives the counter slots back and needs `slots` for it.
 cdef class Snapshot:
     """One policy in the form that packets are decided by; immutable.
@@ -182,7 +187,7 @@ cdef class Snapshot:
                 raise ValueError(f"callout {self.callout_name(i)!r} is not callable")
         callouts_in_use(&self.policy, self.policy.callout_registered)
         for i, item in enumerate(self.callouts):
-            if self.policy.callout_registered[i] and item is not None and getattr(item, "needs_payload", True):
+            if self.policy.callout_registered[i] and item is not None and _says(item, "needs_payload", True):
                 self.policy.needs_payload = 1
             self.policy.callout_registered[i] = item is not None
         return 0
@@ -242,6 +247,11 @@ cdef class Snapshot:
     @property
     def needs_payload(self) -> bool:
         return bool(self.policy.needs_payload)
+
+    @property
+    def parks(self) -> bool:
+        """A callout says that it parks packets."""
+        return any(item is not None and _says(item, "parks", False) for item in self.callouts)
 
     @property
     def max_layer_filters(self) -> int:

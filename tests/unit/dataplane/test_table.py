@@ -275,6 +275,18 @@ def test_payload_is_needed_only_where_a_filter_names_a_registered_callout_that_r
     assert Snapshot(rich_bytes(), [reads, None], generation=1, **WORDS).needs_payload
 
 
+def test_a_callout_speaks_for_itself_through_its_method_too() -> None:
+    class Parks:
+        needs_payload = False
+        parks = True
+
+        def classify(self, context: object) -> None: ...
+
+    of_object = Snapshot(rich_bytes(), [Parks().classify, None], generation=1, **WORDS)
+    assert of_object.parks and not of_object.needs_payload
+    assert not Snapshot(rich_bytes(), [lambda context: None, None], generation=1, **WORDS).parks
+
+
 # --- what outlives a reload -----------------------------------------------------------------------
 
 
