@@ -25,7 +25,7 @@ Result = dict[str, Any]
 
 ENDED = 4096
 """Ended flows that wait for ended() at most."""
-FLOW_IDS = 1
+FLOW_IDS = 0x5DEECE66D
 """So that every replay of a capture gives its flows the same ids."""
 _HOOKS_OF = {"input": ("input",), "output": ("output",), "forward": ("forward",)}
 

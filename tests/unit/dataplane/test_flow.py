@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pathlib
+import tempfile
+
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
 from tests.replaying import decide
-from wfpd.dataplane._flow import Flows
+from wfpd.config import load_policy
+from wfpd.dataplane import Flows, Replayer
+from wfpd.replay import make_snapshot
 
 AUTHORIZE = """version: 1
 daemon: {{flows: {{max: {maximum}, full: {full}}}}}
@@ -39,3 +44,59 @@ def test_a_closing_flow_is_forgotten_after_ten_seconds() -> None:
     near = decide(AUTHORIZE.format(maximum=9, full="permit"), packets, hook="input", times=[0, 1, 10])
     late = decide(AUTHORIZE.format(maximum=9, full="permit"), packets, hook="input", times=[0, 1, 12])
     assert near[2]["reason"] == "flow" and late[2]["reason"] == "filter"
+
+
+def fill(flows: Flows, *, n: int, at: int = 0) -> None:
+    """`n` datagram flows whose packets come at `at` nanoseconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "policy.yaml"
+        path.write_text(AUTHORIZE.format(maximum=9, full="permit"))
+        replayer = Replayer(make_snapshot(load_policy(str(path), trust="warn")), flows)
+    for port in range(1, n + 1):
+        replayer.visit(bytes(IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=port, dport=53)), "input", at)
+
+
+LATE = 61 * 1_000_000_000
+
+
+def test_a_sweep_ends_no_more_than_its_limit_and_goes_on_where_it_stopped() -> None:
+    flows = Flows(100)
+    fill(flows, n=30)
+    assert flows.sweep(LATE - 1_000_000_000) == 0
+    assert [flows.sweep(LATE, limit=12) for _ in range(4)] == [12, 12, 6, 0]
+    assert len(flows) == 0 and len(flows.drain_ended(10)) == 10
+    assert [end["client"][1] for end in flows.drain_ended()] == list(range(11, 31))
+
+
+def test_a_sweep_waits_for_the_reader_and_loses_nothing() -> None:
+    flows = Flows(100, ended=8)
+    fill(flows, n=20)
+    assert flows.sweep(LATE) == 8 and flows.sweep(LATE) == 0 and len(flows) == 12
+    found = len(flows.drain_ended())
+    while flows.sweep(LATE):
+        found += len(flows.drain_ended())
+    assert found == 20 and flows.ended_lost == 0
+
+
+def test_ends_on_the_packet_path_never_wait_and_what_is_lost_is_counted() -> None:
+    flows = Flows(4, ended=2)
+    fill(flows, n=20)
+    assert flows.evictions()["oldest"] == 16 and flows.ended_lost == 14
+    assert [end["end"] for end in flows.drain_ended()] == ["oldest", "oldest"]
+
+
+def test_without_a_reader_nothing_is_kept_and_nothing_is_lost() -> None:
+    flows = Flows(4, ended=0)
+    fill(flows, n=20)
+    assert flows.sweep(LATE, all=True) == 4 and flows.drain_ended() == [] and flows.ended_lost == 0
+
+
+def test_ids_are_unpredictable_unless_a_seed_is_given() -> None:
+    def ids(**seed: int) -> list[int]:
+        flows = Flows(9, **seed)
+        fill(flows, n=5)
+        flows.sweep(0, all=True)
+        return [end["flow_id"] for end in flows.drain_ended()]
+
+    assert ids() != ids() and ids(id_seed=7) == ids(id_seed=7)
+    assert all(0 < one < 2**53 for one in ids()) and len(set(ids(id_seed=7))) == 5
