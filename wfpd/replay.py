@@ -152,12 +152,12 @@ class Replay:
             visits.append(visit)
             if visit["verdict"] == "block":
                 break
-        self.told = _deciding(visits) | {"noted": [self._noted(i) for visit in visits for i in visit["noted"]]}
+        self.told = _deciding(visits) | {"noted": [self._noted(*noted) for visit in visits for noted in visit["noted"]]}
         return self._line(packet.number, visits)
 
-    def _noted(self, index: int) -> Result:
+    def _noted(self, index: int, reason: str) -> Result:
         info = self.snapshot.filter_info(index)
-        return info | {"audit": FilterFlag.AUDIT in FilterFlag(info["flags"])}
+        return info | {"audit": FilterFlag.AUDIT in FilterFlag(info["flags"]), "reason": reason}
 
     def ended(self, number: int, *, shutdown: bool = False) -> Iterator[EventRecord]:
         """Flows that have ended by packet `number`; `shutdown`: the capture is over, and so are all."""

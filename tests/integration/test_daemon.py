@@ -284,6 +284,9 @@ def test_audit_mode_of_the_daemon_permits_everything_and_says_what_it_would_bloc
     line = json.loads(wfpd.eve.read_text().splitlines()[0])
     assert line["wfp"]["filter"] == "no-telnet" and line["wfp"]["verdict"] == "block"
     assert wfpd.status()["audit"] is True
+    assert line["verdict"]["action"] == "pass" and line["wfp"]["audit"] is True
+    assert wfpd.metric("wfpd_would_block_total", layer="ipforward_v4") == 5
+    assert wfpd.metric("wfpd_drops_total") == 0
 
 
 def test_a_reload_with_confirm_rolls_back_by_itself(wfpd: Wfpd, net: Network) -> None:

@@ -101,6 +101,8 @@ def read(engine: Engine, dead: frozenset[int] = frozenset()) -> EngineCounters:
     found.callout_errors = dict(raw["callout_errors"])
     found.callout_duration = {name: histogram(entry) for name, entry in raw["callout_durations"].items()}
     found.vetoes = {slot_name(slot): count for slot, count in raw["vetoes"].items()}
+    for slot, count in raw["would_block"].items():
+        found.would_block[_layer_of(slot)] = found.would_block.get(_layer_of(slot), 0) + count
     found.classify_duration = {slot_name(slot): histogram(entry) for slot, entry in raw["classify"].items()}
     found.flows, found.flows_max = raw["flows"]["used"], raw["flows"]["capacity"]
     found.flow_evictions = raw["flows"]["evictions"]

@@ -97,6 +97,8 @@ class EngineCounters:
     """Names of the running policy's filters with `metrics: true`, in reading order."""
     vetoes: dict[str, int] = field(default_factory=dict)
     """{layer's full name: vetoes}."""
+    would_block: dict[str, int] = field(default_factory=dict)
+    """{layer's full name or NO_LAYER: blocks that the daemon's audit mode let pass}."""
     malformed: dict[str, int] = field(default_factory=dict)
     """{stable name of the fault: packets}; every name the parser knows, with 0."""
     classify_duration: dict[str, Histogram] = field(default_factory=dict)

@@ -70,6 +70,9 @@ def _traffic(now: EngineCounters) -> Iterator[Metric]:
     vetoes = dict.fromkeys(now.layers, 0) | now.vetoes
     yield _counter("wfpd_vetoes", "Blocks by a veto: the action right was already clear.",
                    ("layer",), _singles(sorted(vetoes.items())))  # fmt: skip
+    would = dict.fromkeys((*now.layers, NO_LAYER), 0) | now.would_block
+    yield _counter("wfpd_would_block", "Packets that audit mode (run --audit) let pass, by the layer that blocked.",
+                   ("layer",), _singles(sorted(would.items())))  # fmt: skip
     yield _counter("wfpd_malformed", "Malformed packets, by fault.", ("reason",),
                    _singles(sorted(now.malformed.items())))  # fmt: skip
 

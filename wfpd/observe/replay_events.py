@@ -142,7 +142,7 @@ def _noted(record: EventRecord, info: Mapping[str, Any]) -> EventRecord:
     return replace(
         record, verdict=said, audit=info["audit"], passed=record.verdict == "permit", layer=info["layer"], malformed="",
         sublayer=info["sublayer"], filter=info["name"], callout=info["callout"],
-        reason="filter" if info["callout"] is None else "callout",
+        reason=info["reason"],
     )  # fmt: skip
 
 

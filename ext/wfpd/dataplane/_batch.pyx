@@ -302,7 +302,7 @@ cdef void _write_noted(Worker* worker, const QueuedPacket* packet) noexcept nogi
         said.slot = policy.filters[filter].slot
         said.filter = filter
         said.callout = policy.filters[filter].callout
-        said.reason = REASON_FILTER if said.callout == NO_FILTER else REASON_CALLOUT
+        said.reason = worker.visitor.noted_reason[i]
         said.veto = 0
         _write_event(worker, packet, &said, EVENT_AUDIT if audit else EVENT_PERMIT, policy.generation)
 
@@ -322,8 +322,7 @@ cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* de
     if decision.verdict == ACTION_BLOCK and worker.published.policy.audit:
         decision.verdict = ACTION_PERMIT
         decision.would_block = 1
-        if decision.slot < N_SLOTS:
-            worker.stats.would_block[decision.slot] += 1
+        worker.stats.would_block[decision.slot if decision.slot < N_SLOTS else <int>N_SLOTS] += 1
     _count(worker, packet, decision)
     if decision.verdict == ACTION_BLOCK or decision.would_block:
         _write_event(worker, packet, decision, EVENT_DROP if decision.verdict == ACTION_BLOCK else EVENT_PERMIT,

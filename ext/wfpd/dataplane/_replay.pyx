@@ -80,7 +80,7 @@ cdef class Replayer:
         `capture_interface` names the interface in an ended flow.
 
         Returns a dict: verdict, reason, malformed, slot, filter (index or None), veto, reply,
-        flow_id, to_server, noted (filters with `log: true` that permitted or in audit mode that matched), rows as (slot, action, right, filter, callouts, discard).
+        flow_id, to_server, noted ((filter, reason) of those with `log: true` that permitted or in audit mode that matched), rows as (slot, action, right, filter, callouts, discard).
         """
         cdef VisitInput given
         cdef VisitStep step
@@ -142,7 +142,8 @@ cdef class Replayer:
             "veto": bool(decision.veto),
             "absorb": bool(decision.absorb),
             "reply": _REPLIES[decision.reply],
-            "noted": [self.visitor.noted[i] for i in range(self.visitor.n_noted)],
+            "noted": [(self.visitor.noted[i], REASON_NAMES[self.visitor.noted_reason[i]])
+                      for i in range(self.visitor.n_noted)],
             "flow_id": decision.flow_id,
             "to_server": bool(decision.to_server),
             "rows": [self._row(&self.trace.rows[i]) for i in range(self.trace.n_rows)],

@@ -23,7 +23,7 @@ cdef struct WorkerStats:
     uint64_t drops[N_DROP_SLOTS][N_REASONS]
     uint64_t vetoes[N_SLOTS]
     uint64_t malformed[N_PARSE_STATUSES]
-    uint64_t would_block[N_SLOTS]   # Audit mode of the daemon.
+    uint64_t would_block[N_DROP_SLOTS]   # Audit mode of the daemon.
     uint64_t* hits[N_HIT_CHUNKS]    # hits[slot / HIT_CHUNK][slot % HIT_CHUNK]; chunks are made before publishing.
     Histogram batch
     Histogram classify[N_SLOTS]     # Sampled 1 in 1,024 packets.

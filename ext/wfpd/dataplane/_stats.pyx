@@ -95,7 +95,7 @@ cdef class Stats:
             "vetoes": {slot: s.vetoes[slot] for slot in range(N_SLOTS) if s.vetoes[slot]},
             "malformed": {status: s.malformed[status] for status in range(<int>N_PARSE_STATUSES)
                           if s.malformed[<int>status]},
-            "would_block": {slot: s.would_block[slot] for slot in range(N_SLOTS) if s.would_block[slot]},
+            "would_block": {slot: s.would_block[slot] for slot in range(N_DROP_SLOTS) if s.would_block[slot]},
             "batch": histogram_dict(&s.batch),
             "classify": {slot: histogram_dict(&s.classify[slot]) for slot in range(N_SLOTS)
                          if s.classify[slot].count},

@@ -97,6 +97,7 @@ cdef struct Visitor:
     uint8_t midstream
     uint8_t established_now
     uint8_t n_noted
+    uint8_t noted_reason[MAX_NOTED]
     uint32_t noted[MAX_NOTED]       # Permits with `log: true` and audit-mode filters that matched, in order.
 
 # Parse, then classify layer by layer until a block, the end, or a callout.

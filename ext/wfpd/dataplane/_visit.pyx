@@ -165,10 +165,11 @@ cdef void _count_hits(Visitor* visitor, uint32_t n) noexcept nogil:
         stats_hit(visitor.stats, visitor.policy.briefs[visitor.hits[i]].counter_slot)
 
 
-cdef void _note(Visitor* visitor, uint32_t filter) noexcept nogil:
+cdef void _note(Visitor* visitor, uint32_t filter, uint8_t reason) noexcept nogil:
     """An event is to tell of this filter, whatever decides the packet."""
     if visitor.n_noted < MAX_NOTED:
         visitor.noted[visitor.n_noted] = filter
+        visitor.noted_reason[visitor.n_noted] = reason
         visitor.n_noted += 1
         visitor.decision.log = 1
 
@@ -177,7 +178,8 @@ cdef void _note_audit(Visitor* visitor, uint32_t n_hits) noexcept nogil:
     cdef uint32_t i
     for i in range(n_hits):
         if visitor.policy.briefs[visitor.hits[i]].flags & FLAG_AUDIT:
-            _note(visitor, visitor.hits[i])
+            _note(visitor, visitor.hits[i],
+                  REASON_FILTER if visitor.policy.filters[visitor.hits[i]].callout == NO_FILTER else REASON_CALLOUT)
 
 
 cdef void _trace_row(Visitor* visitor) noexcept nogil:
@@ -210,7 +212,7 @@ cdef void _adopt(Visitor* visitor) noexcept nogil:
     if layer.standing != NO_FILTER:
         decision.callout = visitor.policy.briefs[layer.standing].callout
         if visitor.policy.briefs[layer.standing].flags & FLAG_LOG and layer.action == ACTION_PERMIT:
-            _note(visitor, layer.standing)
+            _note(visitor, layer.standing, layer.reason)
     visitor.have_row = 1
 
 

@@ -240,3 +240,11 @@ def test_whether_what_stands_bypasses_is_read_from_the_queue_rules(
     assert backend.bypasses() is expected
     monkeypatch.setattr(backend, "found", lambda family: {})
     assert backend.bypasses() is None
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_no_rule_of_ours_touches_connection_marks(family: int) -> None:
+    """Any that did would make conntrack reassemble fragments ahead of every hook; `defragment` asks for that alone."""
+    text = transaction(wanted(planned(*EVERY), family), {})
+    assert "CONNMARK" not in text and "connmark" not in text
+    assert [line for line in text.splitlines() if "conntrack" in line and "defragment" not in line] == []

@@ -11,7 +11,8 @@ from wfpd.observe.replay_events import ReplayEvents, dissect
 scapy = pytest.importorskip("scapy.all")
 
 
-NOTED = {"name": "f", "layer": "ipforward_v4", "sublayer": "s", "action": "permit", "callout": None, "audit": False}
+NOTED = {"name": "f", "layer": "ipforward_v4", "sublayer": "s", "action": "permit", "callout": None, "audit": False,
+         "reason": "filter"}  # fmt: skip
 
 
 def line(verdict: str, reason: str = "filter", filter: str | None = "f", layers: tuple = ()) -> dict:
