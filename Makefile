@@ -7,14 +7,27 @@ STAMP := $(VENV)/.stamp
 WFPD_BUILD ?= release
 export WFPD_BUILD
 SECONDS ?= 600
+# Fresh mutations of each fuzz target, under the sanitizers.
+FUZZ_RUNS ?= 5000
+# What is run a second time in the debug build: all that enters the compiled modules in its own process.
+DEBUG_TESTS := tests/unit tests/property tests/contracts tests/fuzz tests/integration/dataplane tests/integration/test_loop.py
 
-.PHONY: build test run lint soak bench clean packages-run packages-test python
+.PHONY: build test test-release test-debug fuzz run lint soak bench clean packages-run packages-test python
 
 build: packages-run $(STAMP)
 	@$(BIN)/python setup.py -q build_ext --inplace
 
-test: packages-test build
+# Every fuzz corpus and fresh runs under the sanitizers, the accounts of the debug build, then the whole suite.
+test: fuzz test-debug test-release
+
+test-release: packages-test build
 	$(BIN)/python -m pytest
+
+test-debug: packages-test build
+	.ci/in_mode debug python -m pytest -q $(DEBUG_TESTS)
+
+fuzz: packages-test build
+	.ci/in_mode sanitize python tests/fuzz/replay.py --count $(FUZZ_RUNS)
 
 # The lab says itself what is installed, why, and how long each step took.
 run: python

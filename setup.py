@@ -23,11 +23,12 @@ from setuptools.command.build_ext import build_ext
 MODE = os.environ.get("WFPD_BUILD", "release")
 JOBS = int(os.environ.get("WFPD_BUILD_JOBS", "2"))
 SANITIZERS = "-fsanitize=address,undefined"
+ACCOUNTS = ["-DWFPD_DEBUG=1", "-D_GNU_SOURCE=1", "-include", os.path.abspath("ext/wfpd/dataplane/_accounts.h")]
 COMPILE = {
     "release": ["-O3"],
-    "debug": ["-O1", "-g", "-DWFPD_DEBUG=1"],
+    "debug": ["-O1", "-g", *ACCOUNTS],
     "trace": ["-O1", "-DCYTHON_TRACE=1", "-DCYTHON_TRACE_NOGIL=1"],
-    "sanitize": ["-O1", "-g", SANITIZERS, "-fno-omit-frame-pointer"],
+    "sanitize": ["-O1", "-g", *ACCOUNTS, SANITIZERS, "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"],
 }
 if MODE not in COMPILE:
     sys.exit(f"setup.py: WFPD_BUILD={MODE} is not a build mode; there are {', '.join(COMPILE)}")

@@ -13,6 +13,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from ._accounts cimport account_received, account_verdicts
 from ._cache cimport cache_create, cache_destroy
 from ._flow cimport FlowTable
 from ._netlink cimport (
@@ -126,6 +127,8 @@ cdef void _answer_stray(Worker* worker, QueueState* queue, const QueuedPacket* p
     outcome.verdict = error_verdict(worker.published.policy)
     worker.verdicts.queue = packet.queue
     verdicts_add(&worker.verdicts, MESSAGE_VERDICT, &outcome)
+    account_received(1)
+    account_verdicts(1)
     verdicts_send(&worker.verdicts, queue.fd)
     queue.strays += 1
 
@@ -178,6 +181,7 @@ cdef int batch_receive(Worker* worker, QueueState* queue) noexcept nogil:
         arena_datagram(&worker.arena, i, &datagram)
         queue.truncated += datagram.cut
         _read_all(worker, queue, &datagram)
+    account_received(worker.n)
     memset(worker.decided, 0, worker.n)
     for i in range(<int>worker.n):
         worker.outcomes[i].id = worker.packets[i].id
@@ -446,6 +450,7 @@ cdef uint32_t _answer_held(Worker* worker) noexcept nogil:
             n += 1
         worker.outcomes[i].given = 1
         verdicts_add(&worker.late_verdicts, MESSAGE_VERDICT, &worker.outcomes[i])
+        account_verdicts(1)
     verdicts_send(&worker.late_verdicts, worker.queue.fd)
     return n
 

@@ -16,6 +16,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from ._accounts cimport account_received, account_verdicts
+
 cdef extern from "<arpa/inet.h>" nogil:
     uint32_t ntohl(uint32_t value) noexcept
     uint16_t ntohs(uint16_t value) noexcept
@@ -227,8 +229,10 @@ cdef void _plan_run(Verdicts* verdicts, const Outcome* outcomes, uint32_t n) noe
             continue
         if n_common < 2 or not _may_batch(&outcomes[i]) or not _same(&batch, &outcomes[i]):
             verdicts_add(verdicts, MESSAGE_VERDICT, &outcomes[i])
+            account_verdicts(1)
     if n_common >= 2:
         batch.id = outcomes[n - 1].id
+        account_verdicts(n_common)
         verdicts_add(verdicts, MESSAGE_VERDICT_BATCH, &batch)
 
 
@@ -252,6 +256,7 @@ cdef void verdicts_plan(Verdicts* verdicts, IdSequence* ids, const Outcome* outc
             # Behind the sequence (the queue was bound anew): never a batch.
             if not outcomes[first].given:
                 verdicts_add(verdicts, MESSAGE_VERDICT, &outcomes[first])
+                account_verdicts(1)
             first += 1
             continue
         if id - 1 != ids.decided_through:   # A new queue begins at 1.
@@ -318,6 +323,7 @@ def plan_verdicts(outcomes, *, queue=0, decided_through=None, unseen_verdict=NF_
             items[i].has_mark = mark is not None
             items[i].mark = mark or 0
             items[i].given = given
+            account_received(not given)
         verdicts_plan(&verdicts, &ids, items, n, unseen_verdict)
         return (<const char*>verdicts.bytes)[:verdicts.size], ids.decided_through, ids.gaps
     finally:

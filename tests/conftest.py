@@ -1,0 +1,54 @@
+"""In a build that keeps accounts (WFPD_BUILD=debug or sanitize) every test ends with them settled."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Generator
+
+import pytest
+
+import wfpd.dataplane
+from tests.accounts import Accounts, read_accounts
+
+AT_START = pytest.StashKey[Accounts | None]()
+
+
+def pytest_report_header() -> str:
+    kept = "kept" if read_accounts() else "not kept"
+    return f"wfpd: {wfpd.dataplane.__path__[0]}, accounts {kept}"
+
+
+def pytest_sessionstart() -> None:
+    if os.environ.get("WFPD_BUILD", "release") in ("debug", "sanitize") and read_accounts() is None:
+        raise pytest.UsageError("WFPD_BUILD asks for accounts, and the modules loaded keep none")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    item.stash[AT_START] = read_accounts()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport]:
+    report = yield
+    if report.failed:  # Its traceback keeps what the test made.
+        item.stash[AT_START] = None
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """After every fixture: what the test received has a verdict, what it allocated is given back."""
+    result = yield
+    before = item.stash[AT_START]
+    if before is None or before == read_accounts():
+        return result
+    getattr(item, "funcargs", {}).clear()
+    gc.collect()
+    after = read_accounts()
+    assert after is not None
+    assert after.undecided == before.undecided, f"{after.undecided - before.undecided} packets without a verdict"
+    assert after.memory == before.memory, f"{after.memory - before.memory} pieces of memory were not given back"
+    return result
