@@ -97,6 +97,8 @@ def generate() -> list[Extension]:
             nthreads=JOBS if len(sys.argv) > 1 else 0,
         )
     hints = [line for line in lines if re.match(r"performance hint", line)]
+    if DIRECTIVES["boundscheck"]:  # Asked for by the mode, whatever it costs.
+        hints = [line for line in hints if "Use boundscheck(False)" not in line]
     if hints:
         for path in (GENERATED / "ext").rglob("*.c"):
             if path.stat().st_mtime >= started - 1:

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from ._accounts cimport account_received, account_verdicts
+from ._accounts cimport account_received
 from ._cache cimport cache_create, cache_destroy
 from ._flow cimport FlowTable
 from ._netlink cimport (
@@ -128,7 +128,6 @@ cdef void _answer_stray(Worker* worker, QueueState* queue, const QueuedPacket* p
     worker.verdicts.queue = packet.queue
     verdicts_add(&worker.verdicts, MESSAGE_VERDICT, &outcome)
     account_received(1)
-    account_verdicts(1)
     verdicts_send(&worker.verdicts, queue.fd)
     queue.strays += 1
 
@@ -450,7 +449,6 @@ cdef uint32_t _answer_held(Worker* worker) noexcept nogil:
             n += 1
         worker.outcomes[i].given = 1
         verdicts_add(&worker.late_verdicts, MESSAGE_VERDICT, &worker.outcomes[i])
-        account_verdicts(1)
     verdicts_send(&worker.late_verdicts, worker.queue.fd)
     return n
 

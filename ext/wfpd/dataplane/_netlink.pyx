@@ -199,6 +199,7 @@ cdef void verdicts_add(Verdicts* verdicts, uint16_t type, const Outcome* outcome
     words[9] = htonl(outcome.mark)
     memcpy(verdicts.bytes + verdicts.size, words, size)
     verdicts.size += size
+    account_verdicts(type == MESSAGE_VERDICT)
 
 
 cdef inline bint _same(const Outcome* a, const Outcome* b) noexcept nogil:
@@ -229,7 +230,6 @@ cdef void _plan_run(Verdicts* verdicts, const Outcome* outcomes, uint32_t n) noe
             continue
         if n_common < 2 or not _may_batch(&outcomes[i]) or not _same(&batch, &outcomes[i]):
             verdicts_add(verdicts, MESSAGE_VERDICT, &outcomes[i])
-            account_verdicts(1)
     if n_common >= 2:
         batch.id = outcomes[n - 1].id
         account_verdicts(n_common)
@@ -256,7 +256,6 @@ cdef void verdicts_plan(Verdicts* verdicts, IdSequence* ids, const Outcome* outc
             # Behind the sequence (the queue was bound anew): never a batch.
             if not outcomes[first].given:
                 verdicts_add(verdicts, MESSAGE_VERDICT, &outcomes[first])
-                account_verdicts(1)
             first += 1
             continue
         if id - 1 != ids.decided_through:   # A new queue begins at 1.

@@ -17,6 +17,7 @@ import socket as sockets
 
 from wfpd.errors import KernelError
 
+from ._accounts cimport account_received
 from ._netlink cimport (
     Datagram, IdSequence, KernelAnswer, MESSAGE_ANSWER, MESSAGE_CONFIG, MESSAGE_END, MESSAGE_PACKET, MESSAGE_VERDICT,
     MessageKind, Outcome, QueuedPacket, Verdicts, datagram_next, verdicts_add, VERDICT_BYTES,
@@ -237,6 +238,7 @@ cdef class _Configurator:
         verdicts.size = 0
         verdicts.capacity = VERDICT_BYTES
         verdicts.queue = packet.queue
+        account_received(1)
         verdicts_add(&verdicts, MESSAGE_VERDICT, &outcome)
         verdicts_send(&verdicts, self.fd)
         self.n_decided += 1
