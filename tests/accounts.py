@@ -45,6 +45,7 @@ def _module_accounts(path: str) -> tuple[ctypes.c_int64, ...] | None:
 
 def read_accounts() -> Accounts | None:
     """The accounts as they stand; None in a build that keeps none."""
-    files = [getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if name.startswith("wfpd.")]
+    ours = [module for name, module in list(sys.modules.items()) if name.startswith("wfpd.")]
+    files = [getattr(module, "__file__", None) for module in ours]
     kept = [found for path in files if path and path.endswith(".so") and (found := _module_accounts(path))]
     return Accounts(*(sum(one[i].value for one in kept) for i in range(len(NAMES)))) if kept else None
