@@ -52,7 +52,7 @@ class RecordMaker:
             veto=event["veto"],
             audit=audit or event["would_block"],
             passed=event["verdict"] == "permit",
-            reply=event["reply"] or "none",
+            reply=(event["reply"] or "none") if event["hook"] != "postrouting" else "none",
             generation=event["generation"],
             suppressed=event["suppressed"],
             flow_id=event["flow_id"],

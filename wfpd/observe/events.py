@@ -25,6 +25,9 @@ _DROP_REASONS = {"filter": "rules", "callout": "rules", "veto": "rules", "missin
                  "malformed": "decode_error", "limit": "flow_memcap", "flow": "flow_drop"}  # fmt: skip
 _TCP_FLAGS = (("fin", 0x01), ("syn", 0x02), ("rst", 0x04), ("psh", 0x08), ("ack", 0x10), ("urg", 0x20),
               ("ece", 0x40), ("cwr", 0x80))  # fmt: skip
+_TCP, _RST = 6, 0x04
+_WITH_PORTS = frozenset({6, 17, 33, 132, 136})
+_ICMP_ERRORS = {1: frozenset({3, 4, 5, 11, 12}), 58: frozenset(range(128))}
 _REJECT_TARGET = "to_client"
 """A reply goes to the sender of the packet; Suricata's name for that end."""
 
@@ -122,10 +125,28 @@ def _verdict(record: EventRecord) -> Event:
         return {"action": "pass" if record.passed else "drop"}
     if record.verdict == "permit":
         return {"action": "pass"}
-    if record.reply == "none":
+    if record.reply == "none" or not _is_answered(record):
         return {"action": "drop"}
     kind = "tcp-reset" if record.reply == "tcp_reset" else "icmp-prohib"
     return {"action": "drop", "reject": [kind], "reject_target": _REJECT_TARGET}
+
+
+def _is_answered(record: EventRecord) -> bool:
+    """Whether the kernel sends the reply asked for: nf_send_reset(), nf_send_unreach(), icmp_send()."""
+    if not record.source or _names_no_host(record.source) or _names_no_host(record.destination):
+        return False
+    if record.reply == "tcp_reset":
+        return record.protocol == _TCP and record.tcp_flags is not None and not record.tcp_flags & _RST
+    if record.protocol in _WITH_PORTS:
+        return record.source_port is not None  # Else it is a later fragment.
+    errors = _ICMP_ERRORS.get(record.protocol or 0)
+    return errors is None or (record.icmp_type is not None and record.icmp_type not in errors)
+
+
+def _names_no_host(address: bytes) -> bool:
+    if not any(address):
+        return True
+    return address[0] == 0xFF if len(address) == 16 else address[0] >> 4 == 0xE or address == b"\xff" * 4
 
 
 def _drop(record: EventRecord) -> Event:

@@ -65,6 +65,12 @@ def test_a_filter_in_audit_mode_says_what_it_would_have_done_and_what_happened()
     assert not maker.record(event(kind="audit"), "").passed
 
 
+def test_a_block_at_postrouting_has_no_reply() -> None:
+    maker = RecordMaker()
+    assert maker.record(event(reply="tcp_reset"), "").reply == "tcp_reset"
+    assert maker.record(event(reply="tcp_reset", hook="postrouting"), "").reply == "none"
+
+
 def test_packet_members_are_those_that_the_packet_has() -> None:
     tcp = packet_members(bytes(IP(id=7) / TCP(seq=8, window=9)), 40)
     assert tcp["tcp_seq"] == 8 and tcp["tcp_window"] == 9 and tcp["ip_id"] == 7

@@ -68,6 +68,34 @@ def test_a_reply_is_a_reject_with_its_target() -> None:
     assert verdict == {"action": "drop", "reject": ["tcp-reset"], "reject_target": "to_client"}
 
 
+UDP = replace(SYN, protocol=17, tcp_flags=None)
+ECHO = replace(SYN, protocol=1, tcp_flags=None, source_port=None, destination_port=None, icmp_type=8, icmp_code=0)
+
+
+@pytest.mark.parametrize(
+    ("record", "reply", "kind"),
+    [
+        (SYN, "tcp_reset", "tcp-reset"),
+        (SYN, "icmp_unreachable", "icmp-prohib"),
+        (UDP, "icmp_unreachable", "icmp-prohib"),
+        (ECHO, "icmp_unreachable", "icmp-prohib"),
+        (UDP, "tcp_reset", None),
+        (ECHO, "tcp_reset", None),
+        (replace(SYN, tcp_flags=0x14), "tcp_reset", None),
+        (replace(SYN, tcp_flags=None), "tcp_reset", None),
+        (replace(ECHO, icmp_type=3), "icmp_unreachable", None),
+        (replace(UDP, source_port=None), "icmp_unreachable", None),
+        (replace(UDP, destination=bytes((224, 0, 0, 1))), "icmp_unreachable", None),
+        (replace(UDP, destination=b"\xff" * 4), "icmp_unreachable", None),
+        (replace(UDP, source=bytes(16), destination=bytes(15) + b"\1"), "icmp_unreachable", None),
+        (replace(UDP, source=bytes(15) + b"\2", destination=b"\xff\2" + bytes(14)), "icmp_unreachable", None),
+    ],
+)
+def test_a_reply_that_the_kernel_does_not_send_is_no_reject(record: EventRecord, reply: str, kind: str | None) -> None:
+    verdict = encoded(replace(record, reply=reply))["verdict"]
+    assert verdict["action"] == "drop" and verdict.get("reject") == ([kind] if kind else None)
+
+
 @pytest.mark.parametrize(("reason", "word"), [("callout", "rules"), ("veto", "rules"), ("malformed", "decode_error"),
                                               ("limit", "flow_memcap"), ("late", "late")])  # fmt: skip
 def test_drop_reasons_use_suricatas_words_where_it_has_one(reason: str, word: str) -> None:
