@@ -48,7 +48,8 @@ def check(path: str, commands: Commands | None = None) -> Checked:
         notes.append(f"the rules cannot be shown here: {error.message}")
     listings = conflicts.read(commands)
     notes += [f"other users of the packet path were not all seen: {reason}" for reason in listings.unread]
-    return Checked(policy, text, conflicts.examine(marks.mask, listings), notes)
+    by_iptables = text is not None and text.startswith("# iptables")
+    return Checked(policy, text, conflicts.examine(marks.mask, listings, ruleset.hooks if by_iptables else ()), notes)
 
 
 def _nothing_queued(policy: Policy) -> str:

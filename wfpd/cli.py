@@ -467,8 +467,6 @@ def show_status(arguments: argparse.Namespace) -> int:
     else:
         color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         sys.stdout.write(render_status(status, color))
-        for reason in status.get("why_not", ()):
-            print(f"not enforcing: {reason}")
     return DONE if status["enforcing"] else NO
 
 

@@ -261,6 +261,11 @@ class Daemon:
         return tuple(reasons)
 
     @property
+    def hook_queues(self) -> dict[str, tuple[int, ...]]:
+        """Numbers of the queues of each attached hook."""
+        return dict(self._hook_queues)
+
+    @property
     def enforcing(self) -> bool:
         """A policy, every queue bound, our rules in place, and nothing passed uninspected."""
         return not self.why_not()

@@ -134,7 +134,8 @@ class Service:
             row["problem"] = row["problem"] or status.shadowed_by or status.acts_shadowed_by
         for hook in {attachment.hook for attachment in self.daemon.policy.attach} - set(rows):
             rows[hook] = {"hook": hook, "rules": False, "problem": "no filter needs it: not queued", "uninspected": 0}
-        return list(rows.values())
+        queues = self.daemon.hook_queues
+        return [row | {"queues": list(queues.get(hook, ()))} for hook, row in rows.items()]
 
     @staticmethod
     def _queue(number: int, queue: Any) -> dict[str, Any]:
@@ -206,10 +207,16 @@ class Service:
         self.manager.accept()
         if self._metrics is not None:
             self._metrics.start()
-        queues = ", ".join(str(number) for number in sorted(self.daemon.engine.counters()["queues"])) or "none"
-        logger.info("wfpd is %s (queue %s, generation %d)", "enforcing" if self.daemon.enforcing else "running",
-                    queues, self.manager.counters().generation)  # fmt: skip
+        self._say_started()
         self.notifier.ready(self._line())
+
+    def _say_started(self) -> None:
+        queues = ", ".join(str(number) for number in sorted(self.daemon.engine.counters()["queues"])) or "none"
+        reasons = self.daemon.why_not()
+        logger.info("wfpd is %s (queue %s, generation %d)", "running" if reasons else "enforcing",
+                    queues, self.manager.counters().generation)  # fmt: skip
+        for reason in reasons:
+            logger.warning("not enforcing: %s", reason)
 
     def serve(self, signals: Signals) -> None:
         """Until told to stop, or a worker has died."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,11 +117,14 @@ def read(commands: Commands) -> Listings:
     )
 
 
-def examine(marks_mask: int, listings: Listings) -> list[Finding]:
-    """Findings in the texts, our own rules left out; the weightiest kinds first, each once."""
+def examine(marks_mask: int, listings: Listings, hooks: Collection[str] = ()) -> list[Finding]:
+    """Findings in the texts, our own rules left out; the weightiest kinds first, each once.
+
+    `hooks` are those that our iptables rules are going to stand at: last in the chain.
+    """
     found = [
-        *_xtables("iptables", parse_save(listings.iptables), marks_mask),
-        *_xtables("ip6tables", parse_save(listings.ip6tables), marks_mask),
+        *_xtables("iptables", parse_save(listings.iptables), marks_mask, hooks),
+        *_xtables("ip6tables", parse_save(listings.ip6tables), marks_mask, hooks),
         *_nftables(listings.nft_json, marks_mask),
         *_routes("ip rule", listings.rules4, marks_mask),
         *_routes("ip -6 rule", listings.rules6, marks_mask),
@@ -153,7 +156,7 @@ def _value_mask(text: str) -> tuple[int, int]:
     return _number(value), _number(mask) if mask else FULL
 
 
-def _xtables(tool: str, tables: Tables, mask: int) -> Iterator[Finding]:
+def _xtables(tool: str, tables: Tables, mask: int, hooks: Collection[str]) -> Iterator[Finding]:
     for table, chains in tables.items():
         yield from _owners(f"{tool} {table}", list(chains))
         for name, rules in chains.items():
@@ -162,7 +165,7 @@ def _xtables(tool: str, tables: Tables, mask: int) -> Iterator[Finding]:
             for rule in rules:
                 if not rule.target.startswith(PREFIX):
                     yield from _xtables_rule(f"{tool} {table} {name}", rule, mask)
-        yield from _ahead(tool, table, tables)
+        yield from _ahead(tool, table, tables, hooks if table == "mangle" else ())
 
 
 def _owners(where: str, names: list[str]) -> Iterator[Finding]:
@@ -206,17 +209,20 @@ def _mask_hint(mask: int) -> str:
     return f"the two use the same bits: choose another daemon: marks: mask: than {mask:#x}"
 
 
-def _ahead(tool: str, table: str, tables: Tables) -> Iterator[Finding]:
-    """Rules ahead of our jumps that let packets pass us by."""
+def _ahead(tool: str, table: str, tables: Tables, hooks: Collection[str]) -> Iterator[Finding]:
+    """Rules ahead of our jumps, or of where they are going to be, that let packets pass us by."""
     chains = tables[table]
     for builtin, rules in chains.items():
-        for position, rule in enumerate(rules):
-            if rule.target.startswith(PREFIX) and not builtin.startswith(PREFIX):
-                if text := first_leaving(chains, builtin, position):
-                    what = "blocks with a reply pass" if rule.target.endswith("_ACT") else "packets pass uninspected"
-                    owner, hint = owner_of(text.split()[-1])
-                    yield Finding(Kind.AHEAD, f"{tool} {table} {builtin}", text, owner, hint or f"{what} by this rule")
-                break
+        if builtin.startswith(PREFIX):
+            continue
+        ours = [at for at, rule in enumerate(rules) if rule.target.startswith(PREFIX)]
+        if not ours and builtin.lower() in hooks:
+            ours = [len(rules)]
+        if ours and (text := first_leaving(chains, builtin, ours[0])):
+            act = table == "filter"
+            what = "blocks with a reply pass" if act else "packets pass uninspected"
+            owner, hint = owner_of(text.split()[-1])
+            yield Finding(Kind.AHEAD, f"{tool} {table} {builtin}", text, owner, hint or f"{what} by this rule")
 
 
 def _routes(tool: str, text: str, mask: int) -> Iterator[Finding]:

@@ -175,3 +175,26 @@ def test_missing_and_failing_tools_are_passed_over() -> None:
             return DOCKER
 
     assert others(MASK, Fake())[0].kind is Kind.AHEAD  # type: ignore[arg-type]
+
+
+SHADOWED = """\
+*mangle
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:VPN - [0:0]
+-A INPUT -p tcp -j ACCEPT
+-A FORWARD -j MARK --set-xmark 0x1/0x1
+-A FORWARD -j VPN
+-A VPN -i tun0 -j ACCEPT
+COMMIT
+"""
+
+
+def test_a_rule_ahead_of_where_ours_are_going_to_be_is_found_before_they_are() -> None:
+    def ahead(*hooks: str) -> list[tuple[str, str]]:
+        found = examine(MASK, Listings(iptables=SHADOWED), hooks)
+        return [(one.where, one.text) for one in found if one.kind is Kind.AHEAD]
+
+    assert ahead() == ahead("output") == []
+    assert ahead("input") == [("iptables mangle INPUT", "-A INPUT -p tcp -j ACCEPT")]
+    assert ahead("forward") == [("iptables mangle FORWARD", "-A FORWARD -j VPN")]
