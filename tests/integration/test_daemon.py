@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.netns import SERVER4, Network, wait_until
 from tests.integration.running import Wfpd, sending
+from wfpd.control.protocol import RpcError
 
 PERMIT = "  - {name: all, layer: ipforward, action: permit}"
 BLOCK_23 = "  - {name: no-telnet, layer: ipforward, action: block, when: {ip_protocol: udp, ip_destination_port: 23}}"
@@ -425,3 +426,51 @@ def test_a_policy_that_reads_payload_never_gets_a_packet_copied_for_one_that_doe
         assert receiver.wait_for(len(sent), 5.0)
     assert wfpd.metric("wfpd_callout_duration_seconds_count", callout="whole") > 0
     assert wfpd.metric("wfpd_drops_total") == 0
+
+
+def test_a_reload_that_attaches_otherwise_keeps_what_is_bound_and_says_that_a_restart_is_needed(
+    wfpd: Wfpd, net: Network
+) -> None:
+    wfpd.write(BLOCK_23)
+    wfpd.start()
+    rules = wfpd.net.router.rules().count("-j NFQUEUE")
+    more = "  - {hook: forward, queues: 0-0}\n  - {hook: input, queues: 1-1}"
+    for attach in ("  - {hook: forward, queues: 0-1}", more, "  - {hook: input, queues: 0-0}"):
+        wfpd.write(PERMIT, attach=attach)
+        answer = wfpd.call("reload")
+        assert answer["successful"] and answer["restart_needed"] == ["attach"], answer
+        assert net.router.rules().count("-j NFQUEUE") == rules and wfpd.status()["enforcing"]
+        with net.udp_receiver(net.server, 23) as receiver:
+            net.send_udp(net.client, 5, 64, 23)
+            assert receiver.wait_for(5)  # The new filters, at the hook of old.
+    wfpd.write(BLOCK_23, attach="  - {hook: forward, queues: 0-0, interfaces: [nowhere0]}")
+    assert wfpd.call("reload")["restart_needed"] == []  # Same queues: the rules change at once.
+    before = wfpd.metric("wfpd_packets_total")
+    with net.udp_receiver(net.server, 23) as receiver:
+        net.send_udp(net.client, 5, 64, 23)
+        assert receiver.wait_for(5)
+    assert wfpd.metric("wfpd_packets_total") == before
+    assert "restart needed for attach" in wfpd.log.read_text()
+
+
+def test_a_reload_with_other_marks_keeps_those_of_the_start_in_rules_and_verdicts(wfpd: Wfpd, net: Network) -> None:
+    refuse = BLOCK_23.replace("action: block", "action: block, reply: icmp_unreachable")
+    wfpd.write(refuse)
+    wfpd.start()
+    wfpd.policy.write_text(wfpd.policy.read_text().replace("daemon:\n", "daemon:\n  marks: {mask: 0xfff}\n"))
+    assert wfpd.call("reload")["restart_needed"] == ["marks.mask"]
+    with net.udp_receiver(net.server, 23) as receiver, net.client.socket() as sock:
+        sock.connect((SERVER4, 23))
+        sock.send(b"x")
+        with pytest.raises(ConnectionRefusedError):
+            sock.recv(1)
+        assert receiver.count == 0
+
+
+def test_a_confirmation_time_that_is_no_number_is_the_callers_mistake(wfpd: Wfpd) -> None:
+    wfpd.write(PERMIT)
+    wfpd.start()
+    for wrong in ("soon", True, [1]):
+        with pytest.raises(RpcError, match="number of seconds"):
+            wfpd.call("reload", confirm=wrong)
+    assert wfpd.status()["generation"] == 1

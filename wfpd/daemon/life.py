@@ -27,7 +27,7 @@ from wfpd.daemon.records import RecordMaker
 from wfpd.dataplane import Engine, Host, Snapshot
 from wfpd.errors import ControlError, KernelError, WfpdError
 from wfpd.model.layers import BY_SLOT
-from wfpd.model.policy import Faults, Policy, Word
+from wfpd.model.policy import Attachment, Faults, Policy, Word
 from wfpd.netfilter import proc, rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.host import HostWatcher, read_host
@@ -111,6 +111,10 @@ class Daemon:
         self._interfaces: dict[int, str] = {}
         self._tasks: list[tuple[float, Callable[[], None]]] = []
         workers = workers_of(loaded)
+        self.attach = loaded.policy.attach
+        """What is attached now: of a reload only what the queues that are bound can serve."""
+        self._settings = loaded.policy.daemon
+        """`daemon:` is read at start."""
         self._ranges = queue_ranges(loaded.policy.attach, workers)
         numbers = sorted({n for first, last in self._ranges for n in range(first, last + 1)})
         self._numbers = numbers
@@ -135,7 +139,7 @@ class Daemon:
             on_error=int(faults.on_error),
             on_malformed=int(faults.on_malformed),
             on_late=int(faults.on_late),
-            flows_full=int(loaded.policy.daemon.flows_full),
+            flows_full=int(self._settings.flows_full),
             audit=self.audit,
         )
 
@@ -144,15 +148,26 @@ class Daemon:
         with self._publish_lock:
             self._not_while_ending()
             snapshot = self._snapshot(loaded, generation)
-            before, policy = self.engine.snapshot, self.policy
+            before, policy, attach = self.engine.snapshot, self.policy, self.attach
             try:
-                self._switch(snapshot, loaded.policy)
+                self._switch(snapshot, loaded.policy, loaded.policy.attach if self._fits(loaded.policy) else attach)
             except BaseException:
                 if self._queues.bound and before is not None:
-                    self._back_to(before, policy)
+                    self._back_to(before, policy, attach)
                 raise
 
-    def _switch(self, snapshot: Snapshot, policy: Policy) -> None:
+    def _fits(self, policy: Policy) -> bool:
+        """Whether the queues that are bound serve the policy's attachments: same hooks, same queues, same order."""
+        hooks = [attachment.hook for attachment in policy.attach]
+        ranges = queue_ranges(policy.attach, self._settings.workers or os.cpu_count() or 1)
+        return (hooks, ranges) == ([attachment.hook for attachment in self.attach], self._ranges)
+
+    @property
+    def attach_needs_restart(self) -> bool:
+        """The running policy attaches to other hooks or queues than those of the start."""
+        return not self._fits(self.policy)
+
+    def _switch(self, snapshot: Snapshot, policy: Policy, attach: tuple[Attachment, ...]) -> None:
         """More bytes are asked for before the policy that reads them runs, fewer after it."""
         self.records.learn(snapshot)
         if snapshot.needs_payload:
@@ -163,15 +178,15 @@ class Daemon:
         self.engine.late_after = policy.faults.late_after
         self.engine.swap(snapshot)
         self.generation = snapshot.generation
-        self.policy = policy
+        self.policy, self.attach = policy, attach
         if self._queues.bound:
             self._install_rules()
         if not snapshot.needs_payload:
             self._queues.narrow()
 
-    def _back_to(self, snapshot: Snapshot, policy: Policy) -> None:
+    def _back_to(self, snapshot: Snapshot, policy: Policy, attach: tuple[Attachment, ...]) -> None:
         try:
-            self._switch(snapshot, policy)
+            self._switch(snapshot, policy, attach)
         except WfpdError as error:
             logger.error("going back to the former policy: %s", error.message)
 
@@ -185,12 +200,10 @@ class Daemon:
         """The rules that the running policy asks for."""
         snapshot = self.engine.snapshot
         needed = hooks_with_layers(snapshot) if snapshot is not None else None
-        return rules.plan(
-            self.policy.attach, self.policy.faults, Marks(self.policy.daemon.marks_mask), self._ranges, needed
-        )
+        return rules.plan(self.attach, self.policy.faults, Marks(self._settings.marks_mask), self._ranges, needed)
 
     def _install_rules(self) -> None:
-        if not self.policy.attach:
+        if not self.attach:
             return
         with self._rules_lock:
             self._not_while_ending()
@@ -292,10 +305,10 @@ class Daemon:
         self._queues.bind(self.policy.faults, whole=snapshot.needs_payload)
         if snapshot.parks:
             self._park(self.policy.faults)
-        for attachment, (first, last) in zip(self.policy.attach, self._ranges, strict=True):
+        for attachment, (first, last) in zip(self.attach, self._ranges, strict=True):
             numbers = tuple(range(first, last + 1))
             self._hook_queues[attachment.hook] = tuple(sorted({*self._hook_queues.get(attachment.hook, ()), *numbers}))
-        self.engine.set_hooks(sorted({attachment.hook for attachment in self.policy.attach}))
+        self.engine.set_hooks(sorted({attachment.hook for attachment in self.attach}))
 
     def _start_threads(self) -> None:
         for index in range(self.engine.n_workers if self._numbers else 0):
@@ -392,7 +405,7 @@ class Daemon:
     def stop(self) -> Leftover:
         """Clean stop: nothing more is queued, what is queued is decided, rules out.  What is left of the rules."""
         self._ending = True
-        if not self.policy.attach or not self._queues.bound:
+        if not self.attach or not self._queues.bound:
             self._stop_workers(drain=5.0)
             return Leftover.NOTHING
         try:
@@ -417,7 +430,7 @@ class Daemon:
         """One reading for the exporter and `status`."""
         dead = frozenset(i for i, (state, _) in enumerate(self.engine.progress()) if state == "dead")
         found = reading.read(self.engine, dead)
-        found.uninspected = {attachment.hook: 0 for attachment in self.policy.attach} | self.rules.uninspected
+        found.uninspected = {attachment.hook: 0 for attachment in self.attach} | self.rules.uninspected
         found.enforcing = self.enforcing
         return found
 

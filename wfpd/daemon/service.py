@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import wfpd
@@ -16,7 +17,7 @@ from wfpd.control.admin import DEFAULT_GROUP, AdminServer, Method, Peer, Roles
 from wfpd.control.compile_child import compile_in_child
 from wfpd.control.handover import Compiled
 from wfpd.control.notify import Notifier
-from wfpd.control.protocol import Role
+from wfpd.control.protocol import INVALID_PARAMS, Role, RpcError
 from wfpd.control.reload import ReloadManager, ReloadResult, policy_path
 from wfpd.control.state import State
 from wfpd.daemon import absent
@@ -132,7 +133,7 @@ class Service:
             )
             row["rules"] = row["rules"] and status.in_place
             row["problem"] = row["problem"] or status.shadowed_by or status.acts_shadowed_by
-        for hook in {attachment.hook for attachment in self.daemon.policy.attach} - set(rows):
+        for hook in {attachment.hook for attachment in self.daemon.attach} - set(rows):
             rows[hook] = {"hook": hook, "rules": False, "problem": "no filter needs it: not queued", "uninspected": 0}
         queues = self.daemon.hook_queues
         return [row | {"queues": list(queues.get(hook, ()))} for hook, row in rows.items()]
@@ -157,10 +158,27 @@ class Service:
     def reload(self, parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
         """Read the policy again; waits and reports."""
         confirm = parameters.get("confirm")
+        if isinstance(confirm, bool) or not isinstance(confirm, int | float | None):
+            raise RpcError(INVALID_PARAMS, "confirm is a number of seconds")
         self.notifier.reloading()
-        result: ReloadResult = self.manager.reload(None if confirm is None else float(confirm))
+        try:
+            result: ReloadResult = self.manager.reload(confirm)
+        except WfpdError:
+            self.notifier.ready(self._line())
+            raise
+        if result.successful and self.daemon.attach_needs_restart:
+            result = replace(result, restart_needed=("attach", *result.restart_needed))
+        self._say_reloaded(result)
         self.notifier.ready(self._line())
         return dict(result.as_json())
+
+    @staticmethod
+    def _say_reloaded(result: ReloadResult) -> None:
+        """A reload by signal has nobody else to tell."""
+        if result.successful:
+            logger.info("reload: generation %d runs, hash %s", result.generation, result.hash[:12])
+        if result.restart_needed:
+            logger.warning("reload: restart needed for %s", ", ".join(result.restart_needed))
 
     def confirm(self, _parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
         """Keep the policy that waits to be confirmed."""
