@@ -15,6 +15,7 @@ from wfpd.config.report import Speaker, shown
 from wfpd.config.scalars import MAX_U64
 from wfpd.config.weights import WEIGHT_RANGE_MAX, WEIGHT_RANGE_SHIFT, auto_weight
 from wfpd.model.conditions import Condition
+from wfpd.model.fields import FIELDS
 from wfpd.model.layers import EMPTY_FIELDS, Layer
 from wfpd.model.policy import FILE_PROVIDER, NAMESPACE, NO_FLAGS, Action, Filter, FilterFlag, Reply, Word, default_key
 from wfpd.model.rows import FilterRows
@@ -483,8 +484,8 @@ class FilterReader:
                     message = f"{label} without ip_protocol at layer {place.layer.name}"
                     speaker.lint(when.key(label), message, hint)
                     break
-        for label in given.values():
-            why = EMPTY_FIELDS.get(label)
+        for field_id, label in given.items():
+            why = EMPTY_FIELDS.get(FIELDS[field_id].name)
             if why:
                 speaker.lint(when.key(label), f"{label} is always empty here: {why}")
 

@@ -246,6 +246,8 @@ def test_mixing_exact_and_auto_weights_in_a_sublayer_is_a_lint(policies):
 def test_a_field_that_is_always_empty_here_is_a_lint(policies):
     text = policies.filter("{sub_interface_index: 1}", "inbound_transport_v4")
     assert "always empty" in policies.load(text).lints[0].message
+    text = policies.filter("{arrival_sub_interface_index: 1}", "ale_auth_recv_accept_v4")
+    assert policies.load(text).lints[0].message.startswith("arrival_sub_interface_index is always empty")
 
 
 def test_all_errors_of_a_filter_are_reported_at_once_in_order(policies):
