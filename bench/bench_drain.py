@@ -2,8 +2,8 @@
 
     python -m bench.bench_drain [--rounds 9] [--packets 4096] [--filters 10000] [--json FILE]
 
-64-byte UDP packets that try ClassBench-like filters fill a queue while nobody reads it; then one thread
-drains it, and its CPU time, by the scheduler's own account, is divided by the packets.  "limit" receives
+64-byte UDP packets that try ClassBench-like filters fill a queue while its consumer, a process, is stopped;
+then it is continued, and its CPU time, by the scheduler's own account, is divided by the packets.  "limit" receives
 with recvmmsg, gives one batch verdict and does nothing else.  Every row has its own limit, measured in the
 same rounds on the same packets; `limit / wfpd` is the median of the rounds' ratios: 1.00 is as cheap as
 doing nothing.
@@ -12,23 +12,39 @@ doing nothing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import dataclasses
-import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from netfilterqueue import NetfilterQueue
 
 from bench import peers, workloads
 from bench.policies import snapshot
 from bench.report import Table, against, main
-from wfpd.bench.drain import Contender, Drain, Drained, empty_callback, median, ratio, rounds
+from wfpd.bench.drain import (
+    Drain,
+    Report,
+    Rounds,
+    Work,
+    consumers,
+    empty_callback,
+    engine,
+    library,
+    median,
+    ratio,
+    rounds,
+    wait_for,
+)  # fmt: skip
 from wfpd.bench.network import Ring
 from wfpd.bench.traffic import SIZE
 from wfpd.dataplane import Snapshot
-from wfpd.errors import KernelError
 from wfpd.model.policy import Action, Callout, default_key
 
 BATCH = 64
@@ -39,6 +55,8 @@ SLOW = 8
 """Scapy gets this part of the packets."""
 FEW = 128
 """Packets at a time for netfilter's example, whose socket buffer is the system's default."""
+CALLOUT = "wfpd, a Python callout on every packet"
+SCAPY = "netfilterqueue and Scapy"
 CASES = (
     ("forward, everything permitted", 0.90),
     ("forward, 10 % blocked", 0.75),
@@ -46,13 +64,13 @@ CASES = (
 )
 
 
-def drain_limit(limit: ctypes.CDLL, drain: Drain) -> Drained:
-    """The limit loop's turn."""
-    with drain.filled() as (queue, n):
-        spent = limit.limit_loop(queue.get_fd(), drain.ring.queue, n, BATCH)
-    if spent < 0:
-        raise KernelError("the limit loop did not get every packet")
-    return Drained(spent, n)
+def limit_work(limit: ctypes.CDLL, number: int) -> Work:
+    """The limit loop serves the queue."""
+
+    def work(queue: NetfilterQueue) -> tuple[Callable[[], object], Report]:
+        return lambda: limit.limit_loop(queue.get_fd(), number, 1 << 62, BATCH), dict
+
+    return work
 
 
 def build_limit(directory: Path) -> ctypes.CDLL:
@@ -61,26 +79,9 @@ def build_limit(directory: Path) -> ctypes.CDLL:
     source = Path(__file__).with_name("limit_loop.c")
     subprocess.run(["cc", "-O3", "-shared", "-fPIC", "-o", library, source], check=True)
     loaded = ctypes.CDLL(str(library))
-    loaded.limit_loop.restype = ctypes.c_int64
+    loaded.limit_loop.restype = None
     loaded.limit_loop.argtypes = [ctypes.c_int, ctypes.c_uint16, ctypes.c_uint64, ctypes.c_uint]
     return loaded
-
-
-def drain_example(program: Path, drain: Drain) -> Drained:
-    """The turn of netfilter's example, a process: stopped while its queue is filled."""
-    ring, spent, done = drain.ring, 0, 0
-    with peers.running(ring.gate.netns, [str(program), str(ring.queue)], stdout=subprocess.DEVNULL) as process:
-        peers.wait_for(ring.bound, "binding the queue by nf-queue")
-        while done < len(drain.packets):
-            process.send_signal(signal.SIGSTOP)
-            drain.sender.send(drain.packets[done : done + FEW])
-            n = drain.settled(min(FEW, len(drain.packets) - done))
-            start = peers.cpu_ns(process.pid)
-            process.send_signal(signal.SIGCONT)
-            peers.wait_for(lambda: ring.waiting() == 0, "emptying the queue by nf-queue")
-            spent += peers.cpu_ns(process.pid) - start
-            done += n
-    return Drained(spent, done)
 
 
 class Watch:
@@ -110,29 +111,42 @@ class Programs:
     example: Path
     snapshots: dict[str, Snapshot]
 
-    def contenders(self, case: str, drain: Drain) -> dict[str, Contender]:
-        """Who takes part in a case: all of today's tools in the first one."""
-        found: dict[str, Contender] = {
-            "limit": lambda: drain_limit(self.limit, drain),
-            "wfpd": lambda: drain.engine(self.snapshots[case], batch=BATCH),
+    def works(self, case: str, hook: str) -> dict[str, tuple[Work, Callable[[Any], None] | None]]:
+        """Who takes part in a case, each with its callback: today's tools in the first one."""
+        found: dict[str, tuple[Work, Callable[[Any], None] | None]] = {
+            "limit": (limit_work(self.limit, 0), None),
+            "wfpd": (engine(self.snapshots[case], 1, hook, batch=BATCH), None),
         }
         if case == CASES[0][0]:
-            scapy = peers.scapy_callback()
-            fewer = Drain(drain.ring, drain.sender, drain.packets[: max(1, len(drain.packets) // SLOW)])
             found |= {
-                "wfpd, a Python callout on every packet": lambda: drain.engine(self.snapshots["callout"], batch=BATCH),
-                "an empty netfilterqueue callback": lambda: drain.library(empty_callback),
-                "netfilterqueue and Scapy": lambda: fewer.library(scapy),
-                peers.EXAMPLE: lambda: drain_example(self.example, drain),
+                CALLOUT: (engine(self.snapshots["callout"], 2, hook, batch=BATCH), None),
+                "an empty netfilterqueue callback": (library, empty_callback),
+                SCAPY: (library, peers.scapy_callback()),
             }
         return found
+
+    def rounds(self, case: str, hook: str, packets: list[bytes], count: int) -> Rounds:
+        """Measure a case."""
+        with contextlib.ExitStack() as stack:
+            ring = stack.enter_context(Ring(hook))
+            drain = Drain(ring, stack.enter_context(ring.sender()), packets)
+            served = stack.enter_context(consumers(ring, self.works(case, hook)))
+            turns = {name: partial(drain.turn, one.queue, one.pid) for name, one in served.items()}
+            if case == CASES[0][0]:
+                turns[SCAPY] = partial(turns[SCAPY], n=max(1, len(packets) // SLOW))
+                queue = len(turns)
+                argv = [str(self.example), str(queue)]
+                process = stack.enter_context(peers.running(ring.gate.netns, argv, stdout=subprocess.DEVNULL))
+                wait_for(lambda: ring.bound(queue), "binding the queue by nf-queue")
+                turns[peers.EXAMPLE] = partial(drain.turn, queue, process.pid, at_once=FEW)
+            return rounds(turns, count)
 
 
 def tables(given: argparse.Namespace) -> tuple[Table, Table]:
     """Empty ones."""
     bars = Table(
         "Draining a full queue",
-        f"CPU nanoseconds a packet of the thread that drains a queue of {given.packets} 64-byte UDP packets of {FLOWS} "
+        f"CPU nanoseconds a packet of a process that drains a queue of {given.packets} 64-byte UDP packets of {FLOWS} "
         f"conversations; {given.filters:,} filters (at input dealt to the {len(workloads.INPUT_LAYERS)} layers), one "
         f"queue, one worker, batches of {BATCH}; medians of {given.rounds} paired rounds. *Limit* receives with "
         "recvmmsg, gives one batch verdict and does nothing else; 1.00 would be as cheap as doing nothing.",
@@ -153,12 +167,10 @@ def measure(given: argparse.Namespace, programs: Programs) -> list[Table]:
     rules = workloads.rules(SHAPE, given.filters)
     for case, bar in CASES:
         packets = workloads.udp_packets(rules, given.packets, FLOWS, longer_every=10 if "blocked" in case else 0)
-        with Ring(case.split(",")[0]) as ring, ring.sender() as sender:
-            contenders = programs.contenders(case, Drain(ring, sender, packets))
-            found = rounds(contenders, given.rounds)
+        found = programs.rounds(case, case.split(",")[0], packets, given.rounds)
         reached = ratio(found, "limit", "wfpd")
         bars.add(case, median(found, "limit"), median(found, "wfpd"), reached, against(reached, bar))
-        for name in contenders if case == CASES[0][0] else ():
+        for name in found[0] if case == CASES[0][0] else ():
             others.add(name, median(found, name), ratio(found, name, "wfpd"))
     return [bars, others]
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from bench import peers
 from bench.line import Line
 from bench.report import Table, main
+from wfpd.bench.drain import cpu_ns, wait_for
 from wfpd.bench.network import ETHERTYPE
 from wfpd.bench.traffic import of_capture, repeated
 from wfpd.capture import read_capture
@@ -106,12 +107,12 @@ def one_round(line: Line, pid: int, pcap: Path, pps: int, directory: Path, seen:
     for path in (sent, received):
         path.unlink(missing_ok=True)
     before = line.arrived(line.middle, "in"), line.queued(), line.arrived(line.receiver, "eth0")
-    cpu = peers.cpu_ns(pid) if pid else 0
+    cpu = cpu_ns(pid) if pid else 0
     with (
         peers.running(line.sender.netns, tcpdump(line.sender, "out", sent), stderr=subprocess.DEVNULL),
         peers.running(line.receiver.netns, tcpdump(line.receiver, "in", received), stderr=subprocess.DEVNULL),
     ):
-        peers.wait_for(lambda: sent.exists() and received.exists(), "starting tcpdump")
+        wait_for(lambda: sent.exists() and received.exists(), "starting tcpdump")
         time.sleep(0.2)
         Commands(line.sender.netns, timeout=120).run(["tcpreplay", "-q", "-i", "eth0", f"--pps={pps}", str(pcap)])
         _settle(line)
@@ -125,7 +126,7 @@ def one_round(line: Line, pid: int, pcap: Path, pps: int, directory: Path, seen:
         account = line.queue()
         decided = met - account["lost"]
         seen.decided += decided
-        seen.cpu_ns.append((peers.cpu_ns(pid) - cpu) / max(decided, 1))
+        seen.cpu_ns.append((cpu_ns(pid) - cpu) / max(decided, 1))
     seen.latencies += latencies(sent, received)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import peers
 from bench.line import RECEIVER, Line
 from bench.report import Table, against, main
+from wfpd.bench.drain import wait_for
 from wfpd.errors import KernelError
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.namespace import call_in
@@ -35,7 +36,7 @@ def stream(line: Line, seconds: int) -> float:
     """Megabits a second that arrived."""
     server = ["iperf3", "-s", "-1", "-p", str(PORT)]
     with peers.running(line.receiver.netns, server, stdout=subprocess.DEVNULL):
-        peers.wait_for(lambda: call_in(line.receiver.netns, listening), "starting iperf3")
+        wait_for(lambda: call_in(line.receiver.netns, listening), "starting iperf3")
         said = Commands(line.sender.netns, timeout=seconds + 20).run(
             ["iperf3", "-c", RECEIVER, "-p", str(PORT), "-t", f"{seconds}", "-J"]
         )

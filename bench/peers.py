@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bench.line import QUEUE, Line
+from wfpd.bench.drain import wait_for
 from wfpd.errors import KernelError
 from wfpd.netfilter.namespace import call_in
 
@@ -44,15 +44,6 @@ def scapy_callback() -> Any:
             packet.accept()
 
     return decide
-
-
-def cpu_ns(pid: int) -> int:
-    """CPU nanoseconds of every thread of a process, by the scheduler's account."""
-    total = 0
-    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # The thread has ended meanwhile.
-            total += int(path.read_text().split()[0])
-    return total
 
 
 @contextlib.contextmanager
@@ -99,12 +90,3 @@ def serving(line: Line, contender: str, program: Path, filters: int) -> Iterator
         elif process.stdout is None or process.stdout.readline() != b"ready\n":
             raise KernelError(f"{contender} does not serve the queue")
         yield process.pid
-
-
-def wait_for(condition: Any, what: str, seconds: float = 10.0) -> None:
-    """Poll; KernelError if it never holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise KernelError(f"{what} did not happen within {seconds:g} s")
-        time.sleep(0.002)

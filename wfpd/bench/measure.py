@@ -8,8 +8,9 @@ callback.  Nothing of the machine's own traffic is touched.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from wfpd.bench import drain, traffic
@@ -73,22 +74,25 @@ def _measure_hook(hook: str, policy: Policy, snapshot: Snapshot, nothing: Snapsh
     options = {"flows_max": policy.daemon.flows_max, "flows_block_when_full": policy.daemon.flows_full is Word.BLOCK,
                "late_after": policy.faults.late_after}  # fmt: skip
     copied = WHOLE_PACKET if snapshot.needs_payload else drain.HEADERS
-    with Ring(hook) as ring, ring.sender() as sender:
-        filled = drain.Drain(ring, sender, packets, copied)
-        found = drain.rounds({
-            POLICY: lambda: filled.engine(snapshot, **options),
-            NO_FILTERS: lambda: filled.engine(nothing),
-            CALLBACK: lambda: filled.library(drain.empty_callback),
-        }, rounds)  # fmt: skip
-    names = (POLICY, NO_FILTERS, CALLBACK)
-    last = found[-1][POLICY]
+    works: dict[str, tuple[drain.Work, Callable[[Any], None] | None]] = {
+        POLICY: (drain.engine(snapshot, 0, hook, **options), None),
+        NO_FILTERS: (drain.engine(nothing, 1, hook), None),
+        CALLBACK: (drain.library, drain.empty_callback),
+    }
+    with Ring(hook) as ring, ring.sender() as sender, drain.consumers(ring, works, copied) as found:
+        filled = drain.Drain(ring, sender, packets)
+        turns = {name: partial(filled.turn, one.queue, one.pid) for name, one in found.items()}
+        done = drain.rounds(turns, rounds)
+        counted = found[POLICY].counters()
+    queued, total = done[-1][POLICY].packets, max(1, sum(counted.values()))
+    blocked = round(queued * counted["block"] / total)
     return {
         "hook": hook,
-        "queued": last.packets,
-        "permitted": last.packets - last.blocked,
-        "blocked": last.blocked,
-        "cpu_ns_per_packet": {name: round(drain.median(found, name), 1) for name in names},
-        "times_this_policy": {name: round(drain.ratio(found, name, POLICY), 3) for name in names},
+        "queued": queued,
+        "permitted": queued - blocked,
+        "blocked": blocked,
+        "cpu_ns_per_packet": {name: round(drain.median(done, name), 1) for name in works},
+        "times_this_policy": {name: round(drain.ratio(done, name, POLICY), 3) for name in works},
     }
 
 
@@ -102,9 +106,11 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"  {'':<34}{'CPU a packet':>14}{'packets a second of one core':>31}")
         own = each["cpu_ns_per_packet"]
         lines += [f"  {name:<34}{ns / 1000:>11.2f} µs{1e9 / ns:>31,.0f}" for name, ns in own.items()]
+        if each["blocked"]:
+            lines.append("  A blocked packet saves the kernel the rest of its way.")
         cost, times = max(0.0, own[POLICY] - own[NO_FILTERS]) / 1000, each["times_this_policy"][CALLBACK]
         lines.append(
             f"  The filters cost {cost:.2f} µs a packet; a netfilterqueue script at least {times:.2f} times all."
         )
-    lines += ["", "CPU of the thread that drains a full queue, by the scheduler's account, kernel included; medians."]
+    lines += ["", "CPU of a program that drains a full queue, by the scheduler's account, kernel included; medians."]
     return "\n".join(lines)

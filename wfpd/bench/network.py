@@ -53,9 +53,9 @@ def set_sysctl(name: str, value: int) -> None:
 class Ring:
     """The two namespaces; a context manager that leaves nothing behind."""
 
-    def __init__(self, hook: str, queue: int = 0) -> None:
+    def __init__(self, hook: str) -> None:
         self.hook = hook
-        self.queue = queue
+        self._directed: int | None = None
         self._cleanup = contextlib.ExitStack()
         suffix = secrets.token_hex(4)
         self._names = {"peer": f"wfpd-bench-{suffix}-p", "gate": f"wfpd-bench-{suffix}-g"}
@@ -126,35 +126,47 @@ class Ring:
         return words[words.index("link/ether") + 1]
 
     def _rules(self) -> None:
-        for family in self.families:
-            tool = "iptables" if family == 4 else "ip6tables"
+        """Nobody answers: what is delivered ends at once."""
+        for tool in self._tools:
             self.peer.run([tool, "-w", "-t", "raw", "-A", "PREROUTING", "-j", "DROP"])
             self.gate.run([tool, "-w", "-t", "filter", "-A", "INPUT", "-j", "DROP"])
-            self.gate.run([tool, "-w", "-t", "mangle", "-A", CHAINS[self.hook], "-j", "NFQUEUE",
-                           "--queue-num", str(self.queue)])  # fmt: skip
+
+    @property
+    def _tools(self) -> tuple[str, ...]:
+        return ("iptables", "ip6tables")[: len(self.families)]
 
     # ---- using it
 
-    def waiting(self) -> int:
-        """Packets in the queue, by the kernel's count."""
-        return (call_in(self.gate.netns, self._line) or (0, 0, 0))[2]
+    def direct(self, queue: int) -> None:
+        """From now on the hook's packets go to this queue."""
+        if queue == self._directed:
+            return
+        for tool in self._tools:
+            action = ["-A", CHAINS[self.hook]] if self._directed is None else ["-R", CHAINS[self.hook], "1"]
+            self.gate.run([tool, "-w", "-t", "mangle", *action, "-j", "NFQUEUE", "--queue-num", str(queue)])
+        self._directed = queue
 
-    def bound(self) -> bool:
+    def waiting(self, queue: int) -> int:
+        """Packets in a queue, by the kernel's count."""
+        return (call_in(self.gate.netns, _queue_line, queue) or (0, 0, 0))[2]
+
+    def bound(self, queue: int) -> bool:
         """Whether some program serves the queue."""
-        return call_in(self.gate.netns, self._line) is not None
-
-    def _line(self) -> tuple[int, ...] | None:
-        """The kernel's line about the queue: number, port, packets waiting ..."""
-        for line in Path("/proc/thread-self/net/netfilter/nfnetlink_queue").read_text().splitlines():
-            values = tuple(map(int, line.split()))
-            if values[0] == self.queue:
-                return values
-        return None
+        return call_in(self.gate.netns, _queue_line, queue) is not None
 
     def sender(self) -> Sender:
         """Sends IP packets to the hook; close it after use."""
         where = self.gate if self.hook == "output" else self.peer
         return call_in(where.netns, Sender, self.hook, self._hardware(self.gate, "in"))
+
+
+def _queue_line(queue: int) -> tuple[int, ...] | None:
+    """The kernel's line about a queue: number, port, packets waiting ..."""
+    for line in Path("/proc/thread-self/net/netfilter/nfnetlink_queue").read_text().splitlines():
+        values = tuple(map(int, line.split()))
+        if values[0] == queue:
+            return values
+    return None
 
 
 class Sender:
