@@ -6,6 +6,7 @@ from ._cache cimport DecisionCache
 from ._flow cimport FlowTable
 from ._host cimport HostTable
 from ._netlink cimport IdSequence, Outcome, QueuedPacket, Verdicts
+from ._parse cimport PacketView
 from ._ring cimport EventRing, SuppressEntry
 from ._socket cimport ReceiveArena
 from ._stats cimport Histogram, WorkerStats
@@ -72,6 +73,8 @@ cdef struct Worker:
     ReceiveArena arena
     QueuedPacket* packets           # [arena.n_slots]
     Outcome* outcomes
+    PacketView* views               # [n_slots] Of packets before `prepared`, from visit_prepare().
+    uint32_t prepared               # First packet that nothing is known of.
     uint8_t* decided                # outcomes[i] is filled.
     uint32_t n                      # Packets of the batch.
     uint32_t next                   # First packet that is not settled.

@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 
 from ._accounts cimport account_received
 from ._cache cimport cache_create, cache_destroy
-from ._flow cimport FlowTable
+from ._flow cimport FlowTable, flow_prefetch
 from ._netlink cimport (
     Datagram, KernelAnswer, MESSAGE_ANSWER, MESSAGE_END, MESSAGE_MALFORMED, MESSAGE_PACKET, MESSAGE_VERDICT,
     MESSAGE_VERDICT_BATCH, MessageKind, NF_ACCEPT, NF_DROP, NF_QUEUE, NF_QUEUE_BYPASS, Outcome, QueuedPacket, Verdicts,
@@ -27,7 +27,9 @@ from ._socket cimport arena_create, arena_datagram, arena_free, arena_receive, v
 from ._table cimport CompiledPolicy
 from ._stats cimport EVENT_BYTES, EventRecord, WorkerStats, histogram_add
 from ._types cimport *
-from ._visit cimport VISIT_CALLOUT, VISIT_DONE, VisitInput, VisitStep, visit_begin
+from ._visit cimport (
+    VISIT_CALLOUT, VISIT_DONE, VisitInput, VisitStep, visit_begin, visit_prepare, visit_tracks,
+)
 
 cdef extern from *:
     """
@@ -49,6 +51,7 @@ cdef extern from *:
 
 cdef enum:
     N_HOOKS = 5
+    LOOK_AHEAD = 16                 # Packets: as many misses as a core keeps open, well within its first cache.
     MARK_UNREACHABLE = 1            # Decision bits of a reply mark (wfpd.netfilter.marks).
     MARK_RESET = 3
     EVENT_DROP = 0                  # EventRecord.kind
@@ -76,11 +79,12 @@ cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowT
     worker.verdicts.bytes = <uint8_t*>calloc(1, worker.verdicts.capacity)
     worker.late_verdicts.bytes = <uint8_t*>calloc(1, worker.verdicts.capacity)
     worker.packets = <QueuedPacket*>calloc(batch, sizeof(QueuedPacket))
+    worker.views = <PacketView*>calloc(batch, sizeof(PacketView))
     worker.outcomes = <Outcome*>calloc(batch, sizeof(Outcome))
     worker.decided = <uint8_t*>calloc(batch, 1)
     worker.suppress = <SuppressEntry*>calloc(SUPPRESS_ENTRIES, sizeof(SuppressEntry))
     if (arena_create(&worker.arena, batch) or ring_create(&worker.ring, events) or worker.verdicts.bytes == NULL
-            or worker.late_verdicts.bytes == NULL or worker.packets == NULL or worker.outcomes == NULL
+            or worker.late_verdicts.bytes == NULL or worker.packets == NULL or worker.outcomes == NULL or worker.views == NULL
             or worker.decided == NULL or worker.suppress == NULL
             or cache_create(&worker.cache, flows.seed[0], flows.seed[1])):
         worker_free(worker)
@@ -95,6 +99,7 @@ cdef void worker_free(Worker* worker) noexcept nogil:
     free(worker.verdicts.bytes)
     free(worker.late_verdicts.bytes)
     free(worker.packets)
+    free(worker.views)
     free(worker.outcomes)
     free(worker.decided)
     free(worker.suppress)
@@ -174,7 +179,7 @@ cdef int batch_receive(Worker* worker, QueueState* queue) noexcept nogil:
     worker.received_ns = wfpd_clock(CLOCK_MONOTONIC)
     worker.received_real_ns = 0
     worker.queue = queue
-    worker.n = worker.next = worker.flushed = 0
+    worker.n = worker.next = worker.flushed = worker.prepared = 0
     batch_pin(worker)
     for i in range(n):
         arena_datagram(&worker.arena, i, &datagram)
@@ -189,10 +194,9 @@ cdef int batch_receive(Worker* worker, QueueState* queue) noexcept nogil:
     return n
 
 
-cdef VisitStep batch_begin_packet(Worker* worker) noexcept nogil:
-    cdef const QueuedPacket* packet = &worker.packets[worker.next]
-    cdef VisitInput given
-    memset(&given, 0, sizeof(given))
+cdef void _visit_input(const Worker* worker, uint32_t index, VisitInput* given) noexcept nogil:
+    cdef const QueuedPacket* packet = &worker.packets[index]
+    memset(given, 0, sizeof(VisitInput))
     given.data = packet.data if packet.data != NULL else NO_BYTES
     given.captured = packet.captured
     given.original = packet.original
@@ -205,6 +209,35 @@ cdef VisitStep batch_begin_packet(Worker* worker) noexcept nogil:
     given.physical_out = packet.physical_out
     given.parse_flags = PARSE_WHOLE_LENGTH_KNOWN
     given.now_ns = worker.received_ns
+
+
+cdef void _look_ahead(Worker* worker) noexcept nogil:
+    """Parse the next packets and fetch their flows' memory: one after the other each would wait for its own."""
+    cdef uint64_t hashes[LOOK_AHEAD]
+    cdef VisitInput given
+    cdef uint32_t i, first = worker.next, n = min(worker.n - worker.next, <uint32_t>LOOK_AHEAD)
+    cdef bint any_flow = False
+    cdef int stage
+    for i in range(n):
+        _visit_input(worker, first + i, &given)
+        hashes[i] = visit_prepare(&worker.visitor, &given, &worker.views[first + i])
+        any_flow |= hashes[i] != 0
+    worker.prepared = first + n
+    if not any_flow:
+        return
+    for stage in range(1, 3):
+        for i in range(n):
+            if hashes[i]:
+                flow_prefetch(worker.visitor.flows, hashes[i], stage)
+
+
+cdef VisitStep batch_begin_packet(Worker* worker) noexcept nogil:
+    cdef VisitInput given
+    if worker.next >= worker.prepared and visit_tracks(&worker.visitor):
+        _look_ahead(worker)
+    _visit_input(worker, worker.next, &given)
+    if worker.next < worker.prepared:
+        given.view = &worker.views[worker.next]
     return visit_begin(&worker.visitor, &given)
 
 

@@ -110,6 +110,10 @@ cdef struct FlowTable:
 
 cdef uint64_t flow_hash(const FlowTable* table, const FlowKey* key) noexcept nogil
 
+# Bring nearer what flow_find() and flow_store() will touch: the bucket (stage 0), then its first slot (1),
+# then that slot's neighbours in age (2).  Without the lock: what is read may be stale, and is only a hint.
+cdef void flow_prefetch(FlowTable* table, uint64_t hash, int stage) noexcept nogil
+
 # Copy the live entry of `key` to `entry`; 0 if there is none (an expired one is removed).
 cdef bint flow_find(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t now_ns, FlowEntry* entry) noexcept nogil
 

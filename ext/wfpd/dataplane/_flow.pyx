@@ -31,11 +31,15 @@ cdef extern from *:
     static inline uint64_t wfpd_fetch_add(uint64_t *value) { return __atomic_fetch_add(value, 1, __ATOMIC_RELAXED); }
     static inline uint64_t wfpd_get(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
     static inline void wfpd_put(uint64_t *at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+    static inline void wfpd_near(const void *at) { __builtin_prefetch(at, 1); }
+    static inline uint32_t wfpd_peek(const uint32_t *at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
     static inline uint64_t wfpd_mix(uint64_t h, uint64_t v) {
         __uint128_t product = (__uint128_t)(h ^ v) * 0x9E3779B97F4A7C15ULL;
         return (uint64_t)product ^ (uint64_t)(product >> 64);
     }
     """
+    void wfpd_near(const void* at) noexcept nogil
+    uint32_t wfpd_peek(const uint32_t* at) noexcept nogil
     void wfpd_lock(int32_t* lock) noexcept nogil
     void wfpd_unlock(int32_t* lock) noexcept nogil
     uint64_t wfpd_fetch_add(uint64_t* value) noexcept nogil
@@ -190,6 +194,34 @@ cdef bint flow_has_room(FlowTable* table, uint64_t hash, uint64_t now_ns) noexce
     room = _make_room(table, shard, now_ns, True)
     wfpd_unlock(&shard.lock)
     return room
+
+
+cdef void _slot_near(const FlowShard* shard, uint32_t index) noexcept nogil:
+    cdef const uint8_t* slot = <const uint8_t*>&shard.slots[index]
+    wfpd_near(slot)
+    wfpd_near(slot + 64)
+    wfpd_near(slot + sizeof(FlowSlot) - 1)
+
+
+cdef void flow_prefetch(FlowTable* table, uint64_t hash, int stage) noexcept nogil:
+    cdef FlowShard* shard = _shard(table, hash)
+    cdef const uint32_t* bucket = &shard.buckets[hash & (shard.n_buckets - 1)]
+    cdef uint32_t index, other
+    if stage == 0:
+        wfpd_near(bucket)
+        return
+    index = wfpd_peek(bucket)
+    if index >= shard.capacity:     # NIL: none there.
+        return
+    if stage == 1:
+        _slot_near(shard, index)
+        return
+    other = wfpd_peek(&shard.slots[index].newer)
+    if other < shard.capacity:
+        wfpd_near(&shard.slots[other].older)
+    other = wfpd_peek(&shard.slots[index].older)
+    if other < shard.capacity:
+        wfpd_near(&shard.slots[other].newer)
 
 
 cdef bint flow_find(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t now_ns, FlowEntry* entry) noexcept nogil:

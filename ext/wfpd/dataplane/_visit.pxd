@@ -34,6 +34,7 @@ cdef struct VisitInput:
     const uint8_t* interface_name   # Replay: from the capture; else NULL and the host table is asked.
     uint32_t interface_name_length
     uint32_t capture_interface      # Replay: its own number of the interface, from 1; else 0.
+    const PacketView* view          # From visit_prepare() of the same input, or NULL.
     uint64_t now_ns                 # Monotonic; replay: the capture's clock.
 
 cdef enum:
@@ -102,6 +103,13 @@ cdef struct Visitor:
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil
+
+# Whether some packet's flow matters to the visitor's policy: only then is visit_prepare() worth its time.
+cdef bint visit_tracks(const Visitor* visitor) noexcept nogil
+
+# Parse a packet whose visit comes soon and begin to fetch its flow; the flow's hash, 0 without a flow.
+# Between visits only: it uses the visitor's members.
+cdef uint64_t visit_prepare(Visitor* visitor, const VisitInput* given, PacketView* view) noexcept nogil
 cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexcept nogil
 
 # Instead of visit_answer(): the callout took too long.  True: it was asked at a discard twin, and

@@ -20,7 +20,7 @@ from ._classify cimport classify
 from ._flow cimport (
     END_REAUTHORIZATION, END_REUSED, FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL,
     FLOW_FIN_REMOTE, FLOW_GROUP, FLOW_OPENING, FLOW_OTHER, FLOW_OUTBOUND, FlowEntry, FlowKey, FlowTable, flow_answered,
-    flow_find, flow_has_room, flow_hash, flow_note_group, flow_remove, flow_store,
+    flow_find, flow_has_room, flow_hash, flow_note_group, flow_prefetch, flow_remove, flow_store,
 )
 from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
@@ -406,12 +406,47 @@ cdef void _find_loopback(Visitor* visitor) noexcept nogil:
         visitor.input.loopback = 1
 
 
+cdef inline bint _leaves(const VisitInput* given) noexcept nogil:
+    return given.hook == HOOK_OUTPUT or given.hook == HOOK_POSTROUTING
+
+
+cdef bint visit_tracks(const Visitor* visitor) noexcept nogil:
+    cdef uint8_t six
+    for six in range(2):
+        if (_has_filters(visitor, LAYER_ALE_AUTH_RECV_ACCEPT * 2 + six)
+                or _has_filters(visitor, LAYER_ALE_AUTH_CONNECT * 2 + six)
+                or _has_filters(visitor, LAYER_ALE_FLOW_ESTABLISHED * 2 + six)):
+            return visitor.flows != NULL
+    return False
+
+
+cdef uint64_t visit_prepare(Visitor* visitor, const VisitInput* given, PacketView* view) noexcept nogil:
+    cdef FlowKey key
+    cdef uint64_t hash
+    parse_packet(given.data, given.captured, given.original, given.parse_flags, view)
+    if given.hook != HOOK_INPUT and given.hook != HOOK_OUTPUT:
+        return 0
+    visitor.input = given[0]
+    visitor.outbound = _leaves(given)
+    visitor.view = view[0]
+    if not _tracked(visitor):
+        return 0
+    _flow_key(visitor, &key)
+    hash = flow_hash(visitor.flows, &key)
+    flow_prefetch(visitor.flows, hash, 0)
+    return hash
+
+
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil:
     cdef uint8_t status
     visitor.input = given[0]
     _reset(visitor)
-    visitor.outbound = given.hook == HOOK_OUTPUT or given.hook == HOOK_POSTROUTING
-    status = parse_packet(given.data, given.captured, given.original, given.parse_flags, &visitor.view)
+    visitor.outbound = _leaves(given)
+    if given.view != NULL:
+        visitor.view = given.view[0]
+    else:
+        parse_packet(given.data, given.captured, given.original, given.parse_flags, &visitor.view)
+    status = visitor.view.status
     if status == PARSE_NOT_IP:
         visitor.decision.reason = REASON_NOT_IP
         return VISIT_DONE

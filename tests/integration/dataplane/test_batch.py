@@ -19,7 +19,7 @@ from tests.integration.live import (
     snapshot_of,
     wait_queue,
 )
-from tests.integration.netns import SERVER4, Network, wait_until
+from tests.integration.netns import ROUTER_CLIENT4, SERVER4, Network, wait_until
 from wfpd.dataplane._engine import Engine
 
 
@@ -226,3 +226,26 @@ def test_events_of_late_packets_speak_of_their_own_flow(net: Network, tmp_path: 
         assert [int.from_bytes(event["bytes"][22:24], "big") for event in events] == [5000, 5000, 5001, 5002]
         assert [event["filter"] for event in events] == [0, None, None, None]
         assert {event["reason"] for event in events} == {"late"}
+
+
+def test_each_flow_of_a_batch_is_authorized_once_and_its_later_packets_belong_to_it(
+    net: Network, tmp_path: Path
+) -> None:
+    layers = {"new": "ale_auth_recv_accept_v4", "all": "datagram_data_v4"}
+    filters = [f"  - {{name: {name}, layer: {layer}, action: permit}}" for name, layer in layers.items()]
+    snapshot = snapshot_of(tmp_path, "\n".join(filters))
+    with live(Engine(1), snapshot) as running:
+        running.add(net.router, 3, hook="input", length=1024)
+        queue_rule(net.router, 3, "-p", "udp", chain="INPUT")
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(net.client.socket()) for _ in range(50)]
+            for _ in range(3):
+                for sock in sockets:
+                    sock.sendto(b"x", (ROUTER_CLIENT4, 5000))
+            assert wait_queue(net.router, 3, "waiting", 150)
+            running.start()
+            assert running.wait_for(3, 150)
+        slots = snapshot.counter_slots()
+        hits = {snapshot.filter_name(i): running.engine.filter_hits([slots[i]])[0] for i in range(snapshot.n_filters)}
+        assert hits == {"new": 50, "all": 150}
+        assert running.engine.counters()["flows"]["used"] == 50
