@@ -1,4 +1,4 @@
-"""In a build that keeps accounts (WFPD_BUILD=debug or sanitize) every test ends with them settled."""
+"""Tests marked `root` prove why they skip; in debug and sanitize builds each ends with its accounts settled."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 import wfpd.dataplane
 from tests.accounts import Accounts, read_accounts
+from tests.proven import need_root
 
 AT_START = pytest.StashKey[Accounts | None]()
 
@@ -26,6 +27,9 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    item.stash[AT_START] = None
+    if item.get_closest_marker("root"):
+        need_root()
     item.stash[AT_START] = read_accounts()
     return (yield)
 

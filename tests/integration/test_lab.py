@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.proven import skip
+
 ROOT = Path(__file__).resolve().parents[2]
 LAB = [sys.executable, "-m", "wfpd.lab"]
 STORY = ROOT / "tests" / "data" / "lab_story.txt"
@@ -65,7 +67,7 @@ def test_without_root_the_lab_says_that_it_needs_root() -> None:
     command = LAB if os.geteuid() else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *LAB]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     if "Permission denied" in done.stderr or "No module" in done.stderr:
-        pytest.skip("the checkout cannot be read by another user")
+        skip(f"the checkout cannot be read by another user: {done.stderr.strip()}")
     assert (done.returncode, "the lab needs root" in done.stderr) == (3, True)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from tests.integration.container import Container, make_root, wait_for
 from tests.integration.netns import Network
+from tests.proven import skip
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -31,22 +30,15 @@ OTHER = POLICY.replace("7777", "8888")
 BROKEN = POLICY.replace("ip_destination_port", "ip_destination_prot")
 
 
-def cannot(reason: str) -> NoReturn:
-    """Skip with the reason, or fail where CI says that the unit must be booted."""
-    if os.environ.get("CI", "") in ("1", "true"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture
 def box(net: Network, tmp_path: Path) -> Iterator[Container]:
     for program in ("systemd-nspawn", "mmdebstrap"):
         if shutil.which(program) is None:
-            cannot(f"{program} is not installed; .ci/packages test installs it")
+            skip(f"{program} is not installed; .ci/packages test installs it")
     try:
         make_root()
     except RuntimeError as error:
-        cannot(f"no Debian root could be made: {error}")
+        skip(f"no Debian root could be made: {error}")
     with Container(tmp_path, net.router.path) as container:
         container.policy(POLICY)
         yield container

@@ -1,4 +1,3 @@
-import importlib.util
 import os
 
 import pytest
@@ -30,7 +29,6 @@ def test_a_sealed_memory_file_cannot_be_changed() -> None:
         os.close(fd)
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("wfpd.compiler.pack"), reason="nothing packs here")
 def test_an_accepted_policy_comes_back_packed(tmp_path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("version: 1\nfaults: {on_full: block}\nfilters:\n"
