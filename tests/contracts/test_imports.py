@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sorted((ROOT / "wfpd").rglob("*.py"))
 CYTHON = sorted((ROOT / "ext" / "wfpd" / "dataplane").rglob("*.p[yx][xd]"))
+ELSEWHERE = sorted(set((ROOT / "ext" / "wfpd").rglob("*.p[yx][xdi]")) - set((ROOT / "ext/wfpd/dataplane").rglob("*")))
 LEAVES = {"_cursor", "_types"}
 """Cimported by everybody; they cimport nothing but each other and libc."""
 TOGETHER = [("_table", "_classify")]
@@ -39,6 +40,13 @@ def test_nobody_imports_a_compiled_module_but_through_the_door(path: Path) -> No
 def test_the_packet_path_imports_the_vocabulary_and_nothing_that_reads_policies_or_files(path: Path) -> None:
     found = re.findall(r"^\s*(?:from|import)\s+(wfpd\.\w+)", path.read_text(), re.MULTILINE)
     assert set(found) <= {"wfpd.dataplane", "wfpd.errors", "wfpd.model"}
+
+
+@pytest.mark.parametrize("path", ELSEWHERE, ids=identify)
+def test_a_compiled_module_of_another_folder_imports_its_own_folder_and_what_is_below(path: Path) -> None:
+    found = re.findall(r"^\s*(?:from|import|cimport)\s+(wfpd\.\w+)", path.read_text(), re.MULTILINE)
+    own = ".".join(path.relative_to(ROOT / "ext").parts[:2])
+    assert set(found) <= {own, "wfpd.errors", "wfpd.model"}
 
 
 @pytest.mark.parametrize("path", [path for path in CYTHON if path.stem in LEAVES], ids=identify)
