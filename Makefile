@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 WFPD_BUILD ?= release
 export WFPD_BUILD
-SECONDS ?= 600
+# Reloads under traffic.
+RELOADS ?= 10000
 # Fresh mutations of each fuzz target, under the sanitizers.
 FUZZ_RUNS ?= 5000
 # What is run a second time in the debug build: all that enters the compiled modules in its own process.
 DEBUG_TESTS := tests/unit tests/property tests/contracts tests/fuzz tests/integration/dataplane tests/integration/test_loop.py
+# Stubs of compiled modules, compared with the modules as they were built.  A stub has the doors that are used, no more.
+STUBS := $(subst /,.,$(basename $(wildcard wfpd/*/_*.pyi)))
 
-.PHONY: build test test-release test-debug fuzz run lint soak bench clean packages-run packages-test python
+.PHONY: build test test-release test-debug fuzz coverage run lint soak bench clean packages-run packages-test python
 
 build: packages-run $(STAMP)
 	@$(BIN)/python setup.py -q build_ext --inplace
@@ -33,14 +36,20 @@ fuzz: packages-test build
 run: python
 	@bash wfpd/lab/run.sh
 
+# Lines of .py and .pyx that the tests reach; the trace build is slow, so what runs for long is left out.
+coverage: packages-test build
+	.ci/in_mode trace python -m coverage run -m pytest -q tests/unit tests/property tests/integration/dataplane
+	cd build/in_mode/trace && $(CURDIR)/$(BIN)/python -m coverage report --skip-covered
+
 lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/stubtest --concise --ignore-missing-stub --ignore-disjoint-bases --allowlist tests/contracts/stubs_allowed.txt $(STUBS)
 	$(BIN)/lint-imports
 
 soak: packages-test build
-	WFPD_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m soak
+	WFPD_SOAK_RELOADS=$(RELOADS) $(BIN)/python -m pytest -s -m soak
 
 bench: packages-test build
 	PYTHONPATH=. $(BIN)/python -m bench
