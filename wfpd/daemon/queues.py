@@ -48,8 +48,8 @@ class BoundQueue:
         self.early = 0
         """Packets that the library read while binding; they were decided by `on_error`."""
         self._error_permits = error_permits
-        self._library = NetfilterQueue()
         try:
+            self._library = NetfilterQueue()
             self._library.bind(number, self._decide_early, max_len=length, mode=COPY_PACKET)
         except OSError as error:
             raise _bind_error(number, error) from error

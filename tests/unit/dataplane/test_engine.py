@@ -1,0 +1,209 @@
+"""The loop on a socket whose other end plays the kernel: what the real one cannot be made to say when asked."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import pathlib
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, UDP
+
+from wfpd.compiler.pack import pack
+from wfpd.config import load_policy
+from wfpd.dataplane import _context
+from wfpd.dataplane._engine import Engine
+from wfpd.dataplane._table import Snapshot
+
+QUEUE = 3
+PACKET, ERROR, VERDICT, BATCH = 0x0300, 2, 0x0301, 0x0303
+DROP, ACCEPT = 0, 1
+LARGEST_SEND = 32768
+
+
+def message(kind: int, body: bytes, *, sequence: int = 0) -> bytes:
+    """A netlink message."""
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, sequence, 0) + body
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """A netlink attribute, padded."""
+    raw = struct.pack("=HH", 4 + len(value), kind) + value
+    return raw + bytes(-len(raw) % 4)
+
+
+def packet(number: int, port: int = 5000, *, mark: int | None = None, more: bytes = b"", size: int = 0) -> bytes:
+    """A UDP packet at the forward hook as the kernel tells of it."""
+    data = bytes(IP(src="192.0.2.1", dst="198.51.100.2") / UDP(sport=9, dport=port) / bytes(size))
+    attributes = attribute(1, struct.pack(">IHB", number, 0x0800, 2))
+    if mark is not None:
+        attributes += attribute(3, struct.pack(">I", mark))
+    return message(PACKET, struct.pack(">BBH", 2, 0, QUEUE) + attributes + attribute(10, data) + more)
+
+
+def refusal(error: int, kind: int) -> bytes:
+    """The kernel's answer to a verdict that it could not give."""
+    return message(ERROR, struct.pack("=i", -error) + struct.pack("=IHHII", 32, kind, 1, 0, 0))
+
+
+class Kernel:
+    """The other end of a queue's socket."""
+
+    def __init__(self) -> None:
+        self.sock, self.end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.settimeout(5)
+        self.sends: list[int] = []
+
+    def say(self, *messages: bytes) -> None:
+        """One datagram."""
+        self.sock.send(b"".join(messages))
+
+    def hear(self) -> list[tuple[int, int, int]]:
+        """(kind, verdict, id) of one send."""
+        raw = self.sock.recv(1 << 17)
+        self.sends.append(len(raw))
+        found = []
+        while raw:
+            length, kind = struct.unpack_from("=IH", raw)
+            verdict, number = struct.unpack_from(">II", raw, 24)
+            found.append((kind, verdict, number))
+            raw = raw[length:]
+        return found
+
+
+@contextlib.contextmanager
+def serving(tmp_path: pathlib.Path, *, faults: str = "{}", callout: Any = None, batch: int = 64) -> Iterator[Any]:
+    """(engine, kernel): a worker that blocks port 5001, or asks a callout about everything."""
+    action = "{callout: c}" if callout else "block"
+    when = "" if callout else ", when: {ip_destination_port: 5001}"
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        f"version: 1\nfaults: {faults}\n" + ("callouts: [{name: c}]\n" if callout else "")
+        + f"filters: [{{name: one, layer: ipforward_v4, action: {action}{when}}}]\n"
+    )  # fmt: skip
+    policy = load_policy(str(path), trust="warn")
+    words = {name: getattr(policy.faults, name) for name in ("on_error", "on_malformed", "on_late")}
+    engine, kernel = Engine(1, batch=batch, late_after=30), Kernel()
+    engine.swap(Snapshot(pack(policy), [callout] if callout else [], generation=1, flows_full=1, **words))
+    engine.add_queue(QUEUE, 0, kernel.end.fileno(), "forward")
+    thread = threading.Thread(target=engine.run_worker, args=(0,), daemon=True)
+    thread.start()
+    try:
+        yield engine, kernel, thread
+    finally:
+        engine.stop()
+        thread.join(5)
+        assert engine.progress()[0][0] == "stopped"
+        kernel.sock.close()
+        kernel.end.close()
+
+
+def account(engine: Engine) -> dict[str, Any]:
+    """What is counted of the queue."""
+    found: dict[str, Any] = engine.counters()["queues"][QUEUE]
+    return found
+
+
+def test_a_datagram_that_does_not_fit_is_counted_and_its_packet_decided(tmp_path: pathlib.Path) -> None:
+    with serving(tmp_path) as (engine, kernel, _):
+        kernel.say(packet(1, 5001, size=60000, more=attribute(99, bytes(8000))))
+        assert kernel.hear() == [(VERDICT, DROP, 1)]
+        assert account(engine)["receive_truncated"] == 1 and account(engine)["malformed_messages"] == 0
+        kernel.say(packet(2))
+        assert kernel.hear() == [(VERDICT, ACCEPT, 2)]
+        assert account(engine)["receive_truncated"] == 1
+
+
+def test_refused_verdicts_and_those_that_find_nothing_are_counted_apart_and_end_nothing(tmp_path: pathlib.Path) -> None:
+    with serving(tmp_path) as (engine, kernel, _):
+        kernel.say(refusal(errno.ENOENT, VERDICT), refusal(errno.ENOENT, BATCH), refusal(errno.EINVAL, VERDICT))
+        kernel.say(b"\x01\x02\x03" * 30)  # Nothing that a kernel says.
+        kernel.say(packet(1))
+        assert kernel.hear() == [(VERDICT, ACCEPT, 1)]
+        assert (account(engine)["verdicts_not_found"], account(engine)["verdicts_refused"]) == (2, 1)
+        assert account(engine)["malformed_messages"] == 1
+
+
+def test_verdicts_that_the_send_buffer_could_not_take_at_once_are_split_and_stay_in_order(
+    tmp_path: pathlib.Path,
+) -> None:
+    with serving(tmp_path, batch=1024) as (_, kernel, _):
+        # Bits of ours, each time others, have to be cleared one by one: no batch is possible.
+        kernel.say(*(packet(1 + i, mark=(i % 4000 << 20) | i) for i in range(1, 850)))
+        heard: list[tuple[int, int, int]] = []
+        while len(heard) < 849:
+            heard += kernel.hear()
+        assert [number for _, _, number in heard if number > 1] == list(range(2, 851))
+        assert len(kernel.sends) > 1 and max(kernel.sends) <= LARGEST_SEND
+
+
+def test_ids_go_on_over_their_wrap_without_a_gap(tmp_path: pathlib.Path) -> None:
+    with serving(tmp_path) as (engine, kernel, _):
+        kernel.say(packet(0xFFFFFFFE))
+        kernel.hear()
+        kernel.say(packet(0xFFFFFFFF), packet(0), packet(1, 5001), packet(2))
+        assert kernel.hear() == [(VERDICT, DROP, 1), (BATCH, ACCEPT, 2)]
+        assert (account(engine)["id_gaps"], account(engine)["decided_through"]) == (0, 2)
+
+
+def test_signals_that_interrupt_the_worker_s_wait_do_it_no_harm(tmp_path: pathlib.Path) -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+    try:
+        with serving(tmp_path) as (engine, kernel, thread):
+            for number in range(1, 21):
+                time.sleep(0.002)  # It waits again.
+                signal.pthread_kill(thread.ident, signal.SIGUSR1)
+                kernel.say(packet(number))
+                assert kernel.hear() == [(VERDICT, ACCEPT, number)]
+            assert engine.progress()[0][0] == "running"
+        assert seen
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize(("word", "verdict"), [("permit", ACCEPT), ("block", DROP)])
+def test_a_fault_of_ours_inside_a_batch_gives_on_error_to_what_is_left_of_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, word: str, verdict: int
+) -> None:
+    class Broken:
+        calls = 0
+
+        def perf_counter_ns(self) -> int:
+            self.calls += 1
+            if self.calls > 4:  # Two readings a call: the third call fails ahead of its guard.
+                raise MemoryError
+            return time.perf_counter_ns()
+
+    monkeypatch.setattr(_context, "time", Broken())
+    answer = (lambda c: c.block()) if word == "permit" else (lambda c: c.permit())
+    other = DROP if word == "permit" else ACCEPT
+    with serving(tmp_path, callout=answer, faults=f"{{on_error: {word}}}") as (engine, kernel, _):
+        kernel.say(*(packet(number) for number in range(1, 8)))
+        given: dict[int, int] = {}
+        while len(given) < 7:
+            for kind, value, number in kernel.hear():
+                for one in range(1, number + 1) if kind == BATCH else (number,):
+                    given.setdefault(one, value)
+        assert given == dict.fromkeys((1, 2), other) | dict.fromkeys(range(3, 8), verdict)
+        monkeypatch.setattr(_context, "time", time)
+        kernel.say(packet(8))
+        assert kernel.hear() == [(VERDICT, other, 8)]
+        assert engine.counters()["packets"] == {
+            "permit": 5 if word == "permit" else 3, "block": 3 if word == "permit" else 5
+        }  # fmt: skip
+
+
+def test_two_queues_on_one_socket_are_never_mixed_up(tmp_path: pathlib.Path) -> None:
+    with serving(tmp_path, faults="{on_error: block}") as (engine, kernel, _):
+        kernel.say(packet(1).replace(struct.pack(">BBH", 2, 0, QUEUE), struct.pack(">BBH", 2, 0, 77)), packet(1))
+        assert kernel.hear() == [(VERDICT, DROP, 1)]  # The stray, by on_error.
+        assert kernel.hear() == [(VERDICT, ACCEPT, 1)]
+        assert account(engine)["strays"] == 1
