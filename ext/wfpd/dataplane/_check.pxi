@@ -100,6 +100,7 @@ cdef void policy_point(CompiledPolicy* policy, const Sections* sections) noexcep
     policy.terms = <PackedTerm*>sections.at[SECTION_TERMS]
     policy.atoms = <PackedAtom*>sections.at[SECTION_ATOMS]
     policy.sets = <PackedSet*>sections.at[SECTION_SETS]
+    policy.n_sets = <uint32_t>sections.count[SECTION_SETS]
     policy.ranges32 = <uint32_t*>sections.at[SECTION_RANGES32]
     policy.ranges128 = <uint64_t*>sections.at[SECTION_RANGES128]
     policy.texts = <PackedText*>sections.at[SECTION_TEXTS]

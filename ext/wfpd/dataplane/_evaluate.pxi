@@ -105,34 +105,6 @@ cdef bint _glob_holds(const uint8_t* glob, uint64_t length, const uint8_t* text,
     return g == length
 
 
-cdef bint _in_ranges32(const uint32_t* pairs, uint32_t count, uint64_t hi, uint64_t lo) noexcept nogil:
-    cdef uint32_t low = 0, high = count, middle
-    if hi or lo > <uint64_t>0xFFFFFFFF:
-        return False
-    # Invariant: ranges below `low` end below the value, ranges from `high` on do not.
-    while low < high:
-        middle = low + (high - low) // 2
-        if pairs[2 * <uint64_t>middle + 1] < lo:
-            low = middle + 1
-        else:
-            high = middle
-    return low < count and pairs[2 * <uint64_t>low] <= lo
-
-
-cdef bint _in_ranges128(const uint64_t* rows, uint32_t count, uint64_t hi, uint64_t lo) noexcept nogil:
-    cdef uint32_t low = 0, high = count, middle
-    cdef const uint64_t* row
-    while low < high:
-        middle = low + (high - low) // 2
-        row = rows + 4 * <uint64_t>middle
-        if _at_most(hi, lo, row[2], row[3]):
-            high = middle
-        else:
-            low = middle + 1
-    row = rows + 4 * <uint64_t>low
-    return low < count and _at_most(row[0], row[1], hi, lo)
-
-
 cdef bint _in_texts(const CompiledPolicy* policy, const PackedText* texts, uint32_t count, const uint8_t* text,
                     uint64_t length) noexcept nogil:
     cdef uint32_t low = 0, high = count, middle
@@ -149,12 +121,11 @@ cdef bint _in_texts(const CompiledPolicy* policy, const PackedText* texts, uint3
     return False
 
 
-cdef bint _in_set(const CompiledPolicy* policy, const PackedSet* item, uint64_t hi, uint64_t lo) noexcept nogil:
-    if item.kind == SET_RANGES32:
-        return _in_ranges32(policy.ranges32 + 2 * <uint64_t>item.first, item.count, hi, lo)
-    if item.kind == SET_RANGES128:
-        return _in_ranges128(policy.ranges128 + 4 * <uint64_t>item.first, item.count, hi, lo)
-    return _in_texts(policy, policy.texts + item.first, item.count, <const uint8_t*>hi, lo)
+cdef bint _in_set(const CompiledPolicy* policy, uint32_t ref, uint64_t hi, uint64_t lo) noexcept nogil:
+    cdef const PackedSet* item = policy.sets + ref
+    if item.kind == SET_TEXTS:
+        return _in_texts(policy, policy.texts + item.first, item.count, <const uint8_t*>hi, lo)
+    return set_has(policy.set_index + ref, hi, lo)
 
 
 cdef bint _text_holds(const CompiledPolicy* policy, const PackedAtom* atom, const uint8_t* text,
@@ -194,7 +165,7 @@ cdef bint _atom_holds(const CompiledPolicy* policy, const PackedAtom* atom, uint
     if atom.op == OP_EMPTY:
         return False
     if atom.op == OP_IN_SET:
-        return _in_set(policy, policy.sets + atom.ref, hi, lo)
+        return _in_set(policy, atom.ref, hi, lo)
     return _text_holds(policy, atom, <const uint8_t*>hi, lo)
 
 

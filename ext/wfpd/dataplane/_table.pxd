@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from ._set cimport SetIndex
 from ._types cimport FieldValues, N_SLOTS
 
 # Mirrors of wfpd.compiler.format; little-endian hosts only (checked at import).
@@ -93,6 +94,8 @@ cdef struct CompiledPolicy:
     PackedTerm* terms
     PackedAtom* atoms
     PackedSet* sets
+    uint32_t n_sets
+    SetIndex* set_index             # [n_sets] Directories; all 0 for sets of texts.
     uint32_t* ranges32              # Pairs.
     uint64_t* ranges128             # Quadruples.
     PackedText* texts

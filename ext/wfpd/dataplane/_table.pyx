@@ -14,6 +14,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memset
 
 from ._classify cimport classify, tables_build, tables_free
+from ._set cimport SetIndex, set_build, set_free, set_has
 from ._types cimport (
     FILTER_CALLOUT_TERMINATING, FILTER_CALLOUT_UNKNOWN, FILTER_PERMIT, FieldValues, N_FIELDS, N_SLOTS, NO_FILTER,
     REPLY_ICMP_UNREACHABLE, WORD_BLOCK, WORD_PERMIT, value_present, value_set128, value_set_text,
@@ -88,6 +89,25 @@ def _says(item, name, default):
     return getattr(item, name, getattr(getattr(item, "__self__", None), name, default))
 
 
+cdef int _index_sets(CompiledPolicy* policy) noexcept nogil:
+    """Directories of the sets of numbers; -1 when memory ran out."""
+    cdef uint32_t i
+    cdef const PackedSet* item
+    cdef int status = 0
+    policy.set_index = <SetIndex*>calloc(policy.n_sets + 1, sizeof(SetIndex))
+    if policy.set_index == NULL:
+        return -1
+    for i in range(policy.n_sets):
+        item = &policy.sets[i]
+        if item.kind == SET_RANGES32:
+            status = set_build(&policy.set_index[i], policy.ranges32 + 2 * <uint64_t>item.first, NULL, item.count)
+        elif item.kind == SET_RANGES128:
+            status = set_build(&policy.set_index[i], NULL, policy.ranges128 + 4 * <uint64_t>item.first, item.count)
+        if status != 0:
+            return -1
+    return 0
+
+
 @cython.no_gc_clear  # __dealloc__ gives the counter slots back and needs `slots` for it.
 cdef class Snapshot:
     """One policy in the form that packets are decided by; immutable.
@@ -120,6 +140,10 @@ cdef class Snapshot:
     def __dealloc__(self):
         cdef uint32_t i
         tables_free(&self.policy)
+        if self.policy.set_index != NULL:
+            for i in range(self.policy.n_sets):
+                set_free(&self.policy.set_index[i])
+            free(self.policy.set_index)
         if self.policy.counter_slots != NULL:
             for i in range(self._n_held):
                 self.slots.release(self.policy.counter_slots[i])
@@ -131,7 +155,7 @@ cdef class Snapshot:
         cdef CompiledPolicy* policy = &self.policy
         cdef int failed
         with nogil:
-            failed = tables_build(policy)
+            failed = _index_sets(policy) or tables_build(policy)
         if failed:
             raise MemoryError()
         return 0
