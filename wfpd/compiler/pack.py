@@ -20,6 +20,7 @@ from wfpd.compiler import format as fmt
 from wfpd.model.conditions import Atom, Condition, Op, Term
 from wfpd.model.fields import FIELDS
 from wfpd.model.policy import Action, Filter, FilterFlag, Policy, Reply, ValueSet, Word
+from wfpd.model.ranges import range_list
 from wfpd.model.rows import rows_of
 
 _RANGES32, _RANGES128, _TEXTS = 0, 1, 2
@@ -28,7 +29,6 @@ _DECIDING_FLAGS = ~(FilterFlag.LOG | FilterFlag.METRICS | FilterFlag.INDEXED)
 
 _ATOM = struct.Struct(fmt.ATOM)
 _PAIR = struct.Struct("<II")
-_QUAD = struct.Struct("<QQQQ")
 _SHAPE_DECIDES = struct.Struct("<BHBB")
 
 # Members by plain name: an enum's attribute costs more than a global, and this is done for every test.
@@ -171,29 +171,31 @@ class _Packer:
         if index is not None:
             return index
         item = self.named_sets[name]
-        first, records = self._set_members(item, kind, family)
+        first, count, content = self._set_members(item, kind, family)
         index = self.set_index[name, kind, family] = len(self.sets)
-        self.sets.append(struct.pack(fmt.SET, kind, 0, 0, first, len(records), self._string(name)))
-        self.set_content.append(b"set" + name.encode() + _hash64(records).to_bytes(8, "little"))
+        self.sets.append(struct.pack(fmt.SET, kind, 0, 0, first, count, self._string(name)))
+        self.set_content.append(b"set" + name.encode() + _hash64(content).to_bytes(8, "little"))
         return index
 
-    def _set_members(self, item: ValueSet, kind: int, family: int) -> tuple[int, list[bytes]]:
+    def _set_members(self, item: ValueSet, kind: int, family: int) -> tuple[int, int, list[bytes]]:
+        """First member, how many, and what they are as bytes."""
         if kind == _TEXTS:
             first = len(self.texts)
             texts = sorted(set(item.texts))
             for text in texts:
                 self._text(text)
-            return first, texts
-        ranges = item.ranges_v6 if family == 6 else item.ranges
+            return first, len(texts), texts
+        ranges = range_list(item.ranges_v6 if family == 6 else item.ranges)
+        data = ranges.packed(kind == _RANGES128)
         if kind == _RANGES32:
-            records = [_PAIR.pack(low, high) for low, high in ranges]
-            self.ranges32 += records
-            self.n_ranges32 += len(records)
-            return self.n_ranges32 - len(records), records
-        records = [_QUAD.pack(low >> 64, low & _LOW64, high >> 64, high & _LOW64) for low, high in ranges]
-        self.ranges128 += records
-        self.n_ranges128 += len(records)
-        return self.n_ranges128 - len(records), records
+            self.ranges32.append(data)
+            first, count = self.n_ranges32, len(data) // 8
+            self.n_ranges32 += count
+        else:
+            self.ranges128.append(data)
+            first, count = self.n_ranges128, len(data) // 32
+            self.n_ranges128 += count
+        return first, count, [data]
 
     def _text(self, text: bytes) -> None:
         self.texts.append(_PAIR.pack(len(self.blob), len(text)))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import accumulate
+
+from wfpd.model.ranges import range_list
 
 Range = tuple[int, int]
 
@@ -34,13 +37,19 @@ def count(ranges: Iterable[Range]) -> int:
 class Counter:
     """Counts how many numbers of a range lie in a fixed union, in logarithmic time."""
 
-    __slots__ = ("highs", "ranges", "sums", "total")
+    def __init__(self, ranges: Sequence[Range]) -> None:
+        """`ranges`: sorted and disjoint."""
+        self.ranges = range_list(ranges)
+        self.total = self.ranges.total()
 
-    def __init__(self, ranges: tuple[Range, ...]) -> None:
-        self.ranges = ranges
-        self.highs = [high for _, high in ranges]
-        self.sums = [0, *accumulate(high - low + 1 for low, high in ranges)]
-        self.total = self.sums[-1]
+    @cached_property
+    def _highs(self) -> list[int]:
+        return [high for _, high in self.ranges]
+
+    @cached_property
+    def _sums(self) -> list[int]:
+        """Numbers of the ranges before each."""
+        return [0, *accumulate(high - low + 1 for low, high in self.ranges)]
 
     def overlap(self, low: int, high: int) -> int:
         """Numbers of low..high inside the union."""
@@ -48,8 +57,8 @@ class Counter:
 
     def _below(self, number: int) -> int:
         """Numbers of the union below `number`."""
-        index = bisect_left(self.highs, number)
-        total = self.sums[index]
+        index = bisect_left(self._highs, number)
+        total = self._sums[index]
         if index < len(self.ranges) and self.ranges[index][0] < number:
             total += number - self.ranges[index][0]
         return total

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wfpd.config import reader
+from wfpd.config._set_file import read_set_file
 from wfpd.config.limits import Limits
 from wfpd.config.nodes import Mapping, Node, Scalar
 from wfpd.config.ranges import Counter, Range, merged
@@ -15,6 +16,7 @@ from wfpd.errors import Location
 from wfpd.model.fields import DataType, Field
 from wfpd.model.names import PROTOCOLS, SERVICES
 from wfpd.model.policy import ValueSet
+from wfpd.model.ranges import RangeList, range_list
 
 SET_BITS: dict[str, int] = {
     "port": 16,
@@ -102,7 +104,7 @@ class SetReader:
             return
         path = os.path.join(os.path.dirname(speaker.file), path)
         data = self.read_file(path, speaker, node)
-        if data is None:
+        if data is None or collector.take_file(data):
             return
         for line, text in lines_of(data):
             try:
@@ -142,6 +144,7 @@ class _Collector:
         self.v4: list[Range] = []
         self.v6: list[Range] = []
         self.texts: set[bytes] = set()
+        self.whole: tuple[RangeList, RangeList] | None = None
         self.n_values = 0
 
     def add_bytes(self, text: bytes) -> None:
@@ -187,6 +190,14 @@ class _Collector:
             raise BadValue("a text is empty")
         self.texts.add(text)
 
+    def take_file(self, data: bytes) -> bool:
+        """Whether the whole file was read at once; if not, nothing of it was."""
+        if self.type == "text":
+            return False
+        top = 0 if self.type == "address" else (1 << SET_BITS[self.type]) - 1
+        self.whole = read_set_file(data.removeprefix(b"\xef\xbb\xbf"), top, self.limits.set_entries)
+        return self.whole is not None
+
     def _count(self) -> None:
         self.n_values += 1
         if self.n_values > self.limits.set_entries:
@@ -194,7 +205,8 @@ class _Collector:
 
     def finish(self, name: str, location: Location) -> ValueSet:
         """The set, sorted and merged."""
-        return ValueSet(name, self.type, merged(self.v4), merged(self.v6), tuple(sorted(self.texts)), location)
+        ranges, ranges_v6 = self.whole or (range_list(merged(self.v4)), range_list(merged(self.v6)))
+        return ValueSet(name, self.type, ranges, ranges_v6, tuple(sorted(self.texts)), location)
 
 
 class SetTable:
@@ -206,7 +218,7 @@ class SetTable:
         """Declared, but wrong: reported already."""
         self._counters: dict[tuple[tuple[str, ...], int], Counter] = {}
 
-    def ranges(self, name: str, family: int) -> tuple[Range, ...]:
+    def ranges(self, name: str, family: int) -> Sequence[Range]:
         """The set's numbers, or its addresses of the family."""
         value_set = self.sets[name]
         return value_set.ranges_v6 if family == 6 and value_set.type == "address" else value_set.ranges

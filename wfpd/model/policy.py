@@ -162,9 +162,9 @@ class ValueSet:
     name: str
     type: str
     """address, port, text ..."""
-    ranges: tuple[tuple[int, int], ...] = ()
+    ranges: Sequence[tuple[int, int]] = ()
     """Numbers, or IPv4 addresses."""
-    ranges_v6: tuple[tuple[int, int], ...] = ()
+    ranges_v6: Sequence[tuple[int, int]] = ()
     texts: tuple[bytes, ...] = ()
     location: Location = field(default_factory=Location)
 
