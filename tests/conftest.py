@@ -25,13 +25,12 @@ def pytest_sessionstart() -> None:
         raise pytest.UsageError("WFPD_BUILD asks for accounts, and the modules loaded keep none")
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     item.stash[AT_START] = None
     if item.get_closest_marker("root"):
         need_root()
     item.stash[AT_START] = read_accounts()
-    return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
