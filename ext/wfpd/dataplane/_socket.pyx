@@ -99,6 +99,7 @@ cdef void arena_free(ReceiveArena* arena) noexcept nogil:
 cdef int arena_receive(ReceiveArena* arena, int fd) noexcept nogil:
     cdef int n
     while True:
+        # Waiting is poll()'s: recvmmsg() looks at a time-out only between messages (recvmmsg(2), BUGS).
         n = recvmmsg(fd, arena.headers, arena.n_slots, MSG_DONTWAIT, NULL)
         if n >= 0:
             return n

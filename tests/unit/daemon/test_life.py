@@ -9,9 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from wfpd.compiler.pack import pack
 from wfpd.config import load_policy
-from wfpd.daemon.life import Signals, hooks_with_layers, listening_ports
-from wfpd.model.policy import Policy
+from wfpd.control.handover import Compiled
+from wfpd.daemon.life import Daemon, Signals, hooks_with_layers, listening_ports
+from wfpd.errors import KernelError
+from wfpd.model.policy import Policy, Word
+from wfpd.netfilter import rules
 from wfpd.netfilter.ruleset import needed_hooks
 from wfpd.replay import make_snapshot
 
@@ -61,3 +65,48 @@ def test_a_stop_that_comes_during_the_start_is_seen_and_still_told(signals: Sign
     assert signals.stop_asked
     assert signals.wait(0) == [signal.SIGHUP, signal.SIGTERM]
     assert not signals.stop_asked
+
+
+class BoundQueues:
+    """Queues that only note how they are configured."""
+
+    bound = True
+
+    def __init__(self) -> None:
+        self.words: list[Word] = []
+
+    def set_on_full(self, word: Word) -> None:
+        self.words.append(word)
+
+    def narrow(self) -> None: ...
+
+
+def test_a_policy_whose_rules_cannot_be_installed_is_taken_back(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(action: str, word: str) -> Compiled:
+        path = tmp_path / "policy.yaml"
+        filters = f"filters: [{{name: all, layer: ipforward, action: {action}}}]"
+        path.write_text(
+            f"version: 1\nattach: [{{hook: forward, queues: 0-0}}]\nfaults: {{on_full: {word}}}\n{filters}\n"
+        )
+        policy = load_policy(str(path), trust="warn")
+        return Compiled(policy, memoryview(pack(policy)), frozenset())
+
+    refused: list[rules.RuleSet] = []
+
+    def install(ruleset: rules.RuleSet, commands: object) -> bool:
+        refused.append(ruleset)
+        raise KernelError("no")
+
+    first, second = compiled("permit", "permit"), compiled("block", "block")
+    daemon = Daemon(first)
+    daemon.publish(first, 1)
+    running = daemon.engine.snapshot
+    queues = BoundQueues()
+    monkeypatch.setattr(daemon, "_queues", queues)
+    monkeypatch.setattr(rules, "install", install)
+    with pytest.raises(KernelError, match="no"):
+        daemon.publish(second, 2)
+    assert daemon.engine.snapshot is running and daemon.policy is first.policy and daemon.generation == 1
+    assert queues.words == [Word.BLOCK, Word.PERMIT] and len(refused) == 2
