@@ -555,4 +555,10 @@ def describe_event(event: dict[str, Any]) -> str:
     more = f" (and {found['suppressed']} more)" if found.get("suppressed") else ""
     what = event["event_type"] if event["event_type"] == "flow" else event["verdict"]["action"]
     head = f"{event['timestamp']}  {what:<5} {event.get('proto', '?')} {ends[0]} -> {ends[1]}"
-    return f"{head}  {found.get('reason', '')} {by}{more}".rstrip()
+    if "flow" in event:
+        flow = event["flow"]
+        there = f"{flow['pkts_toserver']} packets ({flow['bytes_toserver']} bytes) there"
+        back = f"{flow['pkts_toclient']} ({flow['bytes_toclient']}) back"
+        return f"{head}  {flow['state']}, {found['end']}: {there}, {back}  {by}".rstrip()
+    audit = f"audit: would {found['verdict']}, " if found.get("audit") else ""
+    return f"{head}  {audit}{found.get('reason', '')} {by}{more}".rstrip()

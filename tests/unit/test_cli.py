@@ -1,10 +1,12 @@
 import json
 import os
+import pathlib
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 
+import jsonschema
 import pytest
 
 from wfpd import cli
@@ -111,6 +113,63 @@ def test_events_end_after_the_count(daemon: Daemon, path: str, capsys) -> None:
     timer.join()
     out, err = capsys.readouterr()
     assert ("telnet" in out, "following; from here on every event is shown" in err) == (True, True)
+
+
+def test_a_flow_s_end_and_an_audit_event_are_shown_to_a_person() -> None:
+    wfp = {"verdict": "block", "reason": "filter", "layer": "ipforward_v4", "sublayer": "s", "filter": "f"}
+    head = {
+        "timestamp": "t",
+        "proto": "UDP",
+        "src_ip": "192.0.2.1",
+        "src_port": 9,
+        "dest_ip": "192.0.2.2",
+        "dest_port": 53,
+    }
+    totals = {
+        "pkts_toserver": 3,
+        "bytes_toserver": 90,
+        "pkts_toclient": 1,
+        "bytes_toclient": 60,
+        "state": "established",
+    }
+    ended = cli.describe_event(head | {"event_type": "flow", "flow": totals, "wfp": wfp | {"end": "timeout"}})
+    assert ended == ("t  flow  UDP 192.0.2.1 port 9 -> 192.0.2.2 port 53  new, timeout: 3 packets (90 bytes) there, "
+                     "1 (60) back  ipforward_v4 s f")  # fmt: skip
+    audited = head | {"event_type": "wfp", "verdict": {"action": "pass"}, "wfp": wfp | {"audit": True}}
+    assert cli.describe_event(audited).endswith("audit: would block, filter ipforward_v4 s f")
+
+
+REPLAYED = """version: 1
+filters:
+  - {name: accept, layer: ale_auth_recv_accept, action: permit}
+  - {name: connect, layer: ale_auth_connect, action: permit, log: true}
+  - {name: would, layer: inbound_transport, action: block, mode: audit}
+  - {name: no-data, layer: stream_packet, action: block, when: {tcp_flags: {flags_all_set: [psh]}, direction: inbound}}
+"""
+
+
+def test_replay_writes_drops_permits_audit_and_flows_that_share_an_id_and_fit_the_schema(tmp_path, capsys) -> None:
+    policy, eve = tmp_path / "p.yaml", tmp_path / "eve.json"
+    policy.write_text(REPLAYED)
+    capture = pathlib.Path(__file__).parents[1] / "data/captures/zeek/tcp.pcap"
+    assert cli.main(["replay", "--policy", str(policy), "--local", "128.232.110.120", "--json", "--eve", str(eve),
+                     str(capture)]) == 0  # fmt: skip
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = [json.loads(line) for line in eve.read_text().splitlines()]
+    validator = jsonschema.Draft202012Validator(
+        json.loads((pathlib.Path(layers_doc.__file__).parent / "event_schema.json").read_text())
+    )
+    for event in found:
+        validator.validate(event)
+    kinds = [(event["event_type"], event["wfp"]["filter"]) for event in found]
+    assert set(kinds) == {("wfp", "connect"), ("wfp", "would"), ("drop", "no-data"), ("flow", "connect")}
+    assert kinds[-1] == ("flow", "connect")
+    assert len({event["flow_id"] for event in found}) == len({event["community_id"] for event in found}) == 1
+    drops = [event["wfp"]["suppressed"] + 1 for event in found if event["event_type"] == "drop"]
+    assert sum(drops) == sum(line["verdict"] == "block" for line in lines) > 0
+    assert all("pcap_cnt" in event for event in found)
+    passed = found[-1]["flow"]["pkts_toserver"] + found[-1]["flow"]["pkts_toclient"]
+    assert passed == sum(line["verdict"] == "permit" for line in lines)
 
 
 def test_the_last_block_is_shown_and_none_is_1(daemon: Daemon, path: str, capsys) -> None:

@@ -75,7 +75,7 @@ class Service:
         self._last_sign = 0.0
 
     def _event(self, record: EventRecord) -> None:
-        if record.verdict == "block":
+        if record.verdict == "block" and (self.daemon.audit or not record.audit):
             self.last_drop = record
         self.stream.feed(record)
 

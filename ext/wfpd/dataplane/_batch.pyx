@@ -384,6 +384,8 @@ cdef void batch_settle(Worker* worker) noexcept nogil:
 cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32_t filter) noexcept nogil:
     cdef Decision* decision = &worker.visitor.decision
     cdef const QueuedPacket* packet = &worker.packets[worker.next]
+    cdef uint64_t flow_id = decision.flow_id if filter != NO_FILTER else 0
+    cdef uint8_t to_server = decision.to_server
     if filter == NO_FILTER:         # Never visited: the view, which the event needs, is another packet's.
         parse_packet(packet.data if packet.data != NULL else NO_BYTES, packet.captured, packet.original,
                      PARSE_WHOLE_LENGTH_KNOWN, &worker.visitor.view)
@@ -393,6 +395,8 @@ cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32
     decision.filter = filter
     decision.slot = NO_SLOT
     decision.callout = NO_FILTER
+    decision.flow_id = flow_id
+    decision.to_server = to_server
     if filter != NO_FILTER:
         decision.slot = worker.published.policy.filters[filter].slot
         decision.callout = worker.published.policy.filters[filter].callout

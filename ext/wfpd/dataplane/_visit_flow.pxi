@@ -111,6 +111,10 @@ cdef void _flow_new(Visitor* visitor) noexcept nogil:
         flow.state = FLOW_GROUP
 
 
+cdef inline bint _from_starter(const Visitor* visitor) noexcept nogil:
+    return (visitor.outbound != 0) == ((visitor.pending.flags & FLOW_OUTBOUND) != 0)
+
+
 cdef void _flow_open(Visitor* visitor) noexcept nogil:
     """Find the packet's flow, or prepare a new one in `pending`."""
     cdef const PacketView* view = &visitor.view
@@ -129,6 +133,8 @@ cdef void _flow_open(Visitor* visitor) noexcept nogil:
         found = _flow_of_group(visitor)
     visitor.flow_known = found
     if found:
+        visitor.decision.flow_id = visitor.pending.id
+        visitor.decision.to_server = _from_starter(visitor)
         return
     _flow_new(visitor)
     visitor.midstream = tcp and not opening
@@ -219,7 +225,7 @@ cdef void _flow_close(Visitor* visitor) noexcept nogil:
     cdef bint from_starter
     if not visitor.tracked:
         return
-    from_starter = (visitor.outbound != 0) == ((visitor.pending.flags & FLOW_OUTBOUND) != 0)
+    from_starter = _from_starter(visitor)
     visitor.decision.flow_id = visitor.pending.id
     visitor.decision.to_server = from_starter
     if visitor.decision.verdict == ACTION_BLOCK:

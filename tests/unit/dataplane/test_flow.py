@@ -7,6 +7,7 @@ import tempfile
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.packet import Packet
 
 from tests.replaying import decide
 from wfpd.config import load_policy
@@ -46,14 +47,15 @@ def test_a_closing_flow_is_forgotten_after_ten_seconds() -> None:
     assert near[2]["reason"] == "flow" and late[2]["reason"] == "filter"
 
 
-def fill(flows: Flows, *, n: int, at: int = 0) -> None:
-    """`n` datagram flows whose packets come at `at` nanoseconds."""
+def fill(flows: Flows, *, n: int, at: int = 0, kind: Packet = UDP()) -> None:
+    """`n` flows, of datagrams unless `kind` says otherwise, whose packets come at `at` nanoseconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "policy.yaml"
         path.write_text(AUTHORIZE.format(maximum=9, full="permit"))
         replayer = Replayer(make_snapshot(load_policy(str(path), trust="warn")), flows)
     for port in range(1, n + 1):
-        replayer.visit(bytes(IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=port, dport=53)), "input", at)
+        kind.sport, kind.dport = port, 53
+        replayer.visit(bytes(IP(src="192.0.2.1", dst="192.0.2.2") / kind.copy()), "input", at)
 
 
 LATE = 61 * 1_000_000_000
@@ -83,6 +85,16 @@ def test_ends_on_the_packet_path_never_wait_and_what_is_lost_is_counted() -> Non
     fill(flows, n=20)
     assert flows.evictions()["oldest"] == 16 and flows.ended_lost == 14
     assert [end["end"] for end in flows.drain_ended()] == ["oldest", "oldest"]
+
+
+def test_evictions_are_counted_by_reason() -> None:
+    flows = Flows(4)
+    fill(flows, n=10, kind=TCP(flags="S"))
+    assert flows.evictions() == {"timeout": 0, "half_open": 6, "oldest": 0}
+    fill(flows, n=9)
+    assert flows.evictions() == {"timeout": 0, "half_open": 10, "oldest": 5}
+    flows.sweep(LATE)
+    assert flows.evictions() == {"timeout": 4, "half_open": 10, "oldest": 5}
 
 
 def test_without_a_reader_nothing_is_kept_and_nothing_is_lost() -> None:

@@ -16,6 +16,7 @@ from wfpd.config import load_policy
 from wfpd.dataplane import Flows, Host, Replayer, Snapshot
 from wfpd.model.layers import slot_name
 from wfpd.model.policy import Word
+from wfpd.replay import make_snapshot
 
 HERE, THERE, OTHER = "192.0.2.1", "198.51.100.2", "198.51.100.3"
 SECOND = 1_000_000_000
@@ -133,6 +134,20 @@ def test_a_block_of_a_later_layer_has_the_flow_s_id_and_leaves_the_flow(path: Pa
     made, blocked, again = path.send(udp()), path.send(answer(udp())), path.send(udp())
     assert (blocked["verdict"], blocked["flow_id"], blocked["to_server"]) == ("block", made["flow_id"], False)
     assert again["flow_id"] == made["flow_id"] != 0
+
+
+def test_a_late_packet_has_the_flow_s_id_too(path: Path, tmp_path: pathlib.Path) -> None:
+    made = path.policy(f"{ACCEPT}, action: permit").send(udp())
+    file = tmp_path / "slow.yaml"
+    file.write_text("""version: 1
+callouts: [{name: slow, use: "wfpd.callouts.fixed:Fixed", options: {answer: sleep, seconds: 0.05}}]
+filters:
+  - {name: f1, layer: ale_auth_recv_accept, action: permit}
+  - {name: ask, layer: datagram_data, action: {callout: slow}}
+""")
+    slow = make_snapshot(load_policy(str(file), trust="warn"))
+    late = Replayer(slow, path.flows, late_after=0.01).visit(bytes(answer(udp())), "output", SECOND)
+    assert (late["reason"], late["flow_id"], late["to_server"]) == ("late", made["flow_id"], False)
 
 
 # -------------------------------------------------------------------------------- in the middle
