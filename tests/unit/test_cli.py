@@ -130,7 +130,7 @@ def test_a_flow_s_end_and_an_audit_event_are_shown_to_a_person() -> None:
         "bytes_toserver": 90,
         "pkts_toclient": 1,
         "bytes_toclient": 60,
-        "state": "established",
+        "state": "new",
     }
     ended = cli.describe_event(head | {"event_type": "flow", "flow": totals, "wfp": wfp | {"end": "timeout"}})
     assert ended == ("t  flow  UDP 192.0.2.1 port 9 -> 192.0.2.2 port 53  new, timeout: 3 packets (90 bytes) there, "

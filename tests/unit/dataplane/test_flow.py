@@ -47,8 +47,9 @@ def test_a_closing_flow_is_forgotten_after_ten_seconds() -> None:
     assert near[2]["reason"] == "flow" and late[2]["reason"] == "filter"
 
 
-def fill(flows: Flows, *, n: int, at: int = 0, kind: Packet = UDP()) -> None:
+def fill(flows: Flows, *, n: int, at: int = 0, kind: Packet | None = None) -> None:
     """`n` flows, of datagrams unless `kind` says otherwise, whose packets come at `at` nanoseconds."""
+    kind = kind or UDP()
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "policy.yaml"
         path.write_text(AUTHORIZE.format(maximum=9, full="permit"))

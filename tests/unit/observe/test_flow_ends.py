@@ -125,6 +125,20 @@ def test_an_authorization_without_a_match_names_the_layer_only() -> None:
         "ale_auth_connect_v4", None, "no_match")  # fmt: skip
 
 
+def test_the_flow_of_all_inbound_groups_has_no_addresses() -> None:
+    packets = [IP(src=THERE, dst=group) / UDP(sport=1, dport=5) for group in ("224.0.0.251", "239.1.1.1")]
+    (event,) = ends(PERMIT, packets, [1, 2], local=HERE)
+    assert "src_ip" not in event and "proto" not in event
+    assert (event["flow"]["pkts_toserver"], event["wfp"]["layer"]) == (2, "ale_auth_recv_accept_v4")
+
+
+def test_a_group_s_flow_counts_its_answers() -> None:
+    there = IP(src=HERE, dst="239.1.1.1") / UDP(sport=7, dport=1900)
+    back = IP(src=THERE, dst=HERE) / UDP(sport=1, dport=7)
+    (event,) = ends(PERMIT, [there, back, back], [1, 2, 3], local=HERE)
+    assert (event["dest_ip"], event["flow"]["pkts_toclient"], event["flow"]["state"]) == ("239.1.1.1", 2, "established")
+
+
 def test_no_flow_has_no_event() -> None:
     assert ends(PERMIT.replace("permit", "block"), [tcp("S")], [1], local=HERE) == []
     assert ends(PERMIT, [tcp("S")], [1]) == []  # At forward nothing is authorized.
