@@ -62,9 +62,10 @@ cdef ParseStatus read_tcp(PacketView* view, Cursor copy, uint32_t offset, uint32
     cdef const uint8_t* rest
     cdef uint32_t header_size
     cdef Window options
-    cdef ParseStatus status = read_head(view, &copy, length, 20, 16, &rest)
+    cdef ParseStatus status = read_head(view, &copy, length, 20, 12, &rest)
     if rest == NULL:
         return status
+    cursor_split(&copy, 4)          # Checksum and urgent pointer.
     header_size = (rest[8] >> 4) * 4
     if header_size < 20:
         return PARSE_BAD_TCP_HEADER_LENGTH
@@ -126,9 +127,10 @@ cdef ParseStatus read_icmp(PacketView* view, Cursor copy, uint32_t offset, uint3
     if length < 8:
         return PARSE_TRUNCATED_TRANSPORT
     set_payload(view, offset + 8, length - 8)
-    head = cursor_take(&copy, 4)
+    head = cursor_take(&copy, 2)
     if head == NULL:
         return PARSE_OK
+    cursor_split(&copy, 2)          # Checksum.
     kind = head[0]
     view.has_icmp = 1
     view.icmp_type = kind

@@ -441,10 +441,21 @@ def test_a_cut_copy_knows_what_it_has_and_is_not_malformed() -> None:
     assert (view["status"], view["truncated"], view["protocol"], view["has_ports"]) == (0, 1, 6, 0)
     view = parse(whole[:24], len(whole))
     assert (view["has_ports"], view["has_tcp"]) == (1, 0)
+    view = parse(whole[:35], len(whole))
+    assert (view["has_ports"], view["has_tcp"]) == (1, 0)
+    view = parse(whole[:36], len(whole))
+    assert (view["has_tcp"], view["has_mss"], view["payload_offset"], view["payload_length"]) == (1, 0, 0, 100)
     view = parse(whole[:40], len(whole))
     assert (view["has_tcp"], view["has_mss"], view["payload_offset"], view["payload_length"]) == (1, 0, 0, 100)
     view = parse(whole[:44], len(whole))
     assert (view["has_mss"], view["payload_offset"], view["length"]) == (1, 44, 144)
+
+
+def test_a_cut_icmp_header_has_its_type_and_code_as_soon_as_they_are_there() -> None:
+    whole = v4(1, bytes([3, 1]) + bytes(6))
+    assert parse(whole[:21], len(whole))["has_icmp"] == 0
+    view = parse(whole[:22], len(whole))
+    assert (view["status"], view["icmp_type"], view["icmp_code"], view["is_icmp_error"]) == (0, 3, 1, 1)
 
 
 def test_a_copy_cut_inside_the_ip_header_has_no_addresses() -> None:
