@@ -325,21 +325,24 @@ cdef class Engine:
         """0 when stopped, -errno when a queue failed."""
         cdef uint32_t i
         cdef int n, status, quiet = 0
-        cdef bint busy
+        cdef bint busy, more
         while True:
-            busy = False
+            busy = more = False
             for i in range(worker.n_queues):
                 n = self._batch(worker, worker.queues[i])
                 if n < 0:
                     return n
                 busy |= n > 0
+                more |= n == <int>worker.arena.n_slots    # Less means that the socket was read empty.
             worker.progress += 1
             if self.stop_at_ns and clock_monotonic() > self.stop_at_ns:
                 return 0
-            if busy:
+            if more:
                 quiet = 0
                 continue
-            if self.stop_at_ns and quiet == 2:
+            if busy:
+                quiet = 0
+            elif self.stop_at_ns and quiet == 2:
                 return 0
             quiet += self.stop_at_ns != 0
             status = self._wait(worker)
