@@ -207,6 +207,8 @@ cdef class ClassifyContext:
             raise ValueError(f"reply={reply!r}: one of none, tcp_reset, icmp_unreachable")
         if absorb and not BY_SLOT[visitor.slot][0].absorb:
             raise ValueError(f"absorb is not possible at {self.layer} (FWP_E_INVALID_PARAMETER)")
+        if absorb and _REPLIES[reply]:
+            raise ValueError("an absorbed packet gets no reply (FWP_E_INVALID_PARAMETER)")
         self.answer.kind = ANSWER_BLOCK
         self.answer.clear_right = clear_right
         self.answer.absorb = absorb

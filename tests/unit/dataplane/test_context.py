@@ -22,13 +22,15 @@ filters: [{name: one, layer: ipforward_v4, action: {callout: c}}]
 """
 
 
-def replay(tmp_path: pathlib.Path, classify: Any) -> tuple[dict, Replayer]:
+def replay(
+    tmp_path: pathlib.Path, classify: Any, layer: str = "ipforward", hook: str = "forward"
+) -> tuple[dict, Replayer]:
     path = tmp_path / "policy.yaml"
-    path.write_text(POLICY)
+    path.write_text(POLICY.replace("ipforward", layer))
     policy = load_policy(str(path), trust="warn")
     table = Snapshot(pack(policy), [classify], generation=1, on_error=2, on_malformed=1, on_late=1, flows_full=1)
     replayer = Replayer(table)
-    return replayer.visit(PACKET, "forward", 1), replayer
+    return replayer.visit(PACKET, hook, 1), replayer
 
 
 def test_values_are_read_by_name_and_an_absent_one_is_none(tmp_path: pathlib.Path) -> None:
@@ -71,6 +73,12 @@ def test_whatever_a_callout_raises_the_packet_gets_a_verdict(
 def test_absorb_where_wfp_does_not_allow_it_is_refused(tmp_path: pathlib.Path) -> None:
     result, _ = replay(tmp_path, lambda c: c.block(absorb=True))
     assert result["reason"] == "error"
+
+
+def test_absorb_and_a_reply_contradict_each_other(tmp_path: pathlib.Path) -> None:
+    for arguments, reason in (({"absorb": True, "reply": "tcp_reset"}, "error"), ({"absorb": True}, "callout")):
+        result, _ = replay(tmp_path, lambda c, a=arguments: c.block(**a), "inbound_transport", "input")
+        assert result["reason"] == reason
 
 
 def test_a_packet_view_is_not_copied(tmp_path: pathlib.Path) -> None:
