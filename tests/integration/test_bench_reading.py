@@ -42,6 +42,16 @@ def test_every_row_is_there_and_has_a_time() -> None:
     assert all(float(cell) >= 0 for row in table["rows"] for cell in row[1:])
 
 
+@pytest.mark.usefixtures("needs_root")
+def test_the_running_daemon_is_measured() -> None:
+    command = [sys.executable, "-m", "bench.daemon_memory", "--filters", "30", "--reloads", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    (table,) = json.loads(done.stdout)
+    assert [row[0] for row in table["rows"]] == ["started (gap: no reload)", "reload 1"]
+    assert all(float(cell) > 0 for row in table["rows"] for cell in row[1:])
+
+
 @pytest.mark.parametrize("bits", [32, 128])
 def test_the_generated_texts_say_the_rules(tmp_path: Path, bits: int) -> None:
     of = rules("firewall", 200, bits=bits)
