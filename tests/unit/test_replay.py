@@ -55,6 +55,35 @@ def test_a_filter_that_nothing_feeds_is_one_warning(tmp_path: pathlib.Path) -> N
     ]
 
 
+def test_a_line_is_the_same_to_the_byte_with_its_keys_in_order(tmp_path: pathlib.Path) -> None:
+    text = """version: 1
+sublayers: [{name: perimeter, weight: 0x9000}]
+filters:
+  - {name: telnet, layer: ipforward, sublayer: perimeter, action: block, when: {ip_destination_port: 53}}
+  - {name: quiet, layer: ipforward_discard, action: permit}
+"""
+    out = io.StringIO()
+    broken = bytes(IP(src="192.0.2.1", dst="198.51.100.2", len=10) / UDP())
+    seen = [
+        CapturedPacket(1, 1, PACKET, len(PACKET), True, None, 101),
+        CapturedPacket(2, 2, broken, len(broken), True, None, 101),
+        CapturedPacket(3, 3, b"", 0, False, None, 1),
+    ]
+    run(load(tmp_path, text), iter(seen), as_json=True, out=out, err=io.StringIO())
+    assert out.getvalue().splitlines() == [
+        '{"packet": 1, "verdict": "block", "reason": "filter", "layer": "ipforward_v4", "sublayer": "perimeter", '
+        '"filter": "telnet", "veto": false, "layers": ['
+        '{"layer": "ipforward_v4", "action": "block", "right": "clear", "sublayer": "perimeter", "filter": "telnet", '
+        '"callouts": []}, '
+        '{"layer": "ipforward_v4_discard", "action": "permit", "right": "set", "sublayer": "universal", '
+        '"filter": "quiet", "callouts": [], "discard": true}]}',
+        '{"packet": 2, "verdict": "permit", "reason": "malformed", "layer": null, "sublayer": null, "filter": null, '
+        '"veto": false, "layers": [], "malformed": "bad_total_length"}',
+        '{"packet": 3, "verdict": "permit", "reason": "not_ip", "layer": null, "sublayer": null, "filter": null, '
+        '"veto": false, "layers": []}',
+    ]
+
+
 @pytest.mark.parametrize(
     ("hook", "layer", "warned"),
     [
