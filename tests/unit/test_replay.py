@@ -74,14 +74,14 @@ filters:
         (
             '{"packet": 1, "verdict": "block", "reason": "filter", "layer": "ipforward_v4", "sublayer": "perimeter", '
             '"filter": "telnet", "veto": false, "layers": ['
-            '{"layer": "ipforward_v4", "action": "block", "right": "clear", "sublayer": "perimeter", "filter": "telnet", '
-            '"callouts": []}, '
+            '{"layer": "ipforward_v4", "action": "block", "right": "clear", "sublayer": "perimeter", '
+            '"filter": "telnet", "callouts": []}, '
             '{"layer": "ipforward_v4_discard", "action": "permit", "right": "set", "sublayer": "universal", '
             '"filter": "quiet", "callouts": [], "discard": true}]}'
         ),
         (
-            '{"packet": 2, "verdict": "permit", "reason": "malformed", "layer": null, "sublayer": null, "filter": null, '
-            '"veto": false, "layers": [], "malformed": "bad_total_length"}'
+            '{"packet": 2, "verdict": "permit", "reason": "malformed", "layer": null, "sublayer": null, '
+            '"filter": null, "veto": false, "layers": [], "malformed": "bad_total_length"}'
         ),
         (
             '{"packet": 3, "verdict": "permit", "reason": "not_ip", "layer": null, "sublayer": null, "filter": null, '
