@@ -10,25 +10,15 @@ import pytest
 
 import wfpd as package
 from tests.integration.netns import ROUTER_CLIENT4, SERVER4, Network, wait_until
-from tests.integration.running import Wfpd
+from tests.integration.running import QUEUE_SOCKETS, Wfpd
 
 PERMIT = "  - {name: all, layer: ipforward, action: permit}"
 
-SHRINK = """
-import os, socket
-
+SHRINK = f"""{QUEUE_SOCKETS}
 class Shrink:
-    needs_payload = False
-
     def classify(self, c):
-        for name in os.listdir("/proc/self/fd"):
-            try:
-                sock = socket.socket(fileno=os.dup(int(name)))
-            except OSError:
-                continue
-            if sock.family == socket.AF_NETLINK and sock.proto == 12:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            sock.close()
+        for _, sock in queue_sockets():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 """
 """A callout that takes away the room of the queues' sockets: what a queue longer than its socket would do."""
 
@@ -124,9 +114,8 @@ def test_a_socket_that_overflows_is_seen_in_every_account(wfpd: Wfpd, net: Netwo
     filters = (
         PERMIT + "\n  - {name: shrink, layer: ipforward, action: {callout: shrink}, when: {ip_destination_port: 1}}"
     )
-    wfpd.write(filters, head='callouts: [{name: shrink, use: "shrink:Shrink"}]', faults=f"on_full: {word}")
-    text = wfpd.policy.read_text().replace("daemon:\n", f"daemon:\n  callout_path: [{tmp_path}]\n")
-    wfpd.policy.write_text(text)
+    head = 'callouts: [{name: shrink, use: "shrink:Shrink"}]'
+    wfpd.write(filters, head=head, faults=f"on_full: {word}", daemon=f"callout_path: [{tmp_path}]")
     wfpd.start()
     with net.udp_receiver(net.server, 1), net.udp_receiver(net.server, 5000) as receiver:
         net.send_udp(net.client, 1, 64, 1)
@@ -159,8 +148,7 @@ def test_flows_and_their_evictions(wfpd: Wfpd, net: Network) -> None:
     filters = "  - {name: in, layer: ale_auth_recv_accept, action: permit}"
     # The scrapes' own connections over lo would be flows too.
     attach = "  - {hook: input, interfaces: [c0], queues: 0-0}\n  - {hook: output, interfaces: [c0], queues: 1-1}"
-    wfpd.write(filters, attach=attach)
-    wfpd.policy.write_text(wfpd.policy.read_text().replace("daemon:\n", "daemon:\n  flows: {max: 256, full: permit}\n"))
+    wfpd.write(filters, attach=attach, daemon="flows: {max: 256, full: permit}")
     wfpd.start()
 
     def open_flows(ports: range) -> None:

@@ -351,24 +351,17 @@ class Later:
 LATER = "  - {name: later, layer: ipforward_v4, action: {callout: later}, when: {ip_protocol: udp}}"
 
 
-def write_with_callouts(wfpd: Wfpd, filters: str, folder: Path, head: str, faults: str = "") -> None:
-    """A policy whose callouts are imported from a folder."""
-    wfpd.write(filters, head=head, faults=faults)
-    text = wfpd.policy.read_text().replace("daemon:\n", f"daemon:\n  callout_path: [{folder}]\n")
-    wfpd.policy.write_text(text)
-
-
 @pytest.mark.parametrize("reloaded", [False, True], ids=["at_start", "by_reload"])
 def test_a_callout_that_answers_later_parks_its_packets(
     wfpd: Wfpd, net: Network, tmp_path: Path, reloaded: bool
 ) -> None:
     (tmp_path / "later.py").write_text(PARKING_CALLOUT)
     head = 'callouts: [{name: later, use: "later:Later"}]'
-    write_with_callouts(wfpd, PERMIT if reloaded else LATER, tmp_path, "" if reloaded else head)
+    wfpd.write(PERMIT if reloaded else LATER, head="" if reloaded else head, daemon=f"callout_path: [{tmp_path}]")
     wfpd.start()
     if reloaded:
         assert [queue["queue"] for queue in wfpd.status()["queues"]] == [0]  # Nothing to park costs nothing.
-        write_with_callouts(wfpd, LATER, tmp_path, head, faults="on_full: block")
+        wfpd.write(LATER, head=head, faults="on_full: block", daemon=f"callout_path: [{tmp_path}]")
         assert wfpd.call("reload")["successful"]
     with net.udp_receiver(net.server, 5000) as receiver:
         net.send_udp(net.client, 40, 64, 5000)
@@ -384,7 +377,7 @@ def test_a_callout_that_answers_later_parks_its_packets(
 def test_a_clean_stop_decides_what_is_parked(wfpd: Wfpd, net: Network, tmp_path: Path) -> None:
     (tmp_path / "later.py").write_text(PARKING_CALLOUT)
     head = 'callouts: [{name: later, use: "later:Later", options: {seconds: 2}}]'
-    write_with_callouts(wfpd, LATER, tmp_path, head, faults="late_after: 60s")
+    wfpd.write(LATER, head=head, faults="late_after: 60s", daemon=f"callout_path: [{tmp_path}]")
     wfpd.start()
     with net.udp_receiver(net.server, 5000) as receiver:
         net.send_udp(net.client, 20, 64, 5000)
@@ -403,7 +396,7 @@ def test_a_policy_that_reads_payload_never_gets_a_packet_copied_for_one_that_doe
     asking = "  - {name: ask, layer: ipforward_v4, action: {callout: whole}, when: {ip_protocol: udp}}"
 
     head = 'callouts: [{name: whole, use: "whole:Whole"}]'
-    write_with_callouts(wfpd, PERMIT, tmp_path, head)
+    wfpd.write(PERMIT, head=head, daemon=f"callout_path: [{tmp_path}]")
     wfpd.start()
     with net.udp_receiver(net.server, 5000) as receiver, net.client.socket() as sock:
         stop = threading.Event()
@@ -418,7 +411,7 @@ def test_a_policy_that_reads_payload_never_gets_a_packet_copied_for_one_that_doe
         thread.start()
         try:
             for turn in range(12):
-                write_with_callouts(wfpd, PERMIT if turn % 2 else asking, tmp_path, head)
+                wfpd.write(PERMIT if turn % 2 else asking, head=head, daemon=f"callout_path: [{tmp_path}]")
                 assert wfpd.call("reload")["successful"]
         finally:
             stop.set()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.live import DROP, bind, blocked_port, live, proc_queue, queue_rule, snapshot_of, wait_queue
 from tests.integration.netns import Network
-from tests.integration.running import Wfpd
+from tests.integration.running import QUEUE_SOCKETS, Wfpd
 from wfpd.daemon.queues import BoundQueue
 from wfpd.dataplane import _socket
 from wfpd.dataplane._engine import Engine
@@ -20,20 +20,12 @@ from wfpd.dataplane._socket import configure_queue
 
 SOL_NETLINK, NETLINK_NO_ENOBUFS = 270, 5
 OURS = 70
-SABOTAGE = """
-import os, socket
-
+SABOTAGE = f"""{QUEUE_SOCKETS}
 class Sabotage:
     def classify(self, c):
         c.permit()
-        for name in os.listdir("/proc/self/fd"):
-            try:
-                sock = socket.socket(fileno=os.dup(int(name)))
-            except OSError:
-                continue
-            if sock.family == socket.AF_NETLINK and sock.proto == 12:
-                os.dup2(os.open("/dev/null", os.O_RDWR), int(name))
-            sock.close()
+        for descriptor, _ in queue_sockets():
+            os.dup2(os.open("/dev/null", os.O_RDWR), descriptor)
 """
 """A callout that takes the queue's socket from under its worker."""
 
@@ -47,8 +39,8 @@ def test_a_worker_that_dies_ends_the_process_and_on_absent_holds(
     wfpd.write(
         "  - {name: end, layer: ipforward, action: {callout: end}, when: {ip_destination_port: 23}}",
         head='callouts: [{name: end, use: "sabotage:Sabotage"}]', faults=f"on_absent: {word}",
+        daemon=f"callout_path: [{tmp_path}]",
     )  # fmt: skip
-    wfpd.policy.write_text(wfpd.policy.read_text().replace("daemon:\n", f"daemon:\n  callout_path: [{tmp_path}]\n"))
     wfpd.start()
     net.send_udp(net.client, 1, 64, 23)
     assert wfpd.process is not None and wfpd.process.wait(20) == OURS
