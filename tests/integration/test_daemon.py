@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -240,12 +241,19 @@ def test_a_flooded_queue_accounts_for_every_packet(wfpd: Wfpd, net: Network, wor
 def test_malformed_packets_are_decided_by_on_malformed(wfpd: Wfpd, net: Network, word: str) -> None:
     wfpd.write(BLOCK_23, faults=f"on_malformed: {word}")
     wfpd.start()
-    with net.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as sock:
-        for _ in range(7):
-            sock.sendto(b"\x00\x17\x00\x17", (SERVER4, 0))  # Four bytes are no TCP header.
-    verdict = {"permit": "permit", "block": "block"}[word]
-    assert wait_until(lambda: wfpd.metric("wfpd_malformed_total", reason="truncated_transport") == 7)
-    assert wfpd.metric("wfpd_packets_total", verdict=verdict) >= 7
+    # A raw socket gets a copy of what arrives before TCP looks at it.
+    with net.server.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as arriving:
+        with net.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as sock:
+            for _ in range(7):
+                sock.sendto(b"\x00\x17\x00\x17", (SERVER4, 0))  # Four bytes are no TCP header.
+        assert wait_until(lambda: wfpd.metric("wfpd_malformed_total", reason="truncated_transport") == 7)
+        arriving.settimeout(0.5)
+        arrived = 0
+        with contextlib.suppress(TimeoutError):
+            while arriving.recv(100)[20:] == b"\x00\x17\x00\x17":
+                arrived += 1
+    assert arrived == (7 if word == "permit" else 0)
+    assert wfpd.metric("wfpd_packets_total", verdict=word) == 7
 
 
 @pytest.mark.parametrize("word", ["permit", "block"])
@@ -273,6 +281,38 @@ def test_a_callout_that_is_late_is_decided_by_on_late(wfpd: Wfpd, net: Network, 
         else:
             assert wait_until(lambda: wfpd.metric("wfpd_drops_total", reason="late") == 1, 5.0)
             assert receiver.count == 0
+
+
+@pytest.mark.parametrize("word", ["permit", "block"])
+def test_every_late_packet_is_counted_and_decided_by_on_late(wfpd: Wfpd, net: Network, word: str) -> None:
+    head = 'callouts: [{name: slow, use: "wfpd.callouts.fixed:Fixed", options: {answer: sleep, seconds: "0.3"}}]'
+    wfpd.write("  - {name: ask, layer: ipforward_v4, action: {callout: slow}, when: {ip_protocol: udp}}", head=head,
+               faults=f"on_late: {word}, late_after: 50ms")  # fmt: skip
+    wfpd.start()
+    with net.udp_receiver(net.server, 5000) as receiver:
+        net.send_udp(net.client, 6, 64, 5000)
+        assert wait_until(lambda: wfpd.metric("wfpd_packets_total", verdict=word) == 6, 10.0, 0.1)
+        assert settle(lambda: receiver.count) == (6 if word == "permit" else 0)
+    assert wfpd.metric("wfpd_drops_total", reason="late") == (0 if word == "permit" else 6)
+
+
+@pytest.mark.parametrize("word", ["permit", "block"])
+def test_kill_9_loses_what_waits_in_the_queue_and_on_absent_decides_the_rest(
+    wfpd: Wfpd, net: Network, word: str
+) -> None:
+    wfpd.write(PERMIT, faults=f"on_absent: {word}")
+    wfpd.start()
+    assert wfpd.process is not None
+    with net.udp_receiver(net.server, 5000) as receiver:
+        net.send_udp(net.client, 10, 64, 5000)
+        assert receiver.wait_for(10)
+        wfpd.process.send_signal(signal.SIGSTOP)
+        net.send_udp(net.client, 20, 64, 5000)
+        assert wait_until(lambda: wfpd.queue_rule_packets() == 30)
+        wfpd.end(signal.SIGKILL)
+        net.send_udp(net.client, 30, 64, 5000)
+        assert wait_until(lambda: wfpd.queue_rule_packets() == 60)
+        assert settle(lambda: receiver.count) == (40 if word == "permit" else 10)
 
 
 def test_audit_mode_of_the_daemon_permits_everything_and_says_what_it_would_block(wfpd: Wfpd, net: Network) -> None:
