@@ -26,9 +26,11 @@ def wfpd(net: Network, tmp_path: Path) -> Wfpd:
 
 
 def settle(count: object) -> int:
-    """A counter's value once it has not moved for 0.3 s."""
+    """A counter's value once it has not moved for 0.3 s; it has to stand still within 15 s."""
     last, since = -1, time.monotonic()
+    end = since + 15.0
     while time.monotonic() - since < 0.3:
+        assert time.monotonic() < end, f"still counting at {last}"
         now = count()  # type: ignore[operator]
         if now != last:
             last, since = now, time.monotonic()
