@@ -33,7 +33,8 @@ import pytest
 
 from tests.integration.netns import Network, wait_until
 from tests.integration.running import Wfpd
-from wfpd.observe.exporter import MAX_CONNECTIONS, MAX_HEADER_BYTES
+from wfpd.control import admin, protocol
+from wfpd.observe.exporter import MAX_CONNECTIONS, MAX_HEADER_BYTES, REQUEST_TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
@@ -58,6 +59,16 @@ ELSEWHERE = {
 def test_what_is_shown_elsewhere_is_there(case: str) -> None:
     path, _, name = ELSEWHERE[case].partition("::")
     assert re.search(rf"^def {name}\b", (ROOT / "tests" / path).read_text(), re.MULTILINE)
+
+
+def test_the_limits_of_the_control_socket_and_the_metrics_are_documented_as_they_are() -> None:
+    control, metrics = ((ROOT / "docs" / name).read_text() for name in ("control.md", "metrics.md"))
+    assert f"| a request line | {protocol.MAX_LINE:,} bytes" in control
+    assert f"| connections | {admin.MAX_CONNECTIONS} |" in control
+    assert f"| silence before `hello` | {admin.HELLO_TIMEOUT:.0f} s |" in control
+    assert f"disconnected after {admin.WRITE_TIMEOUT:.0f} s" in control
+    assert f"at most {MAX_HEADER_BYTES // 1024} KiB within {REQUEST_TIMEOUT:.0f} s" in metrics
+    assert f"at most {MAX_CONNECTIONS} connections at once" in metrics
 
 
 def test_nothing_makes_code_of_data() -> None:
