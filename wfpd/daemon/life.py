@@ -147,6 +147,7 @@ class Daemon:
         """Check and publish a policy; the running one goes on if anything fails."""
         with self._publish_lock:
             self._not_while_ending()
+            self.records.make_room()
             snapshot = self._snapshot(loaded, generation)
             before, policy, attach = self.engine.snapshot, self.policy, self.attach
             try:

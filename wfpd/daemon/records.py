@@ -13,6 +13,8 @@ from wfpd.observe.record import EventRecord
 UDP = 17
 KEPT_GENERATIONS = 16
 """Snapshots whose names are kept for events that are still in the ring."""
+KEPT_FILTERS = 50_000
+"""Filters of the kept snapshots together: a large one takes half a kilobyte for each."""
 
 
 class RecordMaker:
@@ -24,8 +26,19 @@ class RecordMaker:
     def learn(self, snapshot: Snapshot) -> None:
         """A snapshot was published."""
         self._snapshots[snapshot.generation] = snapshot
-        while len(self._snapshots) > KEPT_GENERATIONS:
-            self._snapshots.popitem(last=False)
+        self._forget(2)
+
+    def make_room(self) -> None:
+        """A snapshot is going to be built: of large ones only the running one stays."""
+        self._forget(1)
+
+    def _forget(self, at_least: int) -> None:
+        """Drop the oldest: those too many, and of large ones all but the last `at_least`."""
+        kept = self._snapshots
+        while len(kept) > KEPT_GENERATIONS or (
+            len(kept) > at_least and sum(item.n_filters for item in kept.values()) > KEPT_FILTERS
+        ):
+            kept.popitem(last=False)
 
     def record(self, event: dict[str, Any], interface: str) -> EventRecord:
         """One event; `interface` is the arrival interface's name."""

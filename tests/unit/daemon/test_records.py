@@ -7,12 +7,13 @@ from typing import Any
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
-from wfpd.daemon.records import KEPT_GENERATIONS, RecordMaker, packet_members
+from wfpd.daemon.records import KEPT_FILTERS, KEPT_GENERATIONS, RecordMaker, packet_members
 
 
 class FakeSnapshot:
-    def __init__(self, generation: int) -> None:
+    def __init__(self, generation: int, n_filters: int = 1) -> None:
         self.generation = generation
+        self.n_filters = n_filters
 
     def filter_info(self, index: int) -> dict[str, str]:
         return {"name": f"filter-{self.generation}-{index}", "sublayer": "universal"}
@@ -39,6 +40,17 @@ def test_names_come_from_the_generation_that_decided() -> None:
     assert (record.filter, record.callout, record.layer) == ("filter-1-0", "callout-3", "ipforward_v4")
     assert (record.in_iface, record.suppressed, record.destination_port) == ("eth0", 4, 23)
     assert maker.record(event(generation=2), "").filter == "filter-2-0"
+
+
+def test_of_large_policies_only_the_last_two_are_kept_and_one_while_the_next_is_built() -> None:
+    maker = RecordMaker()
+    for generation in (1, 2, 3):
+        maker.learn(FakeSnapshot(generation, KEPT_FILTERS))  # type: ignore[arg-type]
+    kept = [maker.record(event(generation=generation), "").filter for generation in (1, 2, 3)]
+    assert kept == [None, "filter-2-0", "filter-3-0"]
+    maker.make_room()
+    kept = [maker.record(event(generation=generation), "").filter for generation in (2, 3)]
+    assert kept == [None, "filter-3-0"]
 
 
 def test_a_generation_long_gone_leaves_the_name_out() -> None:
