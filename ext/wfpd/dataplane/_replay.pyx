@@ -19,7 +19,7 @@ from ._parse cimport PARSE_VERIFY_CHECKSUMS, parse_status_name
 from ._stats cimport WorkerStats
 from ._table cimport PackedFilter, Snapshot
 from ._types cimport *
-from ._visit cimport MAX_TRACED_CALLOUTS, Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin
+from ._visit cimport Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin
 
 _ACTIONS = ("none", "permit", "block")
 _REPLIES = (None, "tcp_reset", "icmp_unreachable")
@@ -37,6 +37,7 @@ cdef class Replayer:
     cdef Visitor visitor
     cdef DecisionCache cache
     cdef Trace trace
+    cdef list asked                 # Filters whose callouts this visit has called, in order.
     cdef readonly Snapshot snapshot
     cdef readonly Flows flows
     cdef Host host
@@ -105,11 +106,13 @@ cdef class Replayer:
             given.interface_name_length = <uint32_t>len(name)
         self.trace.n_rows = 0
         self.trace.n_callouts = 0
+        self.asked = []
         with nogil:
             step = visit_begin(&self.visitor, &given)
         while step == VISIT_CALLOUT:
             started = time.monotonic()
             asked = self.visitor.arbitration.asked
+            self.asked.append(asked)
             self.context.call(&self.visitor, self.snapshot, &answer)
             if time.monotonic() - started > self.late_after:
                 return self._late(asked)
@@ -150,10 +153,9 @@ cdef class Replayer:
         }
 
     cdef tuple _row(self, TraceRow* row):
-        cdef uint32_t i
         called = tuple([
-            self.snapshot.callout_name(self.snapshot.policy.filters[self.trace.callouts[row.first_callout + i]].callout)
-            for i in range(row.n_callouts)
+            self.snapshot.callout_name(self.snapshot.policy.filters[<uint32_t>asked].callout)
+            for asked in self.asked[row.first_callout:row.first_callout + row.n_callouts]
         ])
         return (
             row.slot, _ACTIONS[row.action], "set" if row.right else "clear",

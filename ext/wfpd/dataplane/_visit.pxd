@@ -40,7 +40,6 @@ cdef struct VisitInput:
 cdef enum:
     MAX_NOTED = 8                   # Filters that events tell of, a visit; further ones are only counted.
     MAX_ROWS = 24                   # Layers of a visit with their twins.
-    MAX_TRACED_CALLOUTS = 256       # A visit; more are counted in `n_callouts` only.
 
 # One row of a traced visit (replay, explain).
 cdef struct TraceRow:
@@ -49,14 +48,13 @@ cdef struct TraceRow:
     uint8_t right                   # 1 set
     uint8_t discard
     uint32_t filter
-    uint16_t first_callout          # In Trace.callouts.
-    uint16_t n_callouts
+    uint32_t first_callout          # Of those asked in this visit, in order.
+    uint32_t n_callouts
 
 cdef struct Trace:
     uint32_t n_rows
     uint32_t n_callouts
     TraceRow rows[MAX_ROWS]
-    uint32_t callouts[MAX_TRACED_CALLOUTS]   # Filter indexes.
 
 cdef struct Visitor:
     const CompiledPolicy* policy    # Pinned for the batch.

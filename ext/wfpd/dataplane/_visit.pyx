@@ -217,8 +217,8 @@ cdef void _trace_row(Visitor* visitor) noexcept nogil:
     row.right = visitor.arbitration.right
     row.discard = visitor.in_twin
     row.filter = visitor.arbitration.standing
-    row.first_callout = <uint16_t>visitor.first_traced
-    row.n_callouts = <uint16_t>(visitor.trace.n_callouts - visitor.first_traced)
+    row.first_callout = visitor.first_traced
+    row.n_callouts = visitor.trace.n_callouts - visitor.first_traced
 
 
 cdef void _adopt(Visitor* visitor) noexcept nogil:
@@ -285,8 +285,7 @@ cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
     if not asks:
         _layer_decided(visitor)
         return VISIT_DONE
-    if visitor.trace != NULL and visitor.trace.n_callouts < MAX_TRACED_CALLOUTS:
-        visitor.trace.callouts[visitor.trace.n_callouts] = visitor.arbitration.asked
+    if visitor.trace != NULL:
         visitor.trace.n_callouts += 1
     return VISIT_CALLOUT
 

@@ -300,6 +300,14 @@ def test_a_step_backwards_of_the_clock_counts_as_zero_and_the_clock_goes_on_from
     assert [r["reason"] for r in results] == ["filter", "flow", "flow", "filter"]
 
 
+def test_a_row_lists_every_callout_however_many() -> None:
+    use = 'use: "wfpd.callouts.fixed:Fixed", options: {answer: continue}'
+    head = "callouts: [" + ", ".join(f"{{name: c{n}, {use}}}" for n in range(300)) + "]"
+    text = policy(*(f"layer: ipforward, action: {{callout: c{n}}}" for n in range(300)), head=head)
+    (result,) = decide(text, [IP(src=CLIENT, dst=SERVER) / UDP()])
+    assert result["layers"][0]["callouts"] == [f"c{n}" for n in range(300)]
+
+
 def test_an_audit_filter_takes_part_in_nothing() -> None:
     text = policy("layer: ipforward, action: block, mode: audit", "layer: ipforward, action: permit")
     (result,) = decide(text, [IP(src=CLIENT, dst=SERVER) / UDP()])
