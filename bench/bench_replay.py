@@ -106,7 +106,7 @@ def one_round(line: Line, pid: int, pcap: Path, pps: int, directory: Path, seen:
     sent, received = directory / "sent.pcap", directory / "received.pcap"
     for path in (sent, received):
         path.unlink(missing_ok=True)
-    before = line.arrived(line.middle, "in"), line.queued(), line.arrived(line.receiver, "eth0")
+    before = line.arrived(line.middle, "in"), line.met(), line.arrived(line.receiver, "eth0")
     cpu = cpu_ns(pid) if pid else 0
     with (
         peers.running(line.sender.netns, tcpdump(line.sender, "out", sent), stderr=subprocess.DEVNULL),
@@ -118,10 +118,10 @@ def one_round(line: Line, pid: int, pcap: Path, pps: int, directory: Path, seen:
         _settle(line)
         time.sleep(0.2)
     offered = line.arrived(line.middle, "in") - before[0]
-    met = line.queued() - before[1]
+    met = line.met() - before[1]
     came = line.arrived(line.receiver, "eth0") - before[2]
     seen.offered += offered
-    seen.lost += (met if pid else offered) - came
+    seen.lost += met - came
     if pid:
         account = line.queue()
         decided = met - account["lost"]

@@ -92,21 +92,23 @@ class Line:
 
     def queue_tcp(self) -> None:
         """From now on TCP meets the queue."""
+        self.middle.run(["iptables", "-w", "-t", "mangle", "-F", "FORWARD"])
         self.middle.run(["iptables", "-w", "-t", "mangle", "-A", "FORWARD", "-p", "tcp", "-j", "NFQUEUE",
                          "--queue-num", str(QUEUE)])  # fmt: skip
 
     def queue_nothing(self) -> None:
-        """No packet meets the queue any more."""
+        """No packet meets the queue any more; they are counted all the same."""
         for tool in ("iptables", "ip6tables"):
             self.middle.run([tool, "-w", "-t", "mangle", "-F", "FORWARD"])
+            self.middle.run([tool, "-w", "-t", "mangle", "-A", "FORWARD", "-j", "ACCEPT"])
 
-    def queued(self) -> int:
-        """Packets that met the queue's rules since they were made, by the kernel's count."""
+    def met(self) -> int:
+        """Packets that met the rules in FORWARD since they were made, by the kernel's count."""
         total = 0
         for tool in ("iptables", "ip6tables"):
             for line in self.middle.run([tool, "-t", "mangle", "-L", "FORWARD", "-nvx"]).splitlines():
                 words = line.split()
-                total += int(words[0]) if "NFQUEUE" in words else 0
+                total += int(words[0]) if words and words[0].isdigit() else 0
         return total
 
     def arrived(self, where: Commands, device: str) -> int:
