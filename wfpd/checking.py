@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass, field
 
 from wfpd.compiler.pack import pack
 from wfpd.config import load_policy
+from wfpd.dataplane import Snapshot
 from wfpd.errors import KernelError
-from wfpd.model.policy import Policy
+from wfpd.model.policy import Policy, Word
 from wfpd.netfilter import conflicts, rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.marks import Marks
 from wfpd.netfilter.ruleset import queue_ranges
+from wfpd.observe.table_sizes import LayerTable, layer_tables, table_warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +28,30 @@ class Checked:
     others: list[conflicts.Finding] = field(default_factory=list)
     """Other users of our mark bits, and chains ahead of ours."""
     notes: list[str] = field(default_factory=list)
-    """What could not be looked at here, and why."""
+    """What could not be looked at here, and why; what makes search tables slow."""
+    tables: list[LayerTable] = field(default_factory=list)
+    """Sizes of the search tables, where they were asked for."""
 
 
-def check(path: str, commands: Commands | None = None) -> Checked:
-    """Load, compile and plan; PolicyError with all that is wrong.  What the machine lacks is a note."""
-    commands = commands or Commands()
+def check(path: str, commands: Commands | None = None, stats: bool = False) -> Checked:
+    """Load, compile and plan; PolicyError with all that is wrong.  What the machine lacks is a note.
+
+    With `stats` the search tables are built too, as `wfpd run` would build them.
+    """
     policy = load_policy(path, trust="warn")
-    pack(policy)
+    packed = pack(policy)
+    found = _planned(policy, commands or Commands())
+    if not stats:
+        return found
+    any_word = Word.PERMIT
+    snapshot = Snapshot(packed, [None] * len(policy.callouts), generation=1, on_error=any_word, on_malformed=any_word,
+                        on_late=any_word, flows_full=any_word)  # fmt: skip
+    notes = [*found.notes, *table_warnings(snapshot)]
+    return dataclasses.replace(found, notes=notes, tables=layer_tables(snapshot))
+
+
+def _planned(policy: Policy, commands: Commands) -> Checked:
+    """The rules, and who else is there."""
     workers = policy.daemon.workers or os.cpu_count() or 1
     marks = Marks(policy.daemon.marks_mask)
     needed = rules.needed_hooks(policy)

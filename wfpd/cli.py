@@ -146,6 +146,7 @@ def _add_local(add: Callable[..., argparse.ArgumentParser]) -> None:
     check.add_argument("policy", nargs="?", metavar="FILE", help=f"policy file (default: {DEFAULT_POLICY})")
     check.add_argument("--policy", dest="policy_option", metavar="FILE", help=argparse.SUPPRESS)
     check.add_argument("--strict", action="store_true", help="lints are errors: exit 1")
+    check.add_argument("--stats", action="store_true", help="show how large each layer's search table is")
     replay = add("replay", replay_capture, "decide the packets of a capture by a policy",
                  "Touches neither the kernel nor the daemon.", as_json=True)  # fmt: skip
     replay.add_argument("--policy", required=True, metavar="FILE", help="policy file")
@@ -254,12 +255,15 @@ def _problem_json(problem: Problem) -> dict[str, object]:
 
 def check_policy(arguments: argparse.Namespace) -> int:
     """`wfpd check`."""
+    from dataclasses import asdict
+
     from wfpd.checking import check
+    from wfpd.observe.table_sizes import describe_tables
 
     path = arguments.policy or arguments.policy_option or DEFAULT_POLICY
     _must_open(path)
     try:
-        checked = check(path)
+        checked = check(path, stats=arguments.stats)
     except PolicyError as error:
         if not arguments.json:
             raise
@@ -272,10 +276,13 @@ def check_policy(arguments: argparse.Namespace) -> int:
         _print_json({"ok": not failed, "errors": [], "lints": [_problem_json(p) for p in policy.lints],
                      "filters": len(policy.filters), "hash": policy.hash, "files": policy.files,
                      "rules": checked.rules, "others": [_finding_json(f) for f in checked.others],
-                     "notes": checked.notes})  # fmt: skip
+                     "notes": checked.notes,
+                     **({"tables": [asdict(item) for item in checked.tables]} if arguments.stats else {})})  # fmt: skip
         return NO if failed else DONE
     if checked.rules:
         print(f"rules that `wfpd run` would install:\n{textwrap.indent(checked.rules.rstrip(), '  ')}")
+    if arguments.stats:
+        print("search tables:", *(f"  {line}" for line in describe_tables(checked.tables)), sep="\n")
     for prefix, lines in (("other", checked.others), ("note", checked.notes), ("lint", policy.lints)):
         for line in lines:
             print(f"{prefix}: {line}")

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
-    "bench_classify": ["100"],
+    "bench_classify": ["100", "--rounds", "1", "--packets", "100"],
     "bench_drain": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
     "bench_stream": ["--rounds", "1", "--seconds", "1", "--filters", "50", "--json"],
@@ -49,7 +49,8 @@ def test_no_bench_is_without_a_small_setting() -> None:
 
 def test_classification_has_a_line_for_each_shape() -> None:
     lines = run("bench.bench_classify", *SMALL["bench_classify"]).splitlines()
-    assert {line.split()[0] for line in lines} == {"access", "firewall", "chain", "ports"}
+    names = {"access", "firewall", "chain", "ports", "applications", "masks", "ranges", "nests", "same", "mean"}
+    assert {line.split()[0] for line in lines} == names
 
 
 def test_draining_has_every_case_and_every_contender() -> None:

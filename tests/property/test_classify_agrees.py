@@ -1,17 +1,18 @@
-"""The forest and the linear twin give the same filters, on drawn policies and on generated 5-tuple sets."""
+"""The forest and the linear twin give the same filters, on drawn policies and on generated sets."""
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import workloads
+from bench import application_rules, hostile_rules, workloads
 from tests.builders import field_values, policies, slot, snapshot
 from wfpd.dataplane import Snapshot
-from wfpd.dataplane._classify import classify_many
+from wfpd.dataplane._probe import classify_many
 from wfpd.model.policy import Action, FilterFlag
 
 ALWAYS_END = {item.name.lower() for item in (Action.PERMIT, Action.BLOCK, Action.CALLOUT_TERMINATING)}
@@ -88,3 +89,34 @@ def test_sets_of_a_thousand_rules_give_the_answers_of_a_plain_scan(shape: str, s
             f"r{number}" for number in first_matches(rules, packet, sublayers)
         ]
     assert any(answers)
+
+
+@pytest.mark.parametrize("kind", hostile_rules.KINDS)
+@pytest.mark.parametrize("sublayers", [1, 4])
+def test_hostile_sets_agree(kind: str, sublayers: int) -> None:
+    rules = hostile_rules.rules(kind, 400)
+    taken = snapshot(workloads.policy(rules, sublayers=sublayers))
+    packets = workloads.packets(rules, 60)
+    answers = classify_many(taken, slot(), workloads.FIELD_IDS, workloads.table(packets))
+    for packet, answer in zip(packets, answers, strict=True):
+        values = dict(zip(workloads.FIELDS, packet, strict=True))
+        assert answer == needed(taken, taken.matches_slow(slot(), values))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("sublayers", [1, 3, 20])
+@pytest.mark.parametrize("seed", range(4))
+def test_application_sets_agree(family: int, sublayers: int, seed: int) -> None:
+    count, bits = 600, 32 if family == 4 else 128
+    rules = application_rules.rules(count, seed, bits)
+    at = slot(application_rules.LAYER_NAME, family)
+    taken = snapshot(application_rules.policy(rules, count, family, sublayers))
+    known = application_rules.texts(count)
+    rng = random.Random(seed)
+    for packet in application_rules.packets(rules, 60, count, seed, bits):
+        values: dict[str, int | bytes] = dict(zip(application_rules.FIELDS, packet, strict=True))
+        for name in application_rules.TEXT_FIELDS:
+            values[name] = known[int(values[name])] if rng.random() < 0.9 else b"nobody knows this"
+        for name in rng.sample(application_rules.FIELDS, rng.choice((0, 0, 1, 2))):
+            del values[name]
+        assert taken.match(at, values) == needed(taken, taken.matches_slow(at, values))

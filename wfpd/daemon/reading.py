@@ -10,6 +10,7 @@ from wfpd.model.layers import BY_SLOT, slot_name
 from wfpd.model.policy import FilterFlag
 from wfpd.netfilter import proc
 from wfpd.observe.counters import NO_LAYER, EngineCounters, Histogram, QueueCounters
+from wfpd.observe.table_sizes import layer_tables
 
 _BUCKETS = 24
 BOUNDS = tuple(2.0 ** (exponent + 8) / 1e9 for exponent in range(_BUCKETS - 1))
@@ -109,6 +110,7 @@ def read(engine: Engine, dead: frozenset[int] = frozenset()) -> EngineCounters:
     found.events_dropped = {"ring": raw["events_lost"] + engine.flows.ended_lost}
     if snapshot is not None:
         found.layers = tuple(slot_name(slot) for slot in BY_SLOT if snapshot.layer_count(slot))
+        found.tables = layer_tables(snapshot)
         for name in found.layers:
             found.vetoes.setdefault(name, 0)
             found.classify_duration.setdefault(name, histogram(None))

@@ -6,6 +6,9 @@ from wfpd.dataplane._flow import Flows as Flows
 from wfpd.dataplane._host import Host as Host
 from wfpd.dataplane._parse import PARSE_STATUS_NAMES as PARSE_STATUS_NAMES
 from wfpd.dataplane._parse import parse_of as parse_of
+from wfpd.dataplane._probe import largest_leaf_filters as largest_leaf_filters
+from wfpd.dataplane._probe import table_stats as table_stats
+from wfpd.dataplane._probe import widened_filters as widened_filters
 from wfpd.dataplane._replay import Replayer as Replayer
 from wfpd.dataplane._socket import configure_queue as configure_queue
 from wfpd.dataplane._socket import queue_error as queue_error

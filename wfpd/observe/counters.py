@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from wfpd.observe.table_sizes import LayerTable
+
 VERDICTS = ("permit", "block")
 
 DROP_REASONS = ("filter", "callout", "veto", "missing_callout", "malformed", "flow", "limit", "late", "error")
@@ -91,6 +93,8 @@ class EngineCounters:
     """{(layer's full name or NO_LAYER, reason): packets}; our blocks only."""
     layers: tuple[str, ...] = ()
     """Full names of the layers with filters in the running policy: their series begin at 0."""
+    tables: list[LayerTable] = field(default_factory=list)
+    """The search tables of these layers."""
     filter_hits: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """{(filter, layer's full name, action): hits} of filters with `metrics: true`; never falls."""
     metric_filters: tuple[str, ...] = ()

@@ -114,6 +114,16 @@ def _kernel(now: EngineCounters) -> Iterator[Metric]:
                    ("hook",), _singles(sorted(now.uninspected.items())))  # fmt: skip
 
 
+def _tables(now: EngineCounters) -> Iterator[Metric]:
+    for name, text, member in (
+        ("wfpd_table_bytes", "Memory of the layer's search table.", "bytes"),
+        ("wfpd_table_copies", "Boxes in the leaves of the layer's search table.", "copies"),
+        ("wfpd_table_depth", "Levels of the layer's search table.", "depth"),
+        ("wfpd_table_largest_leaf", "Boxes that one packet may be compared with at once.", "largest_leaf"),
+    ):
+        yield _gauge(name, text, ("layer",), (((item.layer,), getattr(item, member)) for item in now.tables))
+
+
 def _state(now: EngineCounters) -> Iterator[Metric]:
     yield _plain("wfpd_flows", "Flows in the flow table.", now.flows)
     yield _plain("wfpd_flow_table_used_ratio", "Flows over the table's capacity.",
@@ -160,6 +170,7 @@ class Collector(_Collector):
                        ("filter", "layer", "action"), sorted(hits.items()))  # fmt: skip
         yield from _durations(now)
         yield from _kernel(now)
+        yield from _tables(now)
         yield from _state(now)
 
 

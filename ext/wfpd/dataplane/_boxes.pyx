@@ -8,7 +8,11 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove, memset
 
-from ._table cimport CompiledPolicy, PackedAtom, PackedCondition, PackedFilter, PackedSet, PackedTerm
+from ._policy cimport (
+    OP_EMPTY, OP_IN_SET, OP_RANGE, OP_TEXT_EQUAL, OP_TEXT_EQUAL_NO_CASE, SET_RANGES128, SET_RANGES32, CompiledPolicy,
+    PackedAtom, PackedCondition, PackedFilter, PackedSet, PackedTerm, PackedText,
+)
+from ._texts cimport TEXT_OTHER, TextIds, text_id, texts_free, texts_make
 from ._types cimport (
     FIELD_ALE_NAP_CONTEXT, FIELD_ALE_REAUTH_REASON, FIELD_ALE_SIO_FIREWALL_SYSTEM_PORT,
     FIELD_ARRIVAL_INTERFACE_PROFILE_ID, FIELD_COMPARTMENT_ID, FIELD_CURRENT_PROFILE_ID,
@@ -24,11 +28,6 @@ from ._types cimport (
 )
 
 cdef enum:
-    OP_RANGE = 0                # wfpd.model.conditions.Op
-    OP_EMPTY = 4
-    OP_IN_SET = 5
-    SET_RANGES32 = 0
-    SET_RANGES128 = 1
     SPANS = 64                  # Alternatives of one condition that are looked at before it counts as "any".
     NO_DIMENSION = 0xFF
     ABSENT = 0xFFFFFFFF         # Coordinate of an absent narrow field.
@@ -57,6 +56,7 @@ cdef struct Axis:
 
 cdef struct Shapes:             # A slot's fields as dimensions.
     uint8_t dimension[N_FIELDS]
+    uint8_t texts[N_FIELDS]     # Index in BoxSet.texts, or NO_DIMENSION.
     bint v6
 
 
@@ -88,11 +88,16 @@ cdef inline uint32_t shape_words(FieldShape shape) noexcept nogil:
     return 4 if shape == SHAPE_ADDRESS6 else 2 if shape == SHAPE_DOUBLE else 1
 
 
+cdef inline bint shape_spares(FieldShape shape) noexcept nogil:
+    """Whether no value is ABSENT in the shape's dimension."""
+    return shape == SHAPE_NARROW or shape == SHAPE_TEXT
+
+
 cdef inline Wide shape_maximum(FieldShape shape) noexcept nogil:
-    """Largest value of the shape; a narrow one leaves ABSENT free."""
+    """Largest value of the shape."""
     cdef Wide top
     top.hi = <uint64_t>-1 if shape == SHAPE_ADDRESS6 else 0
-    top.lo = ABSENT - 1 if shape == SHAPE_NARROW else ABSENT if shape == SHAPE_WORD else <uint64_t>-1
+    top.lo = ABSENT - 1 if shape_spares(shape) else ABSENT if shape == SHAPE_WORD else <uint64_t>-1
     return top
 
 
@@ -185,9 +190,40 @@ cdef void spans_add_set(Spans* spans, const CompiledPolicy* policy, const Packed
         spans.exact = False
 
 
-cdef void spans_add_atom(Spans* spans, const CompiledPolicy* policy, const PackedAtom* atom, Wide top) noexcept nogil:
+cdef void spans_add_text(Spans* spans, const CompiledPolicy* policy, const TextIds* ids, uint32_t index,
+                         bint no_case, Wide top) noexcept nogil:
+    """A whole text's id; wider than the text where the ids disregard case and the test does not."""
+    cdef const PackedText* text = &policy.texts[index]
+    cdef Wide at
+    at.hi = 0
+    at.lo = text_id(ids, policy, policy.bytes + text.offset, text.length)
+    spans_add(spans, at, at, top)
+    if ids.folded != no_case:
+        spans.exact = False
+
+
+cdef void spans_add_text_atom(Spans* spans, const CompiledPolicy* policy, const TextIds* ids, const PackedAtom* atom,
+                              Wide top) noexcept nogil:
+    cdef const PackedSet* values
+    cdef uint32_t i
+    if atom.op == OP_EMPTY:
+        spans.empty = True
+    elif atom.op == OP_TEXT_EQUAL or atom.op == OP_TEXT_EQUAL_NO_CASE:
+        spans_add_text(spans, policy, ids, atom.ref, atom.op == OP_TEXT_EQUAL_NO_CASE, top)
+    elif atom.op == OP_IN_SET and policy.sets[atom.ref].count <= SPANS // 2:
+        values = &policy.sets[atom.ref]
+        for i in range(values.count):
+            spans_add_text(spans, policy, ids, values.first + i, False, top)
+    else:
+        spans_any(spans, top)
+
+
+cdef void spans_add_atom(Spans* spans, const CompiledPolicy* policy, const TextIds* ids, const PackedAtom* atom,
+                         Wide top) noexcept nogil:
     cdef Wide low, high
-    if atom.op == OP_RANGE:
+    if ids != NULL:
+        spans_add_text_atom(spans, policy, ids, atom, top)
+    elif atom.op == OP_RANGE:
         low.hi, low.lo = atom.low_hi, atom.low_lo
         high.hi, high.lo = atom.high_hi, atom.high_lo
         spans_add(spans, low, high, top)
@@ -217,8 +253,8 @@ cdef void spans_add_complement(Spans* spans, Spans* inner, Wide top) noexcept no
     spans_add(spans, low, top, top)
 
 
-cdef void spans_of_condition(const CompiledPolicy* policy, const PackedCondition* condition, Wide top,
-                             Spans* spans) noexcept nogil:
+cdef void spans_of_condition(const CompiledPolicy* policy, const PackedCondition* condition, const TextIds* ids,
+                             Wide top, Spans* spans) noexcept nogil:
     cdef Spans inner
     cdef const PackedTerm* term
     cdef uint32_t i, k
@@ -232,11 +268,11 @@ cdef void spans_of_condition(const CompiledPolicy* policy, const PackedCondition
             inner.exact = True
             inner.empty = False
             for k in range(term.n_atoms):
-                spans_add_atom(&inner, policy, &policy.atoms[term.first_atom + k], top)
+                spans_add_atom(&inner, policy, ids, &policy.atoms[term.first_atom + k], top)
             spans_add_complement(spans, &inner, top)
         else:
             for k in range(term.n_atoms):
-                spans_add_atom(spans, policy, &policy.atoms[term.first_atom + k], top)
+                spans_add_atom(spans, policy, ids, &policy.atoms[term.first_atom + k], top)
     spans_settle(spans)
 
 
@@ -361,14 +397,20 @@ cdef int axis_take(BoxSet* boxes, const CompiledPolicy* policy, uint32_t index, 
     """
     cdef const PackedCondition* condition = &policy.conditions[index]
     cdef FieldShape shape = field_shape(condition.field, shapes.v6)
+    cdef const TextIds* ids = NULL
     cdef Spans spans
     cdef bint exact
+    if shapes.texts[condition.field] != NO_DIMENSION:
+        ids = &boxes.texts[shapes.texts[condition.field]]
+        shape = SHAPE_TEXT
     axis.dimension = shapes.dimension[condition.field]
     axis.words = shape_words(shape)
-    spans_of_condition(policy, condition, shape_maximum(shape), &spans)
+    spans_of_condition(policy, condition, ids, shape_maximum(shape), &spans)
     if spans.n == 0 and not spans.empty:
         return 0
-    if shape != SHAPE_NARROW:
+    if spans.n * product[0] > MAX_FILTER_BOXES:
+        rest.widened = True
+    if not shape_spares(shape):
         if spans.empty:
             spans_any(&spans, shape_maximum(shape))
         else:
@@ -417,7 +459,7 @@ cdef int filter_boxes(BoxSet* boxes, const CompiledPolicy* policy, uint32_t firs
 
 cdef void dimension_add(BoxSet* boxes, Shapes* shapes, uint32_t field, uint32_t* needs) noexcept nogil:
     """Give `field` its dimensions, most significant word first."""
-    cdef FieldShape shape = field_shape(field, shapes.v6)
+    cdef FieldShape shape = SHAPE_TEXT if shapes.texts[field] != NO_DIMENSION else field_shape(field, shapes.v6)
     cdef uint32_t i, words = shape_words(shape)
     cdef Dimension* dimension
     shapes.dimension[field] = <uint8_t>boxes.n_dimensions
@@ -426,21 +468,39 @@ cdef void dimension_add(BoxSet* boxes, Shapes* shapes, uint32_t field, uint32_t*
         dimension.field = <uint16_t>field
         dimension.word = <uint16_t>(2 + field + (N_FIELDS if words == 4 and i < 2 else 0))
         dimension.shift = 32 if words > 1 and i % 2 == 0 else 0
-        dimension.absent = ABSENT if shape == SHAPE_NARROW else 0
-        dimension.need = 0 if shape == SHAPE_NARROW else (<uint32_t>1) << needs[0]
-    if shape != SHAPE_NARROW:
+        dimension.absent = ABSENT if shape_spares(shape) else 0
+        dimension.need = 0 if shape_spares(shape) else (<uint32_t>1) << needs[0]
+    if not shape_spares(shape):
         needs[0] += 1
     boxes.n_dimensions += words
 
 
-cdef void dimensions_choose(BoxSet* boxes, const CompiledPolicy* policy, uint32_t first, uint32_t count,
-                            Shapes* shapes) noexcept nogil:
-    """The fields that most conditions name, while there is room."""
+cdef int text_dimension(BoxSet* boxes, const CompiledPolicy* policy, uint32_t first, uint32_t count,
+                        Shapes* shapes, uint32_t field) noexcept nogil:
+    """Give a text field its ids if filters compare it with whole texts.  0, or -1 without memory."""
+    cdef TextIds* ids = &boxes.texts[boxes.n_texts]
+    if boxes.n_texts == MAX_TEXTS:
+        return 0
+    if texts_make(policy, first, count, <uint16_t>field, SPANS // 2, ids) != 0:
+        return -1
+    if ids.n == 0:
+        texts_free(ids)
+        return 0
+    ids.dimension = <uint16_t>boxes.n_dimensions
+    shapes.texts[field] = <uint8_t>boxes.n_texts
+    boxes.n_texts += 1
+    return 0
+
+
+cdef int dimensions_choose(BoxSet* boxes, const CompiledPolicy* policy, uint32_t first, uint32_t count,
+                           Shapes* shapes) noexcept nogil:
+    """The fields that most conditions name, while there is room.  0, or -1 without memory."""
     cdef uint32_t uses[N_FIELDS]
     cdef const PackedFilter* filter
     cdef uint32_t i, k, best, words, needs = 0
     memset(uses, 0, sizeof(uses))
     memset(shapes.dimension, NO_DIMENSION, N_FIELDS)
+    memset(shapes.texts, NO_DIMENSION, N_FIELDS)
     for i in range(count):
         filter = &policy.filters[first + i]
         for k in range(filter.n_conditions):
@@ -451,9 +511,13 @@ cdef void dimensions_choose(BoxSet* boxes, const CompiledPolicy* policy, uint32_
             if uses[i] > uses[best]:
                 best = i
         if uses[best] == 0:
-            return
+            return 0
         uses[best] = 0
         words = shape_words(field_shape(best, shapes.v6))
+        if words == 0 and boxes.n_dimensions < MAX_DIMENSIONS:
+            if text_dimension(boxes, policy, first, count, shapes, best) != 0:
+                return -1
+            words = shapes.texts[best] != NO_DIMENSION
         if words and boxes.n_dimensions + words <= MAX_DIMENSIONS:
             dimension_add(boxes, shapes, best, &needs)
 
@@ -468,7 +532,8 @@ cdef int boxes_make(const CompiledPolicy* policy, unsigned int slot, BoxSet* box
     if boxes.rest == NULL:
         return -1
     shapes.v6 = slot & 1
-    dimensions_choose(boxes, policy, first, count, &shapes)
+    if dimensions_choose(boxes, policy, first, count, &shapes) != 0:
+        return -1
     for i in range(count):
         filter = &policy.filters[first + i]
         if i and filter.sublayer != policy.filters[first + i - 1].sublayer:
@@ -482,7 +547,24 @@ cdef int boxes_make(const CompiledPolicy* policy, unsigned int slot, BoxSet* box
     return 0
 
 
+cdef void boxes_of(const BoxSet* boxes, uint32_t owner, uint32_t* first, uint32_t* past) noexcept nogil:
+    cdef uint32_t low = 0, high = boxes.n, middle
+    while low < high:
+        middle = low + (high - low) // 2
+        if boxes.owner[middle] < owner:
+            low = middle + 1
+        else:
+            high = middle
+    first[0] = low
+    while low < boxes.n and boxes.owner[low] == owner:
+        low += 1
+    past[0] = low
+
+
 cdef void boxes_free(BoxSet* boxes) noexcept nogil:
+    cdef uint32_t i
+    for i in range(boxes.n_texts):
+        texts_free(&boxes.texts[i])
     free(boxes.rest)
     free(boxes.bounds)
     free(boxes.owner)

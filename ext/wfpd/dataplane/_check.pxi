@@ -1,25 +1,6 @@
 # Whether a buffer is a sound packed policy: included by _table.pyx.  Functions return NULL, or what is wrong.
 
 cdef enum:
-    OP_RANGE = 0
-    OP_ALL_SET = 1
-    OP_ANY_SET = 2
-    OP_NONE_SET = 3
-    OP_EMPTY = 4
-    OP_IN_SET = 5
-    OP_TEXT_EQUAL = 6
-    OP_TEXT_EQUAL_NO_CASE = 7
-    OP_TEXT_STARTS = 8
-    OP_TEXT_ENDS = 9
-    OP_TEXT_CONTAINS = 10
-    OP_TEXT_GLOB = 11
-    OP_TEXT_RANGE = 12
-    N_OPS = 13
-
-    SET_RANGES32 = 0
-    SET_RANGES128 = 1
-    SET_TEXTS = 2
-
     SECTION_LAYERS = 0
     SECTION_FILTERS = 1
     SECTION_CONDITIONS = 2
@@ -165,7 +146,7 @@ cdef const char* _check_ranges128(const uint64_t* rows, uint32_t count) noexcept
     cdef const uint64_t* row
     for i in range(count):
         row = rows + 4 * i
-        if not _at_most(row[0], row[1], row[2], row[3]) or (i and _at_most(row[0], row[1], (row - 2)[0], (row - 1)[0])):
+        if not at_most(row[0], row[1], row[2], row[3]) or (i and at_most(row[0], row[1], (row - 2)[0], (row - 1)[0])):
             return "ranges out of order"
     return NULL
 
@@ -229,7 +210,7 @@ cdef const char* _check_atom(const CompiledPolicy* policy, const PackedAtom* ato
     if bits:
         if _wider_than(atom.low_hi, atom.low_lo, bits):
             return "a number wider than its field"
-        if atom.op == OP_RANGE and (_wider_than(atom.high_hi, atom.high_lo, bits) or not _at_most(
+        if atom.op == OP_RANGE and (_wider_than(atom.high_hi, atom.high_lo, bits) or not at_most(
                 atom.low_hi, atom.low_lo, atom.high_hi, atom.high_lo)):
             return "a range that is wider than its field or ends before it begins"
         return NULL

@@ -1,22 +1,19 @@
 """The search: a packet's values to coordinates, down the forest, through leaves, to matches in order."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
-from ._boxes cimport MAX_DIMENSIONS, BoxSet, Dimension, FilterRest, boxes_free, boxes_make
-from ._forest cimport forest_build, forest_free
-from ._table cimport CompiledPolicy, Snapshot, condition_matches
+from ._boxes cimport MAX_DIMENSIONS, Dimension, FilterRest
+from ._policy cimport CompiledPolicy, condition_matches
+from ._texts cimport TextIds, text_id
 from ._tree cimport (
     CUT_HEADER, EMPTY_LEAF, FORK_BIT, LANE_ENDS, LANE_NEEDS, LANE_RESIDUAL, LEAF_BIT, LEAF_HEADER, LEAF_LANES, MAX_FORKS,
     TRACKED, Table,
 )
-from ._types cimport N_FIELDS, N_SLOTS, NO_FILTER, FieldValues, value_set128
+from ._types cimport NO_FILTER, FieldValues, value_present
 
 cdef extern from "_leaf.h" nogil:
-    uint32_t leaf_next(const uint32_t* leaf, const uint32_t* x, uint32_t* at, int level)
-    int leaf_level()
+    uint32_t leaf_next(const uint32_t* leaf, const uint32_t* x, uint32_t* at, uint32_t until, int level)
     uint32_t lowest_bit(uint32_t mask)
 
 cdef enum:
@@ -33,6 +30,17 @@ cdef struct Search:
     uint32_t leaves             # Leaves that gave matches; above 1 they are to be merged.
     uint32_t x[MAX_DIMENSIONS]
     uint32_t ended[TRACKED]     # By sublayer rank: the filter that ended it, or NO_FILTER.
+
+
+cdef void _locate_texts(Search* search) noexcept nogil:
+    """Ids of the texts that are there."""
+    cdef const TextIds* ids
+    cdef uint32_t i
+    for i in range(search.table.n_texts):
+        ids = &search.table.texts[i]
+        if value_present(search.values, ids.field):
+            search.x[ids.dimension] = text_id(ids, search.policy, <const uint8_t*>search.values.hi[ids.field],
+                                              search.values.lo[ids.field])
 
 
 cdef void _locate_absent(Search* search) noexcept nogil:
@@ -55,6 +63,8 @@ cdef inline void _locate(Search* search) noexcept nogil:
     cdef uint32_t i
     for i in range(table.n_dimensions):
         search.x[i] = (<const uint32_t*>(values + table.offset[i]))[0]
+    if table.n_texts:
+        _locate_texts(search)
     if table.fields[0] & ~search.values.present[0] or table.fields[1] & ~search.values.present[1]:
         _locate_absent(search)
 
@@ -105,24 +115,50 @@ cdef inline bint _take_lanes(Search* search, const uint32_t* filters, uint32_t l
     return False
 
 
+cdef inline bint _is_behind(const Search* search, const uint32_t* filters, uint32_t lane) noexcept nogil:
+    """Whether the lane's filter stands behind one that ended its sublayer."""
+    cdef uint32_t rank = filters[LEAF_LANES + lane] >> 8
+    return rank < TRACKED and filters[lane] > search.ended[rank]
+
+
+cdef void _scan_again(Search* search, const uint32_t* leaf, const uint32_t* filters, uint32_t words,
+                      uint32_t n_blocks) noexcept nogil:
+    """A leaf of several blocks and sublayers when earlier leaves gave matches: block by block, without runs that ended."""
+    cdef uint32_t block = 0, at, lanes, last = (leaf[0] - 1) % LEAF_LANES
+    cdef const uint32_t* following = leaf + LEAF_HEADER + <size_t>n_blocks * words
+    cdef const uint32_t* here
+    while block < n_blocks:
+        here = filters + <size_t>block * words
+        at = block
+        lanes = leaf_next(leaf, search.x, &at, block + 1, search.table.level)
+        if lanes and _take_lanes(search, here, lanes) or _is_behind(
+                search, here, last if block + 1 == n_blocks else LEAF_LANES - 1):
+            block = following[block]
+        else:
+            block += 1
+
+
 cdef inline void _scan_leaf(Search* search, const uint32_t* leaf) noexcept nogil:
     """Every sublayer's run of entries, until its end is found there or is known to lie before."""
     cdef uint32_t n_blocks = (leaf[0] + LEAF_LANES - 1) // LEAF_LANES, n_dims = leaf[1], block = 0, lanes
     cdef uint32_t words = 2 * LEAF_LANES * (n_dims + 1), before = search.n
     cdef const uint32_t* filters = leaf + LEAF_HEADER + 2 * LEAF_LANES * n_dims
-    cdef const uint32_t* following = leaf + LEAF_HEADER + <size_t>n_blocks * words
-    if search.table.n_ranks == 1 and filters[0] > search.ended[0]:
-        return
-    while True:
-        lanes = leaf_next(leaf, search.x, &block, search.table.level)
+    if search.leaves:
+        if search.table.n_ranks == 1:
+            if filters[0] > search.ended[0]:
+                return
+        elif n_blocks > 1:
+            _scan_again(search, leaf, filters, words, n_blocks)
+            search.leaves += search.n != before
+            return
+    while block < n_blocks:
+        lanes = leaf_next(leaf, search.x, &block, n_blocks, search.table.level)
         if lanes == 0:
             break
         if _take_lanes(search, filters + <size_t>block * words, lanes) and n_blocks > 1:
-            block = following[block]
+            block = leaf[LEAF_HEADER + <size_t>n_blocks * words + block]
         else:
             block += 1
-        if block >= n_blocks:
-            break
     search.leaves += search.n != before
 
 
@@ -229,178 +265,3 @@ cdef uint32_t classify(const CompiledPolicy* policy, unsigned int slot, const Fi
     for i in range(search.n):
         matches[i] += search.table.first
     return search.n
-
-
-cdef void _table_free(Table* table) noexcept nogil:
-    if table == NULL:
-        return
-    forest_free(table)
-    free(table.rest)
-    free(table.residuals)
-    free(table)
-
-
-cdef void _table_describe(Table* table, const BoxSet* boxes) noexcept nogil:
-    """What a search reads of the boxes: coordinates' places, sublayers' ends."""
-    cdef uint32_t i, rank
-    cdef const Dimension* dimension
-    memcpy(table.dimensions, boxes.dimensions, sizeof(boxes.dimensions))
-    table.n_dimensions = boxes.n_dimensions
-    table.n_filters = boxes.n_filters
-    for i in range(boxes.n_dimensions):
-        dimension = &boxes.dimensions[i]
-        table.offset[i] = <uint16_t>(8 * dimension.word + (dimension.shift >> 3))
-        table.fields[dimension.field >> 6] |= (<uint64_t>1) << (dimension.field & 63)
-    memset(table.rank_end, 0xFF, sizeof(table.rank_end))
-    for i in range(boxes.n_filters):
-        rank = boxes.rest[i].rank
-        table.n_ranks = rank + 1
-        if rank < TRACKED:
-            table.rank_end[rank] = i + 1
-    # Ranks beyond: a filter past the last tracked one's end is looked up by itself.
-
-
-cdef int _table_fill(Table* table, const CompiledPolicy* policy, unsigned int slot, BoxSet* boxes) noexcept nogil:
-    if boxes_make(policy, slot, boxes) != 0 or forest_build(boxes, table) != 0:
-        return -1
-    _table_describe(table, boxes)
-    table.first = policy.layers[slot].first
-    table.level = leaf_level()
-    table.rest = boxes.rest
-    table.residuals = boxes.residuals
-    table.size += boxes.n_filters * sizeof(FilterRest) + 4 * boxes.residuals_capacity + sizeof(Table)
-    boxes.rest = NULL
-    boxes.residuals = NULL
-    return 0
-
-
-cdef Table* _table_make(const CompiledPolicy* policy, unsigned int slot) noexcept nogil:
-    """The slot's table, or NULL when memory ran out."""
-    cdef BoxSet boxes
-    cdef Table* table = <Table*>calloc(1, sizeof(Table))
-    cdef int status
-    if table == NULL:
-        return NULL
-    status = _table_fill(table, policy, slot, &boxes)
-    boxes_free(&boxes)
-    if status == 0:
-        return table
-    _table_free(table)
-    return NULL
-
-
-cdef int tables_build(CompiledPolicy* policy) noexcept nogil:
-    cdef unsigned int slot
-    for slot in range(N_SLOTS):
-        if policy.layers[slot].count == 0:
-            continue
-        policy.search[slot] = _table_make(policy, slot)
-        if policy.search[slot] == NULL:
-            tables_free(policy)
-            return -1
-    return 0
-
-
-cdef void tables_free(CompiledPolicy* policy) noexcept nogil:
-    cdef unsigned int slot
-    for slot in range(N_SLOTS):
-        _table_free(<Table*>policy.search[slot])
-        policy.search[slot] = NULL
-
-
-cdef void _values_of_row(FieldValues* values, const uint64_t* row, const uint32_t* fields, uint32_t n) noexcept nogil:
-    cdef uint32_t i
-    for i in range(n):
-        value_set128(values, fields[i], row[2 * i], row[2 * i + 1])
-
-
-cdef double _thread_seconds() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
-    return now.tv_sec + 1e-9 * now.tv_nsec
-
-
-cdef double _row_seconds(const CompiledPolicy* policy, unsigned int slot, const uint64_t* rows, Py_ssize_t n,
-                         const uint32_t* fields, uint32_t n_fields, uint32_t* matches) noexcept nogil:
-    """Thread CPU time of filling the values of each row and classifying them."""
-    cdef FieldValues values
-    cdef Py_ssize_t row
-    cdef double start = _thread_seconds()
-    memset(&values, 0, sizeof(values))
-    for row in range(n):
-        _values_of_row(&values, rows + row * 2 * n_fields, fields, n_fields)
-        classify(policy, slot, &values, matches)
-    return _thread_seconds() - start
-
-
-def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:, ::1] rows, unsigned int rounds=0):
-    """Classify every row: cold door for tests and benches.
-
-    `fields` are field ids; a row holds (high, low) for each.  Without `rounds`: the filters of each
-    row, as lists.  With it: mean nanoseconds of thread CPU time a row over that many rounds, less
-    what filling the values alone takes.
-    """
-    cdef FieldValues values
-    cdef uint32_t ids[N_FIELDS]
-    cdef uint32_t n_fields = len(fields), found, i
-    cdef Py_ssize_t row, n = rows.shape[0], words = rows.shape[1]
-    cdef unsigned int turn, bare = 0
-    cdef double seconds = 0
-    if slot >= N_SLOTS or n_fields > N_FIELDS or rows.shape[1] != 2 * n_fields:
-        raise ValueError("no such slot, or a row is not two numbers a field")
-    for i, field in enumerate(fields):
-        if not 0 <= field < N_FIELDS:
-            raise ValueError(f"no field {field}")
-        ids[i] = field
-    memset(&values, 0, sizeof(values))
-    while bare < N_SLOTS - 1 and snapshot.policy.search[bare] != NULL:
-        bare += 1
-    cdef const uint64_t* at = &rows[0, 0] if n and words else NULL
-    cdef uint32_t* matches = <uint32_t*>malloc((snapshot.policy.max_layer_filters + 1) * sizeof(uint32_t))
-    if matches == NULL:
-        raise MemoryError()
-    try:
-        if rounds and n:
-            with nogil:
-                for turn in range(rounds):
-                    seconds += _row_seconds(&snapshot.policy, slot, at, n, ids, n_fields, matches)
-                    seconds -= _row_seconds(&snapshot.policy, bare, at, n, ids, n_fields, matches)
-            return 1e9 * seconds / (<double>rounds * n)
-        result = []
-        for row in range(n):
-            _values_of_row(&values, at + row * words, ids, n_fields)
-            found = classify(&snapshot.policy, slot, &values, matches)
-            result.append([matches[i] for i in range(found)])
-        return result
-    finally:
-        free(matches)
-
-
-def build_seconds(Snapshot snapshot) -> float:
-    """Thread CPU time of building all tables of the snapshot once more, in seconds."""
-    cdef CompiledPolicy copy = snapshot.policy
-    cdef double seconds
-    cdef int status
-    memset(copy.search, 0, sizeof(copy.search))
-    with nogil:
-        seconds = -_thread_seconds()
-        status = tables_build(&copy)
-        seconds += _thread_seconds()
-        tables_free(&copy)
-    if status != 0:
-        raise MemoryError()
-    return seconds
-
-
-def table_stats(Snapshot snapshot, unsigned int slot) -> dict:
-    """Sizes of the slot's table; empty where it has no filters."""
-    if slot >= N_SLOTS:
-        raise IndexError(f"no slot {slot}")
-    if snapshot.policy.search[slot] == NULL:
-        return {}
-    cdef const Table* table = <const Table*>snapshot.policy.search[slot]
-    return {
-        "filters": table.n_filters, "boxes": table.n_boxes, "copies": table.n_copies, "nodes": table.n_nodes,
-        "leaves": table.n_leaves, "largest_leaf": table.largest_leaf, "depth": table.depth, "forks": table.forks,
-        "dimensions": table.n_dimensions, "bytes": table.size,
-    }

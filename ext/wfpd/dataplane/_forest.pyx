@@ -124,7 +124,9 @@ cdef uint32_t make_leaf(Build* build, uint32_t first, uint32_t n, const Place* p
     build.failed = build.failed or ref == EMPTY_LEAF
     build.table.n_leaves += 1
     build.table.n_copies += n
-    build.table.largest_leaf = max(build.table.largest_leaf, n)
+    if n > build.table.largest_leaf:
+        build.table.largest_leaf = n
+        build.table.largest_ref = ref
     return ref
 
 
@@ -315,6 +317,7 @@ cdef uint32_t build_node(Build* build, uint32_t first, uint32_t n, const Place* 
         build.looks -= n
         ref = build_planned(build, first, n, place, True)
     if ref == REFUSED and not build.failed:
+        build.table.n_refused += 1
         ref = make_leaf(build, first, n, place)
     return ref
 

@@ -15,55 +15,68 @@
 enum { LEAF_LANES = 8, LEAF_HEADER = 8 };
 #define LEAF_BIAS 0x80000000u
 
+typedef int32_t leaf_s4 __attribute__((vector_size(16)));
+typedef uint32_t leaf_v4 __attribute__((vector_size(16)));
+typedef float leaf_f4 __attribute__((vector_size(16)));
 typedef int32_t leaf_s8 __attribute__((vector_size(32)));
 typedef uint32_t leaf_v8 __attribute__((vector_size(32)));
 typedef float leaf_f8 __attribute__((vector_size(32)));
-typedef float leaf_f4 __attribute__((vector_size(16)));
 
-/* From block *at on, the first that holds `x` in some lane: those lanes, and *at = that block.  0 and
- * *at = number of blocks if there is none.  LANES turns a vector of "outside" into bits. */
-#define LEAF_NEXT(name, LANES)                                                                        \
-    static uint32_t name(const uint32_t *leaf, const uint32_t *x, uint32_t *at) {                     \
+/* From block *at on, before block `until`, the first that holds `x` in some lane: those lanes, and *at =
+ * that block.  0 and *at = `until` if there is none.  OUTSIDE sets the bits of the lanes of `block` that do
+ * not hold `x`. */
+#define LEAF_NEXT(name, OUTSIDE)                                                                      \
+    static uint32_t name(const uint32_t *leaf, const uint32_t *x, uint32_t *at, uint32_t until) {     \
         const uint32_t n = leaf[0], n_dims = leaf[1], blocks = (n + LEAF_LANES - 1) / LEAF_LANES;     \
         const uint32_t words = 2 * LEAF_LANES * (n_dims + 1);                                         \
         const uint8_t *dims = (const uint8_t *)(leaf + 2);                                            \
         const uint32_t *block = leaf + LEAF_HEADER + (uint64_t)*at * words;                           \
-        uint32_t b, i;                                                                                \
-        for (b = *at; b < blocks; b++, block += words) {                                              \
-            const leaf_v8 *pair = (const leaf_v8 *)(const void *)block;                               \
-            leaf_s8 outside = {0};                                                                    \
-            for (i = 0; i < n_dims; i++, pair += 2) {                                                 \
-                const uint32_t c = x[dims[i]];                                                        \
-                const leaf_v8 v = {c, c, c, c, c, c, c, c};                                           \
-                outside |= (leaf_s8)(v - pair[0]) > (leaf_s8)pair[1];                                 \
-            }                                                                                         \
-            uint32_t lanes = ~(LANES(outside)) & 0xFFu;                                               \
+        uint32_t b, i, bits;                                                                          \
+        for (b = *at; b < until; b++, block += words) {                                               \
+            OUTSIDE(block, x, dims, n_dims, i, bits)                                                  \
+            uint32_t lanes = ~bits & 0xFFu;                                                           \
             if (b + 1 == blocks) lanes &= 0xFFu >> (LEAF_LANES * blocks - n);                         \
             if (lanes) {                                                                              \
                 *at = b;                                                                              \
                 return lanes;                                                                         \
             }                                                                                         \
         }                                                                                             \
-        *at = blocks;                                                                                 \
+        *at = until;                                                                                  \
         return 0;                                                                                     \
     }
 
-static inline uint32_t leaf_bits(const leaf_s8 *outside) {
+/* Two vectors of four: wider ones would be taken apart into scalars by a compiler that lacks them. */
+#define LEAF_OUTSIDE4(block, x, dims, n_dims, i, bits)                                                \
+    const leaf_v4 *pair = (const leaf_v4 *)(const void *)(block);                                     \
+    leaf_s4 first = {0}, second = {0};                                                                \
+    for (i = 0; i < n_dims; i++, pair += 4) {                                                         \
+        const uint32_t c = x[dims[i]];                                                                \
+        const leaf_v4 v = {c, c, c, c};                                                               \
+        first |= (leaf_s4)(v - pair[0]) > (leaf_s4)pair[2];                                           \
+        second |= (leaf_s4)(v - pair[1]) > (leaf_s4)pair[3];                                          \
+    }                                                                                                 \
+    bits = leaf_bits4(first) | leaf_bits4(second) << 4;
+
+static inline uint32_t leaf_bits4(leaf_s4 outside) {
 #if defined(__SSE__)
-    union { leaf_s8 v; leaf_f4 q[2]; } u = {*outside};
-    return (uint32_t)__builtin_ia32_movmskps(u.q[0]) | (uint32_t)__builtin_ia32_movmskps(u.q[1]) << 4;
+    return (uint32_t)__builtin_ia32_movmskps((leaf_f4)outside);
 #else
-    uint32_t i, bits = 0;
-    for (i = 0; i < LEAF_LANES; i++) bits |= ((*outside)[i] & 1u) << i;
-    return bits;
+    return (uint32_t)((outside[0] & 1) | (outside[1] & 2) | (outside[2] & 4) | (outside[3] & 8));
 #endif
 }
-#define LEAF_BITS(v) leaf_bits(&(v))
-LEAF_NEXT(leaf_next_plain, LEAF_BITS)
+LEAF_NEXT(leaf_next_plain, LEAF_OUTSIDE4)
 
 #if defined(__x86_64__)
-#define LEAF_BITS_AVX2(v) (uint32_t)__builtin_ia32_movmskps256((leaf_f8)(v))
-__attribute__((target("avx2"))) LEAF_NEXT(leaf_next_avx2, LEAF_BITS_AVX2)
+#define LEAF_OUTSIDE8(block, x, dims, n_dims, i, bits)                                                \
+    const leaf_v8 *pair = (const leaf_v8 *)(const void *)(block);                                     \
+    leaf_s8 outside = {0};                                                                            \
+    for (i = 0; i < n_dims; i++, pair += 2) {                                                         \
+        const uint32_t c = x[dims[i]];                                                                \
+        const leaf_v8 v = {c, c, c, c, c, c, c, c};                                                   \
+        outside |= (leaf_s8)(v - pair[0]) > (leaf_s8)pair[1];                                         \
+    }                                                                                                 \
+    bits = (uint32_t)__builtin_ia32_movmskps256((leaf_f8)outside);
+__attribute__((target("avx2"))) LEAF_NEXT(leaf_next_avx2, LEAF_OUTSIDE8)
 static inline int leaf_level(void) { return __builtin_cpu_supports("avx2") != 0; }
 #else
 #define leaf_next_avx2 leaf_next_plain
@@ -71,8 +84,8 @@ static inline int leaf_level(void) { return 0; }
 #endif
 
 /* `level` as leaf_level() said. */
-static inline uint32_t leaf_next(const uint32_t *leaf, const uint32_t *x, uint32_t *at, int level) {
-    return level ? leaf_next_avx2(leaf, x, at) : leaf_next_plain(leaf, x, at);
+static inline uint32_t leaf_next(const uint32_t *leaf, const uint32_t *x, uint32_t *at, uint32_t until, int level) {
+    return level ? leaf_next_avx2(leaf, x, at, until) : leaf_next_plain(leaf, x, at, until);
 }
 
 static inline uint32_t lowest_bit(uint32_t mask) { return (uint32_t)__builtin_ctz(mask); }

@@ -13,8 +13,13 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memset
 
-from ._classify cimport classify, tables_build, tables_free
-from ._set cimport SetIndex, set_build, set_free, set_has
+from ._classify cimport classify
+from ._policy cimport (
+    N_OPS, OP_EMPTY, OP_IN_SET, OP_RANGE, OP_TEXT_EQUAL, OP_TEXT_RANGE, SET_RANGES128, SET_RANGES32, SET_TEXTS, at_most,
+    filter_matches, text_compare,
+)
+from ._set cimport SetIndex, set_build, set_free
+from ._tables cimport tables_build, tables_free
 from ._types cimport (
     FILTER_CALLOUT_TERMINATING, FILTER_CALLOUT_UNKNOWN, FILTER_PERMIT, FieldValues, N_FIELDS, N_SLOTS, NO_FILTER,
     REPLY_ICMP_UNREACHABLE, WORD_BLOCK, WORD_PERMIT, value_present, value_set128, value_set_text,
@@ -24,7 +29,6 @@ from wfpd.model.fields import FIELD, FIELD_ALIASES, FIELDS
 from wfpd.model.layers import BY_SLOT, slot_name
 from wfpd.model.policy import Action, FilterFlag
 
-include "_evaluate.pxi"
 include "_check.pxi"
 include "_resolve.pxi"
 

@@ -2,7 +2,8 @@
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from ._boxes cimport MAX_DIMENSIONS, Dimension, FilterRest
+from ._boxes cimport MAX_DIMENSIONS, MAX_TEXTS, Dimension, FilterRest
+from ._texts cimport TextIds
 
 cdef enum:
     # A reference is an offset in `tree`, or one of:
@@ -39,7 +40,9 @@ cdef struct Table:
     uint64_t fields[2]          # Fields of the dimensions.
     uint16_t offset[MAX_DIMENSIONS]     # Of each coordinate in FieldValues, bytes.
     uint32_t rank_end[TRACKED]  # By rank: past its last filter, counted from `first`.
+    uint32_t n_texts
     # What some searches read.
+    TextIds texts[MAX_TEXTS]
     Dimension dimensions[MAX_DIMENSIONS]
     FilterRest* rest            # [n_filters]
     uint32_t* residuals
@@ -52,6 +55,8 @@ cdef struct Table:
     uint32_t n_nodes
     uint32_t n_leaves
     uint32_t largest_leaf
+    uint32_t largest_ref        # Its reference, if largest_leaf is not 0.
+    uint32_t n_refused          # Nodes that are leaves because a cut would have copied too much.
     uint32_t depth
     uint32_t forks
     uint64_t size               # Bytes.

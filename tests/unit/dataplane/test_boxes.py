@@ -6,7 +6,7 @@ import pytest
 
 from tests.builders import a_filter, a_policy, equal, slot, snapshot, when, within
 from wfpd.dataplane._boxes import shape_of
-from wfpd.dataplane._classify import table_stats
+from wfpd.dataplane._probe import table_stats
 from wfpd.model.conditions import Atom, Condition, Op
 from wfpd.model.fields import FIELDS, Field
 from wfpd.model.policy import Action

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import re
+import subprocess
 from array import array
+from pathlib import Path
 
 import pytest
 
 from tests.builders import a_filter, a_policy, callout, equal, slot, snapshot, sublayer, when, within
-from wfpd.dataplane._classify import build_seconds, classify_many, table_stats
+from wfpd.dataplane import _classify
+from wfpd.dataplane._probe import classify_many, table_stats
 from wfpd.model.conditions import Atom, Condition, Op, Term
 from wfpd.model.fields import FIELD
 from wfpd.model.policy import Action, FilterFlag
@@ -100,17 +106,82 @@ def test_every_port_list_finds_its_own_filter():
     assert names == [[f"f{port % 100}"] if port % 100 < 90 else [] for port in range(3000)]
 
 
-def test_the_doors_refuse_what_is_out_of_range():
-    taken = snapshot(a_policy([a_filter("a", Action.PERMIT)]))
-    rows = memoryview(array("Q", [0, 0])).cast("B").cast("Q", (1, 2))
-    assert classify_many(taken, slot(), (0,), rows) == [[0]]
-    assert classify_many(taken, slot(), (0,), rows, 3) > 0
-    assert build_seconds(taken) >= 0
-    with pytest.raises(ValueError):
-        classify_many(taken, slot(), (0, 1), rows)
-    with pytest.raises(ValueError):
-        classify_many(taken, slot(), (999,), rows)
-    with pytest.raises(ValueError):
-        classify_many(taken, 64, (0,), rows)
-    with pytest.raises(IndexError):
-        table_stats(taken, 64)
+# --- the machine code --------------------------------------------------------------------------
+
+
+def functions(path: str) -> dict[str, str]:
+    """Disassembled functions by name."""
+    text = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True
+    ).stdout
+    return {match[1]: match[2] for match in re.finditer(r"^[0-9a-f]+ <([^>]+)>:\n(.*?)(?:\n\n|\Z)", text, re.M | re.S)}
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or os.environ.get("WFPD_BUILD", "release") != "release",
+    reason="the two forms of a leaf's search are told apart in the release build for x86-64 only",
+)
+def test_wide_vectors_are_used_in_the_function_for_them_and_nowhere_else():
+    """One build has to run on any x86-64: the choice is made by the CPU that loads it."""
+    found = functions(_classify.__file__)
+    wide = {name for name, body in found.items() if "%ymm" in body}
+    assert wide == {"leaf_next_avx2"}
+    assert "vpcmpgtd" in found["leaf_next_avx2"]
+    assert "pcmpgtd" in found["leaf_next_plain"]
+    assert "leaf_level" not in wide
+
+
+def test_both_forms_of_a_leafs_search_give_the_same_lanes(tmp_path):
+    """`_leaf.h` compiled by itself: random leaves, both forms against the definition."""
+    program = tmp_path / "leaf.c"
+    program.write_text(LEAF_PROGRAM)
+    folder = Path(__file__).resolve().parents[3] / "ext" / "wfpd" / "dataplane"
+    subprocess.run(["cc", "-O2", "-I", folder, "-o", tmp_path / "leaf", program], check=True)
+    assert subprocess.run([tmp_path / "leaf"], check=False).returncode == 0
+
+
+LEAF_PROGRAM = """
+#include <stdlib.h>
+#include <string.h>
+#include "_leaf.h"
+
+static uint32_t draw(void) {
+    static const uint32_t few[] = {0, 1, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF};
+    return rand() % 2 ? few[rand() % 7] : (uint32_t)rand() * 2654435761u;
+}
+
+int main(void) {
+    static uint32_t memory[8 + 40 * 16 * 7 + 8] __attribute__((aligned(64)));
+    for (int turn = 0; turn < 20000; turn++) {
+        uint32_t n = 1 + rand() % 40, n_dims = rand() % 6, blocks = (n + 7) / 8, words = 16 * (n_dims + 1);
+        uint32_t lo[40][6], hi[40][6], x[24];
+        memset(memory, 0, sizeof memory);
+        memory[0] = n;
+        memory[1] = n_dims;
+        for (uint32_t d = 0; d < n_dims; d++) ((uint8_t *)(memory + 2))[d] = (uint8_t)(d * 3);
+        for (uint32_t d = 0; d < 24; d++) x[d] = draw();
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t d = 0; d < n_dims; d++) {
+                uint32_t a = draw(), b = draw();
+                lo[i][d] = a < b ? a : b;
+                hi[i][d] = rand() % 3 ? (a < b ? b : a) : lo[i][d];
+                uint32_t *pair = memory + LEAF_HEADER + i / 8 * words + 16 * d;
+                pair[i % 8] = lo[i][d] + LEAF_BIAS;
+                pair[8 + i % 8] = hi[i][d] - lo[i][d] + LEAF_BIAS;
+            }
+        for (int level = 0; level <= leaf_level(); level++) {
+            for (uint32_t b = 0; b < blocks; b++) {
+                uint32_t at = b, wanted = 0;
+                uint32_t lanes = leaf_next(memory, x, &at, b + 1, level);
+                for (uint32_t i = 8 * b; i < n && i < 8 * b + 8; i++) {
+                    int inside = 1;
+                    for (uint32_t d = 0; d < n_dims; d++) inside &= lo[i][d] <= x[3 * d] && x[3 * d] <= hi[i][d];
+                    wanted |= (uint32_t)inside << (i % 8);
+                }
+                if (lanes != wanted || at != (wanted ? b : b + 1)) return 1;
+            }
+        }
+    }
+    return 0;
+}
+"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.builders import a_filter, a_policy, equal, slot, snapshot, when, within
-from wfpd.dataplane._classify import table_stats
+from wfpd.dataplane._probe import table_stats
 from wfpd.model.policy import Action, FilterFlag
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench import workloads
 from tests.builders import a_filter, a_policy, equal, slot, snapshot, when, within
-from wfpd.dataplane._classify import classify_many, table_stats
+from wfpd.dataplane._probe import classify_many, table_stats
 from wfpd.model.fields import FIELD
 from wfpd.model.policy import Action, FilterFlag
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tests.builders import a_filter, a_policy, callout, equal, slot, snapshot, sublayer, when, within
-from wfpd.dataplane._classify import table_stats
+from wfpd.dataplane._probe import table_stats
 from wfpd.model.policy import Action, FilterFlag
 
 

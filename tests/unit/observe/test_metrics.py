@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.proven import skip
 from wfpd.observe.counters import EngineCounters, Histogram, QueueCounters, ReloadCounters
 from wfpd.observe.metrics import exposition, registry_of
+from wfpd.observe.table_sizes import LayerTable
 
 CONTRACT = {
     "wfpd_packets_total": {"queue", "verdict"},
@@ -24,6 +25,10 @@ CONTRACT = {
     "wfpd_nfqueue_id_gaps_total": {"queue"},
     "wfpd_nfqueue_receive_truncated_total": {"queue"},
     "wfpd_uninspected_packets_total": {"hook"},
+    "wfpd_table_bytes": {"layer"},
+    "wfpd_table_copies": {"layer"},
+    "wfpd_table_depth": {"layer"},
+    "wfpd_table_largest_leaf": {"layer"},
     "wfpd_flows": set(),
     "wfpd_flow_table_used_ratio": set(),
     "wfpd_flow_evictions_total": {"reason"},
@@ -54,6 +59,7 @@ def full() -> EngineCounters:
     return EngineCounters(
         queues={0: QueueCounters(batch_duration=batch), 1: QueueCounters()},
         layers=("ipforward_v4",),
+        tables=[LayerTable("ipforward_v4", 3, 4, 5, 2, 1, 0, 2, 900)],
         filter_hits={("telnet", "ipforward_v4", "block"): 2},
         metric_filters=("telnet",),
         malformed={"ip_version": 0},

@@ -1,8 +1,10 @@
-# Whether a condition holds for one vector of values: included by _table.pyx.
+"""Whether a condition holds for one vector of values: slow and obvious, for residuals and for tests."""
 
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
-cdef inline bint _at_most(uint64_t a_hi, uint64_t a_lo, uint64_t b_hi, uint64_t b_lo) noexcept nogil:
-    return a_hi < b_hi or (a_hi == b_hi and a_lo <= b_lo)
+from ._set cimport set_has
+from ._types cimport FieldValues, value_present
 
 
 cdef int text_compare(const uint8_t* a, uint64_t a_length, const uint8_t* b, uint64_t b_length) noexcept nogil:
@@ -155,7 +157,7 @@ cdef bint _text_holds(const CompiledPolicy* policy, const PackedAtom* atom, cons
 cdef bint _atom_holds(const CompiledPolicy* policy, const PackedAtom* atom, uint64_t hi, uint64_t lo) noexcept nogil:
     """Whether the test holds for a value that is there."""
     if atom.op == OP_RANGE:
-        return _at_most(atom.low_hi, atom.low_lo, hi, lo) and _at_most(hi, lo, atom.high_hi, atom.high_lo)
+        return at_most(atom.low_hi, atom.low_lo, hi, lo) and at_most(hi, lo, atom.high_hi, atom.high_lo)
     if atom.op == OP_ALL_SET:
         return (hi & atom.low_hi) == atom.low_hi and (lo & atom.low_lo) == atom.low_lo
     if atom.op == OP_ANY_SET:

@@ -1,0 +1,153 @@
+"""The packed policy as the packet path sees it, and whether a filter's conditions hold."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from ._set cimport SetIndex
+from ._types cimport FieldValues, N_SLOTS
+
+cdef enum:                          # wfpd.model.conditions.Op
+    OP_RANGE = 0
+    OP_ALL_SET = 1
+    OP_ANY_SET = 2
+    OP_NONE_SET = 3
+    OP_EMPTY = 4
+    OP_IN_SET = 5
+    OP_TEXT_EQUAL = 6
+    OP_TEXT_EQUAL_NO_CASE = 7
+    OP_TEXT_STARTS = 8
+    OP_TEXT_ENDS = 9
+    OP_TEXT_CONTAINS = 10
+    OP_TEXT_GLOB = 11
+    OP_TEXT_RANGE = 12
+    N_OPS = 13
+
+cdef enum:                          # PackedSet.kind
+    SET_RANGES32 = 0
+    SET_RANGES128 = 1
+    SET_TEXTS = 2
+
+# Mirrors of wfpd.compiler.format; little-endian hosts only (checked at import).
+cdef packed struct PackedLayer:
+    uint32_t first
+    uint32_t count
+    uint64_t hash                   # Content of the slot's filters.
+
+cdef packed struct PackedFilter:
+    uint8_t key[16]
+    uint64_t weight                 # Effective.
+    uint32_t name                   # String index.
+    uint32_t provider               # String index.
+    uint16_t sublayer               # Index in sublayers; lower index = evaluated first.
+    uint8_t slot
+    uint8_t action                  # FilterAction
+    uint16_t flags                  # FilterFlagBits
+    uint8_t reply                   # ReplyKind
+    uint8_t on_error                # WordKind
+    uint32_t callout                # Index, or NO_FILTER.
+    uint32_t context                # String index, or NO_FILTER.
+    uint32_t first_condition
+    uint32_t n_conditions
+    uint64_t hash                   # Content: what the filter decides.
+
+cdef packed struct PackedCondition:
+    uint16_t field
+    uint16_t n_terms                # 0: never true.
+    uint32_t first_term
+
+cdef packed struct PackedTerm:
+    uint16_t reserved0
+    uint8_t negate
+    uint8_t reserved1
+    uint32_t n_atoms
+    uint32_t first_atom
+
+cdef packed struct PackedAtom:
+    uint8_t op                      # wfpd.model.conditions.Op
+    uint8_t open_high
+    uint16_t reserved
+    uint32_t ref                    # Set index, or first TEXT record.
+    uint64_t low_hi
+    uint64_t low_lo
+    uint64_t high_hi
+    uint64_t high_lo
+
+cdef packed struct PackedSet:
+    uint8_t kind                    # 0 ranges32, 1 ranges128, 2 texts
+    uint8_t reserved0
+    uint16_t reserved1
+    uint32_t first
+    uint32_t count
+    uint32_t name
+
+cdef packed struct PackedText:
+    uint32_t offset
+    uint32_t length
+
+cdef packed struct PackedSublayer:
+    uint8_t key[16]
+    uint16_t weight
+    uint16_t reserved
+    uint32_t name
+
+cdef packed struct PackedCallout:
+    uint8_t key[16]
+    uint32_t name
+    uint32_t reserved
+
+# What a decision needs of a filter: four of these lie in a cache line, where a PackedFilter takes one
+# or two and its counter slot another.
+cdef struct FilterBrief:
+    uint32_t callout                # Index, or NO_FILTER.
+    uint32_t counter_slot
+    uint16_t sublayer
+    uint16_t flags                  # FilterFlagBits
+    uint8_t action                  # FilterAction
+    uint8_t reply                   # ReplyKind
+
+# One compiled policy: pointers into the packed buffer, and the tables of each slot.  Immutable
+# from the moment it is published.
+cdef struct CompiledPolicy:
+    uint64_t generation             # Of the snapshot.
+    PackedLayer* layers             # [N_SLOTS]
+    PackedFilter* filters
+    uint32_t n_filters
+    PackedCondition* conditions
+    PackedTerm* terms
+    PackedAtom* atoms
+    PackedSet* sets
+    uint32_t n_sets
+    SetIndex* set_index             # [n_sets] Directories; all 0 for sets of texts.
+    uint32_t* ranges32              # Pairs.
+    uint64_t* ranges128             # Quadruples.
+    PackedText* texts
+    uint8_t* bytes
+    PackedSublayer* sublayers
+    uint32_t n_sublayers
+    uint32_t n_callouts
+    uint8_t* callout_registered     # [n_callouts] 1: a callable is there.
+    uint32_t* counter_slots         # [n_filters] Slot in the counter pool; kept over reloads (key and content).
+    FilterBrief* briefs             # [n_filters]
+    uint64_t fields_needed[N_SLOTS][2]   # Fields that the slot's filters name.
+    uint64_t layer_generation[N_SLOTS]   # Generation at which the slot's content last changed.
+    uint32_t max_layer_filters      # Largest filter count of a slot: the match buffer's size.
+    uint8_t needs_payload           # Some callout may read beyond the headers.
+    uint8_t on_error                # WordKind, resolved (PERMIT or BLOCK).
+    uint8_t on_malformed
+    uint8_t on_late
+    uint8_t flows_full              # WordKind, resolved.
+    uint8_t audit                   # Daemon-wide audit mode.
+    void* search[N_SLOTS]           # _classify's table of the slot; NULL where it has no filters.
+
+# Whether every condition of filter `index` holds for `values`.  Slow and obvious; the fast table
+# calls it only for what its boxes do not express.
+cdef bint filter_matches(const CompiledPolicy* policy, uint32_t index, const FieldValues* values) noexcept nogil
+
+# The same for a single condition.
+cdef bint condition_matches(const CompiledPolicy* policy, const PackedCondition* condition,
+                            const FieldValues* values) noexcept nogil
+
+# Bytewise order of two texts: below, at or above 0.
+cdef int text_compare(const uint8_t* a, uint64_t a_length, const uint8_t* b, uint64_t b_length) noexcept nogil
+
+cdef inline bint at_most(uint64_t a_hi, uint64_t a_lo, uint64_t b_hi, uint64_t b_lo) noexcept nogil:
+    return a_hi < b_hi or (a_hi == b_hi and a_lo <= b_lo)
