@@ -6,9 +6,10 @@ from array import array
 
 import pytest
 
-from bench import workloads
+from bench import hostile_rules, workloads
 from tests.builders import a_filter, a_policy, equal, slot, snapshot, when, within
 from wfpd.dataplane._probe import classify_many, table_stats
+from wfpd.model.conditions import Atom, Op
 from wfpd.model.fields import FIELD
 from wfpd.model.policy import Action, FilterFlag
 
@@ -39,6 +40,41 @@ def test_copies_and_depth_are_bounded(shape: str, sublayers: int) -> None:
     taken = table_stats(snapshot(workloads.policy(rules, sublayers=sublayers)), slot())
     assert taken["copies"] <= 2 * taken["boxes"]
     assert taken["depth"] <= 40
+
+
+@pytest.mark.parametrize("kind", hostile_rules.KINDS)
+def test_hostile_sets_keep_to_the_bounds(kind: str) -> None:
+    rules = hostile_rules.rules(kind, 4000)
+    taken = table_stats(snapshot(workloads.policy(rules)), slot())
+    assert taken["copies"] <= 2 * taken["boxes"]
+    assert taken["depth"] <= 40
+    assert taken["bytes"] <= 300 * 4000
+
+
+def test_filters_that_differ_in_a_residual_test_only_are_one_leaf_and_all_answer() -> None:
+    filters = [
+        a_filter(f"f{number}", Action.BLOCK, when("flags", Atom(Op.ALL_SET, number)), flags=FilterFlag.AUDIT)
+        for number in range(1, 3000)
+    ]
+    taken = snapshot(a_policy(filters))
+    sizes = table_stats(taken, slot())
+    assert (sizes["leaves"], sizes["largest_leaf"], sizes["copies"]) == (1, 2999, 2999)
+    assert taken.match(slot(), {"flags": 0b101}) == [0, 3, 4]
+    assert taken.match(slot(), {}) == []
+
+
+def test_products_of_lists_make_no_more_than_sixteen_boxes_a_filter() -> None:
+    names = ("ip_source_port", "ip_destination_port", "ip_source_address", "ip_protocol")
+    filters = [
+        a_filter(f"f{number}", Action.BLOCK, *(when(name, *(equal(number % 7 + 20 * k) for k in range(10)))
+                                               for name in names), flags=FilterFlag.AUDIT)
+        for number in range(200)
+    ]  # fmt: skip
+    taken = snapshot(a_policy(filters))
+    assert table_stats(taken, slot())["boxes"] <= 16 * 200
+    for first, second in ((0, 40), (3, 63), (5, 5), (6, 7)):
+        values = dict(zip(names, (first, second, first, second), strict=True))
+        assert taken.match(slot(), values) == taken.matches_slow(slot(), values)
 
 
 @pytest.mark.parametrize("period", [2, 3, 5, 7])
