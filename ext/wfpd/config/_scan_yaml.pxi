@@ -1,5 +1,5 @@
 # The YAML that policies are written in, to a tape: block and flow lists and mappings of scalars that
-# stand on one line.  Whatever else YAML has, and every fault, is left to libyaml.  What is taken here is
+# stand on one line, and texts after | and >.  Whatever else YAML has, and every fault, is left to libyaml.  What is taken here is
 # taken as libyaml takes it: `test_tape.py` compares the two on generated texts.
 
 cdef uint8_t[256] yaml_class
@@ -111,10 +111,52 @@ cdef int _quoted(Scan* scan, uint32_t* kind) noexcept nogil:
                 scan.pos += 1
             else:
                 return 0
-        elif byte == 10 or byte == 13 or (byte == 92 and quote == 34):
+        elif byte == 10 or byte == 13:
             return 1
+        elif byte == 92 and quote == 34:
+            kind[0] = ESCAPED
+            if _json_escape(scan):
+                return 1
+            continue
         scan.pos += 1
     return 1
+
+
+cdef int _lines(Scan* scan, int64_t indent) noexcept nogil:
+    """`|` or `>` with its lines, which stand deeper than `indent`; empty lines have no spaces."""
+    cdef uint32_t start = scan.pos, end = 0, spaces, at
+    cdef int64_t deep = -1
+    scan.pos += 1
+    if scan.pos < scan.size and scan.data[scan.pos] == 45:
+        scan.pos += 1
+    if indent < 0 or scan.pos >= scan.size or scan.data[scan.pos] != 10:
+        return 1
+    scan.pos += 1
+    while scan.pos < scan.size:
+        at = scan.pos
+        while at < scan.size and scan.data[at] == 32:
+            at += 1
+        spaces = at - scan.pos
+        if at >= scan.size or scan.data[at] == 13 or (scan.data[at] == 10 and spaces):
+            return 1
+        if scan.data[at] == 10:
+            scan.pos = at + 1
+            continue
+        if deep < 0:
+            deep = spaces
+            if deep <= indent:
+                return 1
+        if <int64_t>spaces < deep:
+            if <int64_t>spaces > indent:
+                return 1
+            break
+        while at < scan.size and scan.data[at] != 10:
+            if scan.data[at] == 13:
+                return 1
+            at += 1
+        scan.pos = end = at + 1 if at < scan.size else at
+    scan.line_start = scan.pos
+    return deep < 0 or cell_add(scan, LINES, start, end) or blank_skip(scan) or scan.column > indent
 
 
 cdef int _plain(Scan* scan, bint flow) noexcept nogil:
@@ -199,6 +241,8 @@ cdef int _block_node(Scan* scan, int64_t indent) noexcept nogil:
     cdef int64_t column = <int64_t>scan.pos - scan.line_start
     if byte == 91 or byte == 123:
         return _flow_node(scan) or line_end(scan, indent)
+    if byte == 124 or byte == 62:
+        return _lines(scan, indent)
     if _dash_at(scan):
         return _block_list(scan, column, False)
     if scalar_scan(scan, False, &kind, &start, &end):
@@ -226,6 +270,8 @@ cdef int _block_value(Scan* scan, int64_t indent) noexcept nogil:
     byte = scan.data[scan.pos]
     if byte == 91 or byte == 123:
         return _flow_node(scan) or line_end(scan, indent)
+    if byte == 124 or byte == 62:
+        return _lines(scan, indent)
     if scalar_scan(scan, False, &kind, &start, &end) or _colon_next(scan, False):
         return 1
     return cell_add(scan, kind, start, end) or line_end(scan, indent)

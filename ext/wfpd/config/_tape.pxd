@@ -10,10 +10,11 @@ cdef enum:
     PLAIN = 0           # Text as it stands.
     QUOTED = 1          # Text between quotes, as it stands; the entry begins at the first quote.
     DOUBLED = 2         # In single quotes, with quotes that are doubled.
-    ESCAPED = 3         # In JSON's quotes, with backslashes.
+    ESCAPED = 3         # In double quotes, with backslashes that JSON has too.
     NOTHING = 4         # JSON's null: reads as a plain empty text.
-    SEQUENCE = 5
-    MAPPING = 6
+    LINES = 5           # YAML's | or >, header and lines; libyaml makes the text of them.
+    SEQUENCE = 6
+    MAPPING = 7
 
     KIND_SHIFT = 28
     OFFSET_MASK = 0x0FFFFFFF

@@ -1,13 +1,16 @@
 """Large policies quickly: YAML and JSON to a tape, and from the tape the nodes that somebody asks for.
 
 A tape is 8 bytes for each scalar, list and mapping; the text stays where it is.  What is rare in policies
-(escapes, texts over several lines, anchors) and whatever is wrong is not read here: `tape_of` then
+(plain texts over several lines, tabs, anchors) and whatever is wrong is not read here: `tape_of` then
 returns None and `document.py` reads the text with libyaml or `json_text.py`, which know all of it.
 """
 
 from json.decoder import scanstring
 
 from libc.string cimport memchr, memcmp, memset
+
+from yaml.cyaml import CParser
+from yaml.events import ScalarEvent
 
 from wfpd.config.nodes import Mapping, Scalar, Sequence
 
@@ -45,6 +48,15 @@ def tape_of(bytes data not None, bint is_json, size_t nodes, int nesting):
     return None if failed else tape
 
 
+cdef str _text_of_lines(bytes lines):
+    """What libyaml makes of `|` or `>` and the lines below."""
+    parser = CParser(b"x: " + lines)
+    while True:
+        event = parser.get_event()
+        if isinstance(event, ScalarEvent) and event.style:
+            return event.value
+
+
 cdef class Tape:
     """The text of one file with what it says."""
 
@@ -75,6 +87,8 @@ cdef class Tape:
             return ""
         if kind == ESCAPED:
             return scanstring(self.source[start:self.cells.ends[index] + 1].decode(), 1, True)[0]
+        if kind == LINES:
+            return _text_of_lines(self.source[start:self.cells.ends[index]])
         if kind != PLAIN:
             start += 1
         text = self.source[start:self.cells.ends[index]].decode()

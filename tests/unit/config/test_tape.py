@@ -15,7 +15,24 @@ from wfpd.config.limits import DEFAULT
 from wfpd.config.nodes import Mapping, Node, Scalar, Sequence
 from wfpd.config.report import Report, Speaker
 
-WORDS = ("a", "b", "key", "x y", "80", "::1", "a:b", "-x", "a#b", "é", "—", '"q"', '"a: b"', "'s'", "'it''s'")
+WORDS = (
+    "a",
+    "b",
+    "key",
+    "x y",
+    "80",
+    "::1",
+    "a:b",
+    "-x",
+    "a#b",
+    "é",
+    "—",
+    '"q"',
+    '"a: b"',
+    "'s'",
+    "'it''s'",
+    r'"\"\n\u00e9\\"',
+)
 TAILS = ("", "", "", " # c", " ", "\n", "\n# c", "\n      # d", "\r")
 PIECES = (
     "a", " ", "\n", "\n  ", "- ", "-", ": ", ":", "#", " # c", "[", "]", "{", "}", ", ", ",", '"q"', "'s'", '"', "::1",
@@ -78,8 +95,24 @@ class Writer:
         colon = self.rng.choice((": ", ":", " : "))
         return "{" + space + f",{space}".join(f"{key}{colon}{self.flow(depth - 1)}" for key in keys) + space + "}"
 
+    def lines(self, indent: int) -> str:
+        """A text over several lines."""
+        pad = " " * (indent + self.rng.choice((0, 1, 2, 2, 4)))
+        lines = [
+            self.rng.choice((pad, pad, pad, pad + " ", "")) + self.rng.choice(("a", "a: b", "# c", "- x", ""))
+            for _ in range(3)
+        ]
+        return (
+            self.rng.choice(("|", ">", "|-", ">-", "|+", ">2", "| # c"))
+            + "\n"
+            + "\n".join(lines)
+            + self.rng.choice(("", "\n"))
+        )
+
     def value(self, indent: int, depth: int, in_mapping: bool) -> str:
         kind, tail = self.rng.random(), self.rng.choice(TAILS)
+        if self.rng.random() < 0.05:
+            return " " + self.lines(indent)
         if kind < 0.1:
             return tail
         if kind < 0.45 or depth <= 0:
@@ -145,7 +178,7 @@ def test_what_the_tape_reads_of_json_is_what_the_slow_reader_reads(seed: int) ->
 @pytest.mark.parametrize(
     "text",
     [
-        "a: &x 1", "a: *x", "a: !!str 1", "<<: 1", "a: 1\na: 2", "{a: 1, a: 2}", "a: 1\n---\nb: 2", "a: |\n  b", "? a",
+        "a: &x 1", "a: *x", "a: !!str 1", "<<: 1", "a: 1\na: 2", "{a: 1, a: 2}", "a: 1\n---\nb: 2", "a: |+\n  b", "? a",
         "a: b\n  c", '"a\\n": 1', "a: [::1]", "a: b: c", "a:\n  b: 1\n c: 2", "", "# nothing", "\ta: 1",
     ],
 )  # fmt: skip
