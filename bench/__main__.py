@@ -1,4 +1,4 @@
-"""Every bench, and its tables into docs/benchmarks.md: `python -m bench` as root (about four minutes)."""
+"""Every bench, and its tables into docs/benchmarks.md: `python -m bench` as root (two to four minutes)."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def measure(given: argparse.Namespace, programs: Programs) -> list[Table]:
         packets = workloads.udp_packets(rules, given.packets, FLOWS, longer_every=10 if "blocked" in case else 0)
         found = programs.rounds(case, case.split(",")[0], packets, given.rounds)
         reached = ratio(found, "limit", "wfpd")
-        bars.add(case, median(found, "limit"), median(found, "wfpd"), reached, against(reached, bar))
+        bars.add(case, median(found, "limit"), median(found, "wfpd"), f"{reached:.3f}", against(reached, bar))
         for name in found[0] if case == CASES[0][0] else ():
             others.add(name, median(found, name), ratio(found, name, "wfpd"))
     return [bars, others]

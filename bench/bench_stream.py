@@ -35,7 +35,7 @@ def listening() -> bool:
 def stream(line: Line, seconds: int) -> float:
     """Megabits a second that arrived."""
     server = ["iperf3", "-s", "-1", "-p", str(PORT)]
-    with peers.running(line.receiver.netns, server, stdout=subprocess.DEVNULL):
+    with peers.running(line.receiver.netns, server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         wait_for(lambda: call_in(line.receiver.netns, listening), "starting iperf3")
         said = Commands(line.sender.netns, timeout=seconds + 20).run(
             ["iperf3", "-c", RECEIVER, "-p", str(PORT), "-t", f"{seconds}", "-J"]
