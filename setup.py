@@ -114,7 +114,7 @@ class ModeBuild(build_ext):
     def finalize_options(self) -> None:
         if self.build_temp is None:
             self.build_temp = str(BUILD / "temp")
-        if self.inplace and self.build_lib is None:
+        if (self.inplace or self.editable_mode) and self.build_lib is None:  # Both build the same once.
             self.build_lib = str(BUILD / "lib")
         self.parallel = self.parallel or JOBS
         super().finalize_options()
