@@ -74,7 +74,9 @@ packages-test: python
 	@.ci/packages run test
 
 $(STAMP): pyproject.toml | packages-run
+	@echo "build: .venv, its packages and the first compilation: some minutes"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --upgrade pip "setuptools>=77" "cython>=3.1" wheel
-	@$(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'
+	@log=$$(mktemp); { $(BIN)/python -m pip install -q --upgrade pip "setuptools>=77" "cython>=3.1" wheel && \
+	  $(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'; } >$$log 2>&1 || { cat $$log >&2; rm -f $$log; exit 1; }; \
+	  rm -f $$log
 	@touch $(STAMP)
