@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "bench_classify": ["100", "--rounds", "1", "--packets", "100"],
     "bench_drain": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
+    "bench_reading": ["--rounds", "1", "--filters", "50", "--values", "100", "--json"],
     "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
     "bench_stream": ["--rounds", "1", "--seconds", "1", "--filters", "50", "--json"],
 }
@@ -51,6 +52,10 @@ def test_classification_has_a_line_for_each_shape() -> None:
     lines = run("bench.bench_classify", *SMALL["bench_classify"]).splitlines()
     names = {"access", "firewall", "chain", "ports", "applications", "masks", "ranges", "nests", "same", "mean"}
     assert {line.split()[0] for line in lines} == names
+
+
+def test_reading_has_a_row_for_each_way() -> None:
+    assert all(table["rows"] for table in tables("bench_reading"))
 
 
 def test_draining_has_every_case_and_every_contender() -> None:
