@@ -49,7 +49,8 @@ def rules(count: int, seed: int = 1, bits: int = 32) -> list[ApplicationRule]:
         rule = _rule(rng, applications(count), stems, bits)
         if len(rule) > 1:
             found.setdefault(tuple(rule.items()), rule)
-    return list(found.values())
+    # As automatic weights do: what names more fields is the more important, by and large.
+    return sorted(found.values(), key=lambda rule: 2 * rng.random() - len(rule))
 
 
 def _rule(rng: random.Random, n_applications: int, stems: Sequence[int], bits: int) -> ApplicationRule:

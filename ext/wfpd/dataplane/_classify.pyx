@@ -162,6 +162,24 @@ cdef inline void _scan_leaf(Search* search, const uint32_t* leaf) noexcept nogil
     search.leaves += search.n != before
 
 
+cdef inline uint32_t _next_pending(Search* search, const uint32_t* pending, uint32_t* n) noexcept nogil:
+    """The second reference of the last fork that can still have what is needed; EMPTY_LEAF if none can."""
+    cdef const Table* table = search.table
+    cdef const uint32_t* at
+    cdef uint32_t rank
+    while n[0]:
+        n[0] -= 1
+        at = table.tree + (pending[n[0]] & ~<uint32_t>FORK_BIT)
+        if at[1] == EMPTY_LEAF:
+            continue
+        if table.fork_ranks == 0:
+            return at[1]
+        for rank in range(table.fork_ranks):
+            if at[2 + rank] < search.ended[rank]:
+                return at[1]
+    return EMPTY_LEAF
+
+
 cdef void _walk(Search* search) noexcept nogil:
     """Visit every leaf that can hold the point."""
     cdef const Table* table = search.table
@@ -177,13 +195,12 @@ cdef void _walk(Search* search) noexcept nogil:
         if ref & LEAF_BIT:
             if ref != EMPTY_LEAF:
                 _scan_leaf(search, table.leaves + <size_t>(ref & ~<uint32_t>LEAF_BIT) * LEAF_HEADER)
-            if n == 0:
+            ref = _next_pending(search, pending, &n)
+            if ref == EMPTY_LEAF:
                 return
-            n -= 1
-            ref = pending[n]
         else:
             at = table.tree + (ref & ~<uint32_t>FORK_BIT)
-            pending[n] = at[1]
+            pending[n] = ref
             n += 1
             ref = at[0]
 

@@ -4,8 +4,10 @@ Problem: thousands of overlapping boxes in up to 24 dimensions, one point, all b
 A pure tree copies wide boxes into every child and explodes; a list is slow.  So: a node cuts one
 dimension into equal parts while copies stay within an allowance that a path spends once; where
 wide boxes forbid that, it forks: boxes narrow in the dimension go to a cut of their own, the
-rest to a second tree, and both are searched.  What neither helps becomes a large leaf, which is
-eight boxes a step.  Memory is bounded by the allowance, depth by MAX_DEPTH and MAX_FORKS.
+rest to a second tree, and both are searched, the one with the more important filters first: where
+its matches end every sublayer before the other's first filter, the other is left out.  What
+neither helps becomes a large leaf, which is eight boxes a step.  Memory is bounded by the
+allowance, depth by MAX_DEPTH and MAX_FORKS.
 
 A box behind one that covers the node's whole region and always ends the sublayer is left out.
 Plans are made from samples (`_cuts`), so a build is linear in depth and boxes.  A plan is followed
@@ -25,7 +27,7 @@ from ._boxes cimport MAX_DIMENSIONS, Bound, BoxSet, FilterRest
 from ._cuts cimport ALL, Place, Plan, best_plan, copies_allowed, meets_region, spans_region, touched
 from ._leaves cimport leaf_make
 from ._store cimport Store, store_reserve
-from ._tree cimport CUT_HEADER, EMPTY_LEAF, FORK_BIT, LEAF_LANES, Table
+from ._tree cimport CUT_HEADER, EMPTY_LEAF, FORK_BIT, FORK_RANKS, LEAF_LANES, Table
 
 cdef extern from *:
     """
@@ -264,13 +266,40 @@ cdef uint32_t build_cut(Build* build, uint32_t first, uint32_t n, const Place* p
     return at
 
 
+cdef void first_filters(const Build* build, uint32_t first, uint32_t n, uint32_t* out) noexcept nogil:
+    """The list's first filter in each of Table.fork_ranks sublayers, ALL where it has none."""
+    cdef uint32_t i, owner, rank
+    for rank in range(build.table.fork_ranks):
+        out[rank] = ALL
+    for i in range(n if build.table.fork_ranks else 0):
+        owner = build.boxes.owner[build.work.at[first + i]]
+        rank = build.boxes.rest[owner].rank
+        out[rank] = min(out[rank], owner)
+
+
+cdef void order_fork(const Build* build, const uint32_t* narrow, const uint32_t* wide, uint32_t* node) noexcept nogil:
+    """Search first what has the first filters in most sublayers: its matches may make the other needless."""
+    cdef uint32_t rank, behind = 0, ranks = build.table.fork_ranks
+    for rank in range(ranks):
+        behind += wide[rank] < narrow[rank]
+    if 2 * behind > ranks:
+        node[0], node[1] = node[1], node[0]
+        wide = narrow
+    for rank in range(ranks):
+        node[2 + rank] = wide[rank]
+
+
 cdef uint32_t build_fork(Build* build, uint32_t first, uint32_t n, const Place* place, const Plan* plan) noexcept nogil:
     """Narrow boxes to the planned cut, the others to a tree of their own; the reference, or REFUSED."""
+    cdef uint32_t narrow[FORK_RANKS]
+    cdef uint32_t wide[FORK_RANKS]
     cdef uint32_t n_narrow = 0, at = build.tree.n, ref, start = split_wide(build, first, n, place, plan, &n_narrow)
     cdef Place below = place[0]
     if n_narrow == 0 or build.failed:
         return REFUSED
-    at = new_node(build, 2)
+    first_filters(build, start, n_narrow, narrow)
+    first_filters(build, start + n_narrow, n - n_narrow, wide)
+    at = new_node(build, 2 + build.table.fork_ranks)
     below.forks += 1
     below.depth += 1
     ref = build_cut(build, start, n_narrow, &below, plan)
@@ -283,6 +312,7 @@ cdef uint32_t build_fork(Build* build, uint32_t first, uint32_t n, const Place* 
     ref = build_node(build, start + n_narrow, n - n_narrow, &below)
     if not build.failed:
         build.tree.at[at + 1] = ref
+        order_fork(build, narrow, wide, build.tree.at + at)
     return FORK_BIT | at
 
 
@@ -356,7 +386,9 @@ cdef int forest_build(const BoxSet* boxes, Table* table) noexcept nogil:
         place.region[i].lo = 0
         place.region[i].hi = ALL
     place.depth = place.forks = 0
-    place.allowance = 2.0
+    place.allowance = 1.5
+    table.n_ranks = boxes.rest[boxes.n_filters - 1].rank + 1 if boxes.n_filters else 0
+    table.fork_ranks = table.n_ranks if table.n_ranks <= FORK_RANKS else 0
     if reserve(&build, &build.work, boxes.n):
         for i in range(boxes.n):
             build.work.at[i] = i

@@ -41,7 +41,6 @@ cdef void table_describe(Table* table, const BoxSet* boxes) noexcept nogil:
     memset(table.rank_end, 0xFF, sizeof(table.rank_end))
     for i in range(boxes.n_filters):
         rank = boxes.rest[i].rank
-        table.n_ranks = rank + 1
         if rank < TRACKED:
             table.rank_end[rank] = i + 1
     # Ranks beyond: a filter past the last tracked one's end is looked up by itself.

@@ -8,12 +8,14 @@ from ._texts cimport TextIds
 cdef enum:
     # A reference is an offset in `tree`, or one of:
     LEAF_BIT = 0x80000000       # A leaf: the rest is its offset in `leaves`, in units of LEAF_HEADER words.
-    FORK_BIT = 0x40000000       # A fork at the rest's offset in `tree`: its two references are both searched.
+    FORK_BIT = 0x40000000       # A fork at the rest's offset in `tree`: two references, both to be searched, then
+                                # for each of Table.fork_ranks sublayers the first filter that the second one has.
     EMPTY_LEAF = 0xFFFFFFFF
     # A cut in `tree`: the low bound, then parts << 16 | shift << 8 | dimension, then parts + 1 references:
     # tree[at + 2 + min((x[dimension] - low) >> shift, parts)]; the last one is what lies outside the window.
     CUT_HEADER = 2
     MAX_FORKS = 16              # On one path; the search's stack.
+    FORK_RANKS = 4              # Sublayers that a fork can tell apart; with more of them it does not try.
     TRACKED = 16                # Sublayers whose end is remembered from leaf to leaf.
     # A leaf's second word of each entry: rank << 8 | end of its run in the block << 4 | flags.
     LANE_ENDS = 1               # The filter ends its sublayer.
@@ -35,6 +37,7 @@ cdef struct Table:
     uint32_t root
     uint32_t n_dimensions
     uint32_t n_ranks            # Sublayers that have filters here.
+    uint32_t fork_ranks         # The same up to FORK_RANKS, else 0.
     uint32_t first              # The slot's first filter.
     int level                   # leaf_level() of this CPU.
     uint64_t fields[2]          # Fields of the dimensions.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 
 import pytest
 
 from bench import hostile_rules, workloads
-from tests.builders import a_filter, a_policy, equal, slot, snapshot, when, within
+from tests.builders import a_filter, a_policy, equal, slot, snapshot, sublayer, when, within
 from wfpd.dataplane._probe import classify_many, table_stats
 from wfpd.model.conditions import Atom, Op
 from wfpd.model.fields import FIELD
@@ -38,7 +39,7 @@ def test_filters_that_nothing_separates_are_one_large_leaf():
 def test_copies_and_depth_are_bounded(shape: str, sublayers: int) -> None:
     rules = workloads.rules(shape, 3000)
     taken = table_stats(snapshot(workloads.policy(rules, sublayers=sublayers)), slot())
-    assert taken["copies"] <= 2 * taken["boxes"]
+    assert taken["copies"] <= 1.5 * taken["boxes"]
     assert taken["depth"] <= 40
 
 
@@ -46,7 +47,7 @@ def test_copies_and_depth_are_bounded(shape: str, sublayers: int) -> None:
 def test_hostile_sets_keep_to_the_bounds(kind: str) -> None:
     rules = hostile_rules.rules(kind, 4000)
     taken = table_stats(snapshot(workloads.policy(rules)), slot())
-    assert taken["copies"] <= 2 * taken["boxes"]
+    assert taken["copies"] <= 1.5 * taken["boxes"]
     assert taken["depth"] <= 40
     assert taken["bytes"] <= 300 * 4000
 
@@ -77,6 +78,31 @@ def test_products_of_lists_make_no_more_than_sixteen_boxes_a_filter() -> None:
         assert taken.match(slot(), values) == taken.matches_slow(slot(), values)
 
 
+@pytest.mark.parametrize("audited", [False, True])
+@pytest.mark.parametrize("ranks", [1, 3, 4, 5])
+def test_a_forks_second_tree_is_left_out_only_where_nothing_in_it_is_needed(ranks: int, audited: bool) -> None:
+    """Three fields, each filter narrow in one of them: forks.  Which of them is the more important alternates."""
+    names = ("ip_source_port", "ip_destination_port", "ip_protocol")
+    filters = [
+        a_filter(f"f{number}", Action.BLOCK, when(names[number // 100 % 3], within(number % 97, number % 97 + 2)),
+                 sublayer=f"s{number % ranks}", weight=1000 - number,
+                 flags=FilterFlag.AUDIT if audited and number % 4 else FilterFlag(0))
+        for number in range(900)
+    ]  # fmt: skip
+    taken = snapshot(a_policy(filters, [sublayer(f"s{rank}", 0x9000 - rank) for rank in range(ranks)]))
+    assert table_stats(taken, slot())["forks"] >= 2
+    for first, second, third in itertools.product((0, 3, 50, 98, 500), repeat=3):
+        values = dict(zip(names, (first, second, third % 256), strict=True))
+        wanted, ended = [], set()
+        for index in taken.matches_slow(slot(), values):
+            info = taken.filter_info(index)
+            if info["sublayer"] not in ended:
+                wanted.append(index)
+                if not info["flags"] & FilterFlag.AUDIT:
+                    ended.add(info["sublayer"])
+        assert taken.match(slot(), values) == wanted
+
+
 @pytest.mark.parametrize("period", [2, 3, 5, 7])
 def test_copies_are_bounded_where_filters_have_the_period_of_a_plain_sample(period: int) -> None:
     """Every `period`-th filter, all that a look at each `period`-th sees, is one port; the others are wide."""
@@ -89,7 +115,7 @@ def test_copies_are_bounded_where_filters_have_the_period_of_a_plain_sample(peri
         for number, span in enumerate(spans)
     ]  # fmt: skip
     taken = table_stats(snapshot(a_policy(filters)), slot())
-    assert taken["copies"] <= 2 * count
+    assert taken["copies"] <= 1.5 * count
 
 
 def test_a_box_over_the_edge_of_a_cut_goes_only_to_the_parts_at_that_edge():
