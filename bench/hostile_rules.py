@@ -28,8 +28,9 @@ def prefix(rng: random.Random, length: int) -> Range:
 
 
 def _span(rng: random.Random) -> Range:
-    low, high = sorted((rng.randrange(65536), rng.randrange(65536)))
-    return low, high
+    """A range of ports, as often narrow as wide."""
+    low = rng.randrange(65536)
+    return low, min(65535, low + int(2 ** (rng.random() * 13)))
 
 
 def _masks(rng: random.Random, index: int) -> Rule:
