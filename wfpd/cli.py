@@ -160,8 +160,8 @@ def _add_local(add: Callable[..., argparse.ArgumentParser]) -> None:
     add("layers", show_layers, "list the layers, their fields and what feeds them", as_json=True)
     add("purge", purge_rules, "remove every rule of wfpd from the kernel",
         "The only command that removes rules which on_absent: block left in place.", as_json=True)  # fmt: skip
-    lab = add("lab", run_lab, "try wfpd on traffic of its own", "Makes network namespaces and removes them again.")
-    lab.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    add("lab", run_lab, "try wfpd on traffic of its own", "Makes network namespaces and removes them again.",
+        as_json=True)  # fmt: skip
     bench = add("bench", run_bench, "measure what deciding a packet by a policy costs on this machine",
                 "Fills queues in network namespaces of its own and drains them: with the policy, with no filters, and "
                 "with an empty netfilterqueue callback. Takes some seconds, needs root, touches no traffic of this "
@@ -422,7 +422,8 @@ def _environment() -> dict[str, str]:
 
 def run_lab(arguments: argparse.Namespace) -> int:
     """`wfpd lab`: another program of the package, in this process's place."""
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "wfpd.lab", *arguments.rest], _environment())
+    rest = ["--json"] if arguments.json else []
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "wfpd.lab", *rest], _environment())
 
 
 def run_bench(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -61,6 +62,21 @@ def test_the_lab_tells_its_whole_story_and_loses_no_packet() -> None:
     assert " 0 packets lost" in done.stdout
     assert masked(done.stdout) == STORY.read_text(encoding="utf-8")
     assert namespaces() <= before
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_root")
+def test_the_lab_tells_programs_its_acts_as_json() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wfpd", "lab", "--json"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    acts = [json.loads(line) for line in done.stdout.splitlines()]
+    probes = [(act["probe"], act["verdict"], act["filter"]) for act in acts if act["act"] == "probe"]
+    assert probes[1] == ("curl server:23", "block", "no-telnet")
+    assert [probes[2][1], probes[5][1]] == ["permit", "block"]
+    assert [act["lost"] for act in acts if act["act"] == "traffic"] == [0]
 
 
 def test_without_root_the_lab_says_that_it_needs_root() -> None:

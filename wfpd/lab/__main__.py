@@ -1,4 +1,7 @@
-"""`python -m wfpd.lab`: the lab after the build.  Exit: 0 done, 1 packets lost, 3 cannot run, 130 interrupted."""
+"""`python -m wfpd.lab [--json]`: the lab after the build.
+
+Exit: 0 done, 1 packets lost, 3 cannot run, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,20 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # While modules load there is noth
 
 import contextlib
 import fcntl
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from wfpd.lab import interrupts
 from wfpd.lab.errors import LabError
 from wfpd.lab.keys import converse
 from wfpd.lab.network import Network
 from wfpd.lab.service import Service
-from wfpd.lab.story import Story, shipped_policy
+from wfpd.lab.story import Story, keep_quiet, shipped_policy
 
 LOCK = Path("/run/wfpd-lab.lock")
 INTERRUPTED = 130
@@ -28,6 +33,11 @@ INTERRUPTED = 130
 def say(text: str) -> None:
     """Print at once: the reader follows along."""
     print(text, flush=True)
+
+
+def tell(act: dict[str, Any]) -> None:
+    """One act as a line of JSON."""
+    print(json.dumps(act, separators=(",", ":")), flush=True)
 
 
 def require_root() -> None:
@@ -53,14 +63,15 @@ def only_lab() -> Iterator[None]:
         yield
 
 
-def play() -> int:
-    """Make the network, tell the story, take everything away."""
+def play(as_json: bool) -> int:
+    """Make the network, tell the story, take everything away.  JSON is for programs, which press no keys."""
     require_root()
     with only_lab(), tempfile.TemporaryDirectory(prefix="wfpd-lab-") as directory, Network() as network:
         network.require_nfqueue()
-        story = Story(network, Service(network, Path(directory), shipped_policy()), say)
+        service = Service(network, Path(directory), shipped_policy())
+        story = Story(network, service, keep_quiet, tell) if as_json else Story(network, service, say)
         try:
-            if sys.stdin.isatty() and sys.stdout.isatty():
+            if not as_json and sys.stdin.isatty() and sys.stdout.isatty():
                 story.open()
                 story.probe()
                 story.show_metrics()
@@ -70,15 +81,16 @@ def play() -> int:
                 lost = story.play()
         finally:
             story.close()
-    say("\nThe lab is gone: daemon, namespaces and files were removed.")
+    if not as_json:
+        say("\nThe lab is gone: daemon, namespaces and files were removed.")
     return 1 if lost else 0
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """The exit status; every failure is one message, never a traceback."""
     interrupts.catch()
     try:
-        return play()
+        return play("--json" in arguments)
     except LabError as error:
         print(f"lab: {error.message}", file=sys.stderr)
         if error.hint:
@@ -90,4 +102,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from wfpd.lab.errors import LabError
 from wfpd.lab.interrupts import held
@@ -23,6 +24,12 @@ EARS_TRIES = 20
 METRIC_NAMES = ("wfpd_packets_total", "wfpd_drops_total", "wfpd_filter_hits_total", "wfpd_enforcing")
 METRIC_LINES = 12
 Say = Callable[[str], None]
+Tell = Callable[[dict[str, Any]], None]
+"""Takes what an act came to, for programs."""
+
+
+def keep_quiet(_: object) -> None:
+    """Say, or tell, nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +74,22 @@ def outcome(event: Event | None, reached: bool) -> str:
     return f"{'blocked' if event.get('event_type') == 'drop' else 'permitted'} by {name}"
 
 
+def decision(event: Event | None) -> dict[str, str | None]:
+    """Verdict and filter of a probe's event; nulls where it has none."""
+    if event is None:
+        return {"verdict": None, "filter": None}
+    return {"verdict": "block" if event.get("event_type") == "drop" else "permit",
+            "filter": event.get("wfp", {}).get("filter")}  # fmt: skip
+
+
 class Story:
     """The lab's acts, each printed as it happens."""
 
-    def __init__(self, network: Network, service: Service, say: Say) -> None:
+    def __init__(self, network: Network, service: Service, say: Say, tell: Tell = keep_quiet) -> None:
         self.network = network
         self.service = service
         self.say = say
+        self.tell = tell
         self.policy = shipped_policy()
         self._peers: list[subprocess.Popen[str]] = []
 
@@ -89,6 +105,7 @@ class Story:
         self._wait_for_ears()
         seconds = time.monotonic() - started
         self.say(f"\nwfpd is enforcing (queue 0, generation {status.get('generation', '?')}), {seconds:.1f} s")
+        self.tell({"act": "start", "queue": 0, "generation": status.get("generation"), "seconds": round(seconds, 1)})
 
     def _wait_for_ears(self) -> None:
         """Ping until an event comes back: a subscription starts unannounced, and no probe may come before it."""
@@ -119,6 +136,7 @@ class Story:
             done = run(self.network.inside("client", *probe.command))
             event = self.service.decided(probe.protocol, probe.port)
             self.say(f"    {probe.title:<16} → {outcome(event, done.returncode == 0)}")
+            self.tell({"act": "probe", "probe": probe.title, "reached": done.returncode == 0, **decision(event)})
 
     def show_metrics(self) -> None:
         """The lines of the exposition that the probes moved."""
@@ -127,12 +145,15 @@ class Story:
         moved = [line for line in wanted if not line.endswith((" 0", " 0.0"))]
         for line in moved[:METRIC_LINES]:
             self.say(f"    {line}")
+        self.tell({"act": "metrics", "lines": moved[:METRIC_LINES]})
 
     def reload(self) -> bool:
         """Ask for a reload of the file as it is now; say what came of it."""
         taken, words = self.service.reload()
+        generation = self.service.status().get("generation", "?")
+        self.tell({"act": "reload", "successful": taken, "generation": generation})
         if taken:
-            self.say(f"\nreloaded: generation {self.service.status().get('generation', '?')}")
+            self.say(f"\nreloaded: generation {generation}")
         else:
             self.say(f"\nthe reload was refused, the old policy runs:\n{words}")
         return taken
@@ -148,11 +169,13 @@ class Story:
             raise LabError("the lab's own reload was refused")
         sent, echoed = map(int, (sender.communicate(timeout=30)[0] or "0 0").split())
         self.say(f"{sent} packets sent across the reload, {sent - echoed} packets lost")
+        self.tell({"act": "traffic", "sent": sent, "lost": sent - echoed})
         return sent - echoed
 
     def show_last_drop(self) -> None:
         """Why the last packet was dropped."""
         event = self.service.last_drop
+        self.tell({"act": "last_drop", "event": event})
         if event is None:
             self.say("nothing was dropped yet")
             return
