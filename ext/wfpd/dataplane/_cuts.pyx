@@ -21,10 +21,10 @@ cdef enum:
 cdef uint32_t[N_WIDTHS] WIDTHS = [2, 4, 8, 32, 128, 512, 1024]
 
 # Costs in about nanoseconds of one machine.  On ClassBench-like sets half or twice of any of them
-# changes what a search touches by less than a twentieth.
+# changes what a search touches by less than a twentieth; a dearer fork makes smaller tables, no slower ones.
 cdef double COST_CUT = 6
 cdef double COST_PART = 0.006       # Of each part: larger nodes miss the caches.
-cdef double COST_FORK = 12
+cdef double COST_FORK = 40
 cdef double COST_LEAF = 16
 cdef double COST_BLOCK = 10
 
