@@ -8,13 +8,15 @@ from ._types cimport N_SLOTS, FieldValues
 
 cdef enum:
     KEY_WORDS = 12              # 32-bit words of values: two IPv6 addresses and four narrow fields.
-    CACHED_HITS = 10            # A result that hit more filters is not kept.
-    CACHE_WAYS = 2              # Entries that one hash may lie in: the probing's bound.
-    CACHE_ENTRIES = 16384       # Power of two; 2 MiB, untouched until used.
+    SMALL_PAIRS = 3             # Two and two words; a 5-tuple of IPv4 has three.
+    SMALL_HITS = 5              # A result that hit more filters is not kept.
+    LARGE_HITS = 11
+    CACHE_SETS = 8192           # Power of two, of 128 bytes: 1 MiB, untouched until used.
     CACHE_WINDOW = 128          # Lookups between two looks at the hit rate.
     CACHE_NAP = 16384           # Lookups left out when a window hit less than one in CACHE_WORTH.
     CACHE_WORTH = 8
     CACHE_FILTERS = 16          # Default of min_filters: such a layer is searched as quickly as looked up.
+    HEAD_LARGE = 0x1000         # Bit of a head: the entry takes the whole set.
 
 # Which words of FieldValues make the key of one slot: every field that its filters name.
 cdef struct CachePlan:
@@ -29,15 +31,15 @@ cdef struct CachePlan:
 
 # Compared in full, up to the plan's pairs.  Words are put together two and two before they are
 # stored: reading 64 bits back from two stores of 32 would wait for both.
-cdef struct CacheKey:           # One cache line.
-    uint64_t generation         # Of the snapshot; 0: an entry never used.
-    uint64_t head               # Slot << 32 | bit i: word i has a value.
+cdef struct CacheKey:
+    # Generation << 32 | slot << 16 | HEAD_LARGE | bit i: word i has a value.  0: an entry never used.
+    # The generation's low half suffices: the same key would have to wait for 2 ** 32 reloads.
+    uint64_t head
     uint64_t pairs[KEY_WORDS / 2]
 
-cdef struct CacheEntry:         # Two cache lines.
-    CacheKey key
+cdef struct CachedResult:       # As arbitration leaves it.
     uint32_t standing           # Filter, or NO_FILTER.
-    uint8_t action              # As in Arbitration, to the end.
+    uint8_t action
     uint8_t right
     uint8_t reason
     uint8_t veto
@@ -45,11 +47,27 @@ cdef struct CacheEntry:         # Two cache lines.
     uint8_t absorb
     uint8_t n_audit
     uint8_t n_hits
-    uint32_t reserved[3]
-    uint32_t hits[CACHED_HITS]
+
+cdef struct SmallEntry:         # One cache line.
+    uint64_t head
+    uint64_t pairs[SMALL_PAIRS]
+    CachedResult result
+    uint32_t hits[SMALL_HITS]
+
+cdef struct LargeEntry:         # The lines of two small ones.
+    uint64_t head
+    uint64_t pairs[KEY_WORDS / 2]
+    uint64_t reserved
+    uint64_t no_head            # 0: what a small entry's head would be.
+    CachedResult result
+    uint32_t hits[LARGE_HITS]
+
+cdef union CacheSet:
+    SmallEntry small[2]         # Two ways: the probing's bound.
+    LargeEntry large
 
 cdef struct DecisionCache:
-    CacheEntry* entries         # [CACHE_ENTRIES], 64-byte aligned.
+    CacheSet* sets              # [CACHE_SETS], 64-byte aligned.
     void* memory
     uint64_t seed[2]
     uint64_t generation         # That the plans were made for.
@@ -64,7 +82,7 @@ cdef struct DecisionCache:
 
 # What a miss leaves for cache_store().
 cdef struct CacheProbe:
-    CacheEntry* set             # First of CACHE_WAYS, NULL: nothing is to be stored.
+    CacheSet* set               # NULL: nothing is to be stored.
     uint32_t n_pairs
     CacheKey key
 

@@ -9,9 +9,11 @@ Design, with the price of each point:
 - The key is every value that the layer's filters name, in full, with a bit for each that is
   absent; two packets with one key are the same to every filter of the layer.  No wildcard entry is
   ever made: traffic cannot shape the cache beyond evicting from it.  Price: a layer that names a
-  text, or more than KEY_WORDS words, is not cached.
+  text, or more than KEY_WORDS words, is not cached.  A key of IPv4 and its result fit in one cache
+  line, and what a lookup costs is lines: the first form, two lines an entry, four a lookup, took
+  half of all time at `input`.
 - What is kept is the arbitrated result with the filters that it hit, so counters stay exact.
-  Price: nothing is kept where a callout was asked, or more than CACHED_HITS filters were hit.
+  Price: nothing is kept where a callout was asked, or more than SMALL_HITS filters were hit.
 - The snapshot's generation is part of the key: a reload makes every entry old, nothing is flushed.
 - Two ways a set, keyed hash (random seed a process): the probing is bounded and a collision costs
   one entry.  The hash folds two words a multiplication, as the table of flows does.
@@ -34,9 +36,10 @@ from ._types cimport N_FIELDS, value_set128
 
 cdef extern from *:
     """
-    /* The four lines of a set at once: compared one by one, each would be waited for. */
+    /* Both lines of a set at once: compared one by one, each would be waited for. */
     static inline void wfpd_set_near(const void *set) {
-        for (int line = 0; line < 4; line++) __builtin_prefetch((const char *)set + 64 * line);
+        __builtin_prefetch(set);
+        __builtin_prefetch((const char *)set + 64);
     }
     static inline uint64_t wfpd_fold(uint64_t a, uint64_t b) {
         __uint128_t product = (__uint128_t)a * b;
@@ -89,7 +92,7 @@ cdef uint32_t _presence(const CachePlan* plan, const FieldValues* values) noexce
 
 cdef inline uint64_t _key(const DecisionCache* cache, const CachePlan* plan, unsigned int slot,
                           const FieldValues* values, CacheKey* key) noexcept nogil:
-    """Fill `key`; its hash.  The hash leaves the generation out, so that old entries are written over first."""
+    """Fill `key`, without the generation; its hash.  The hash leaves the generation out, so that old entries are written over first."""
     cdef const uint64_t* at = <const uint64_t*>values
     cdef uint64_t pair, h
     cdef uint32_t i, present
@@ -97,7 +100,7 @@ cdef inline uint64_t _key(const DecisionCache* cache, const CachePlan* plan, uns
         present = (<uint32_t>1 << 2 * plan.n_pairs) - 1
     else:
         present = _presence(plan, values)
-    key.head = <uint64_t>slot << 32 | present
+    key.head = <uint64_t>slot << 16 | present | (HEAD_LARGE if plan.n_pairs > SMALL_PAIRS else 0)
     h = wfpd_fold(key.head ^ cache.seed[0], cache.seed[1])
     for i in range(plan.n_pairs):
         # An absent value may be anything in FieldValues; its word is 0 here.
@@ -109,11 +112,11 @@ cdef inline uint64_t _key(const DecisionCache* cache, const CachePlan* plan, uns
     return h
 
 
-cdef inline bint _same(const CacheKey* a, const CacheKey* b, uint32_t n_pairs) noexcept nogil:
-    cdef uint64_t differ = (a.generation ^ b.generation) | (a.head ^ b.head)
+cdef inline bint _same(uint64_t head, const uint64_t* pairs, const CacheKey* key, uint32_t n_pairs) noexcept nogil:
+    cdef uint64_t differ = head ^ key.head
     cdef uint32_t i
     for i in range(n_pairs):
-        differ |= a.pairs[i] ^ b.pairs[i]
+        differ |= pairs[i] ^ key.pairs[i]
     return differ == 0
 
 
@@ -130,14 +133,14 @@ cdef void _begin(DecisionCache* cache, uint64_t generation) noexcept nogil:
     memset(cache.plans, 0, sizeof(cache.plans))
     cache.generation = generation
     cache.nap = 0
-    cache.window_left = CACHE_ENTRIES // 4
+    cache.window_left = CACHE_SETS // 2
     cache.window_hits = CACHE_WINDOW // CACHE_WORTH
 
 
 cdef bint cache_look(DecisionCache* cache, const CompiledPolicy* policy, unsigned int slot, const FieldValues* values,
                      CacheProbe* probe, Arbitration* state, uint32_t* hits, uint32_t* n_hits) noexcept nogil:
     cdef CachePlan* plan = &cache.plans[slot]
-    cdef CacheEntry* entry
+    cdef CacheSet* found
     cdef uint32_t way
     if cache.generation != policy.generation:
         _begin(cache, policy.generation)
@@ -148,69 +151,96 @@ cdef bint cache_look(DecisionCache* cache, const CompiledPolicy* policy, unsigne
     if cache.window_left == 0:
         _judge(cache)
     cache.window_left -= 1
-    probe.key.generation = policy.generation
     probe.n_pairs = plan.n_pairs
-    entry = &cache.entries[_key(cache, plan, slot, values, &probe.key) & (CACHE_ENTRIES - CACHE_WAYS)]
-    wfpd_set_near(entry)
-    for way in range(CACHE_WAYS):
-        if _same(&entry[way].key, &probe.key, plan.n_pairs):
-            _restore(&entry[way], policy, state, hits, n_hits)
-            cache.hits += 1
-            cache.window_hits += 1
-            return True
-    probe.set = entry
+    found = &cache.sets[_key(cache, plan, slot, values, &probe.key) & (CACHE_SETS - 1)]
+    wfpd_set_near(found)
+    probe.key.head |= policy.generation << 32
+    if plan.n_pairs <= SMALL_PAIRS:
+        for way in range(2):
+            if _same(found.small[way].head, found.small[way].pairs, &probe.key, plan.n_pairs):
+                _restore(&found.small[way].result, found.small[way].hits, policy, state, hits, n_hits)
+                return _hit(cache)
+    elif _same(found.large.head, found.large.pairs, &probe.key, plan.n_pairs):
+        _restore(&found.large.result, found.large.hits, policy, state, hits, n_hits)
+        return _hit(cache)
+    probe.set = found
     cache.misses += 1
     return False
 
 
-cdef inline void _restore(const CacheEntry* entry, const CompiledPolicy* policy, Arbitration* state, uint32_t* hits,
-                          uint32_t* n_hits) noexcept nogil:
+cdef inline bint _hit(DecisionCache* cache) noexcept nogil:
+    cache.hits += 1
+    cache.window_hits += 1
+    return True
+
+
+cdef inline void _restore(const CachedResult* result, const uint32_t* kept, const CompiledPolicy* policy,
+                          Arbitration* state, uint32_t* hits, uint32_t* n_hits) noexcept nogil:
     cdef uint32_t i
     arbitrate_begin(state, policy, NULL, 0)
-    state.standing = entry.standing
-    state.action = entry.action
-    state.right = entry.right
-    state.reason = entry.reason
-    state.veto = entry.veto
-    state.reply = entry.reply
-    state.absorb = entry.absorb
-    state.n_audit = entry.n_audit
-    n_hits[0] = entry.n_hits
-    for i in range(entry.n_hits):
-        hits[i] = entry.hits[i]
+    state.standing = result.standing
+    state.action = result.action
+    state.right = result.right
+    state.reason = result.reason
+    state.veto = result.veto
+    state.reply = result.reply
+    state.absorb = result.absorb
+    state.n_audit = result.n_audit
+    n_hits[0] = result.n_hits
+    for i in range(result.n_hits):
+        hits[i] = kept[i]
+
+
+cdef void _take_result(CachedResult* result, uint32_t* kept, const Arbitration* state, const uint32_t* hits,
+                       uint32_t n_hits) noexcept nogil:
+    result.standing = state.standing
+    result.action = state.action
+    result.right = state.right
+    result.reason = state.reason
+    result.veto = state.veto
+    result.reply = state.reply
+    result.absorb = state.absorb
+    result.n_audit = state.n_audit
+    result.n_hits = <uint8_t>n_hits
+    memcpy(kept, hits, n_hits * sizeof(uint32_t))
+
+
+cdef SmallEntry* _room(DecisionCache* cache, CacheSet* found, uint64_t head) noexcept nogil:
+    """The way to write: of an older policy, else one after the other.  A large entry that loses a line goes."""
+    cdef uint32_t way
+    cache.turn ^= 1
+    way = cache.turn
+    if found.small[0].head >> 32 != head >> 32:
+        way = 0
+    elif found.small[1].head >> 32 != head >> 32:
+        way = 1
+    if way == 1 and found.small[0].head & HEAD_LARGE:
+        found.small[0].head = 0
+    return &found.small[way]
 
 
 cdef void cache_keep(DecisionCache* cache, const CacheProbe* probe, const Arbitration* state, const uint32_t* hits,
                      uint32_t n_hits) noexcept nogil:
-    cdef CacheEntry* entry = probe.set
-    cdef uint32_t way
-    if n_hits > CACHED_HITS:
-        return
-    cache.turn += 1
-    entry += cache.turn % CACHE_WAYS
-    for way in range(CACHE_WAYS):  # One of an older policy gives way first.
-        if probe.set[way].key.generation != probe.key.generation:
-            entry = &probe.set[way]
-            break
-    memcpy(&entry.key, &probe.key, (2 + probe.n_pairs) * sizeof(uint64_t))
-    entry.standing = state.standing
-    entry.action = state.action
-    entry.right = state.right
-    entry.reason = state.reason
-    entry.veto = state.veto
-    entry.reply = state.reply
-    entry.absorb = state.absorb
-    entry.n_audit = state.n_audit
-    entry.n_hits = <uint8_t>n_hits
-    memcpy(entry.hits, hits, n_hits * sizeof(uint32_t))
+    cdef SmallEntry* small
+    cdef LargeEntry* large
+    if probe.n_pairs <= SMALL_PAIRS:
+        if n_hits <= SMALL_HITS:
+            small = _room(cache, probe.set, probe.key.head)
+            memcpy(small, &probe.key, (1 + probe.n_pairs) * sizeof(uint64_t))
+            _take_result(&small.result, small.hits, state, hits, n_hits)
+    elif n_hits <= LARGE_HITS:
+        large = &probe.set.large
+        memcpy(large, &probe.key, (1 + probe.n_pairs) * sizeof(uint64_t))
+        large.no_head = 0
+        _take_result(&large.result, large.hits, state, hits, n_hits)
 
 
 cdef int cache_create(DecisionCache* cache, uint64_t seed_low, uint64_t seed_high) noexcept nogil:
     memset(cache, 0, sizeof(DecisionCache))
-    cache.memory = calloc(CACHE_ENTRIES + 1, sizeof(CacheEntry))
+    cache.memory = calloc(CACHE_SETS + 1, sizeof(CacheSet))
     if cache.memory == NULL:
         return -1
-    cache.entries = <CacheEntry*>((<uintptr_t>cache.memory + 63) & ~<uintptr_t>63)
+    cache.sets = <CacheSet*>((<uintptr_t>cache.memory + 63) & ~<uintptr_t>63)
     cache.seed[0] = seed_low
     cache.seed[1] = seed_high
     cache.min_filters = CACHE_FILTERS
@@ -220,7 +250,7 @@ cdef int cache_create(DecisionCache* cache, uint64_t seed_low, uint64_t seed_hig
 cdef void cache_destroy(DecisionCache* cache) noexcept nogil:
     free(cache.memory)
     cache.memory = NULL
-    cache.entries = NULL
+    cache.sets = NULL
 
 
 cdef class CacheDoor:
@@ -263,7 +293,7 @@ cdef class CacheDoor:
         for i, field in enumerate(fields):
             ids[i] = field
         memset(&values, 0, sizeof(values))
-        cdef uint32_t capacity = snapshot.policy.max_layer_filters + CACHED_HITS
+        cdef uint32_t capacity = snapshot.policy.max_layer_filters + LARGE_HITS
         cdef uint32_t* matches = <uint32_t*>malloc(2 * capacity * sizeof(uint32_t))
         if matches == NULL:
             raise MemoryError()

@@ -115,6 +115,26 @@ def test_more_hits_than_an_entry_holds_are_searched_every_time():
     assert door.counts == {"hits": 0, "misses": 3}
 
 
+def test_small_and_large_entries_write_over_each_other_without_a_wrong_answer():
+    rng, door = random.Random(5), CacheDoor()
+    names = ("ip_source_address", "ip_destination_address", PORTS[0])
+    ids = [FIELD[name].id for name in names]
+    filters = [
+        a_filter(f"f{family}-{n}", Action.BLOCK if n % 2 else Action.PERMIT, when(names[0], within(n * 3, n * 3 + 4)),
+                 when(names[1], within(0, 100)), when(names[2], within(0, 30000 + n)), at=slot(family=family))
+        for family in (4, 6) for n in range(40)
+    ]  # fmt: skip
+    taken = snapshot(a_policy(filters))
+    for turn in range(1500):  # 40 questions, three times each: 60,000 keys of both sizes in 8,192 sets.
+        family = 6 if turn % 2 else 4
+        rows = table([(rng.randrange(200), rng.randrange(200), rng.getrandbits(16)) for _ in range(40)])
+        plain = door.decide_many(taken, slot(family=family), ids, rows, cached=False)
+        for _ in range(3):
+            assert door.decide_many(taken, slot(family=family), ids, rows) == plain
+    assert door.counts["hits"] > 100_000
+    assert door.counts["misses"] > 50_000
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(policies(at=slot()), st.lists(field_values(4), min_size=1, max_size=6))
 def test_with_and_without_the_cache_every_answer_and_hit_is_the_same(policy, packets):
