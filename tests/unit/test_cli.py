@@ -32,7 +32,8 @@ class Daemon:
         self.asked: list[dict] = []
         self.hub = Hub()
         methods = {"status": Method(Role.READ, lambda params, peer: self.status()),
-                   "reload": Method(Role.OPERATE, lambda params, peer: self.reply(params)),
+                   "reload": Method(Role.OPERATE, lambda params, peer: self.reply(params),
+                                    parameters=frozenset({"confirm"})),
                    "confirm": Method(Role.OPERATE, lambda params, peer: self.reply(params))}  # fmt: skip
         methods["events.last"] = Method(Role.READ, lambda params, peer: self.answer)
         self.server = AdminServer(path, methods, Roles(), hub=self.hub)

@@ -56,6 +56,8 @@ class Method:
     call: Callable[[Mapping[str, Any], Peer], object]
     changes: bool = False
     """It changes something: logged with uid, pid, before and after."""
+    parameters: frozenset[str] = frozenset()
+    """Their names.  Others are refused: a misspelled `confirm` would be a reload that never goes back."""
 
 
 class Roles:
@@ -195,13 +197,16 @@ class AdminServer:
             raise RpcError(protocol.METHOD_NOT_FOUND, f"there is no method {request.method[:128]!r}")
         if peer.role < method.role:
             raise RpcError(protocol.NOT_ALLOWED, f"{request.method} needs the role {method.role.name.lower()}")
-        return await self._loop.run_in_executor(self._pool, self._call, request, method, peer)
+        params = _by_name(request)
+        if unknown := sorted(params.keys() - method.parameters):
+            raise RpcError(protocol.INVALID_PARAMS, f"{request.method} has no parameter {unknown[0][:128]!r}")
+        return await self._loop.run_in_executor(self._pool, self._call, request.method, params, method, peer)
 
-    def _call(self, request: protocol.Request, method: Method, peer: Peer) -> object:
+    def _call(self, name: str, params: Mapping[str, Any], method: Method, peer: Peer) -> object:
         before = self._state() if method.changes else None
         outcome = "failed"
         try:
-            result = method.call(request.params, peer)
+            result = method.call(params, peer)
             refused = isinstance(result, Mapping) and result.get("successful") is False
             outcome = "refused" if refused else "done"
             return result
@@ -212,12 +217,12 @@ class AdminServer:
             outcome = f"refused: {error.message}"
             raise RpcError(protocol.REFUSED, error.message, _data_of(error)) from error
         except Exception as error:
-            log.exception("control: %s failed", request.method)
+            log.exception("control: %s failed", name)
             raise RpcError(protocol.INTERNAL_ERROR, "a fault of wfpd's; the log says more") from error
         finally:
             if method.changes:
                 log.info("control: %s by uid %d pid %d: %r, before %s, after %s",
-                         request.method, peer.uid, peer.pid, outcome, before, self._state())  # fmt: skip
+                         name, peer.uid, peer.pid, outcome, before, self._state())  # fmt: skip
 
     @property
     def hub(self) -> Hub | None:
@@ -272,7 +277,7 @@ class _Connection:
 
     async def _answer(self, request: protocol.Request) -> object:
         if request.method == "hello":
-            return self._hello(request.params.get("version"))
+            return self._hello(_by_name(request).get("version"))
         if not self.greeted:
             raise RpcError(protocol.HELLO_FIRST, "the first call is hello {version}")
         if request.method == "version":
@@ -319,6 +324,12 @@ class _Connection:
             self._server.hub.remove(self._subscriber)
         if self._pump is not None:
             self._pump.cancel()
+
+
+def _by_name(request: protocol.Request) -> Mapping[str, Any]:
+    if request.params is None:
+        raise RpcError(protocol.INVALID_PARAMS, "params is not an object")
+    return request.params
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

@@ -48,10 +48,10 @@ class RpcError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call.  Without an id it is a notification: no answer."""
+    """One call.  Without an id it is a notification: no answer.  `params` is None where they are not by name."""
 
     method: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] | None = field(default_factory=dict)
     id: int | str | None = None
     notification: bool = False
 
@@ -67,11 +67,9 @@ def parse_request(line: bytes) -> Request:
     method, params, ident = document.get("method"), document.get("params", {}), document.get("id")
     if not isinstance(method, str):
         raise RpcError(INVALID_REQUEST, "method is not a text")
-    if not isinstance(params, dict):
-        raise RpcError(INVALID_PARAMS, "params is not an object")
     if ident is not None and (isinstance(ident, bool) or not isinstance(ident, (int, str))):
         raise RpcError(INVALID_REQUEST, "id is neither a number nor a text")
-    return Request(method, params, ident, "id" not in document)
+    return Request(method, params if isinstance(params, dict) else None, ident, "id" not in document)
 
 
 def _finite(text: str) -> float:

@@ -18,7 +18,7 @@ from wfpd.control.compile_child import compile_in_child
 from wfpd.control.handover import Compiled
 from wfpd.control.notify import Notifier
 from wfpd.control.protocol import INVALID_PARAMS, Role, RpcError
-from wfpd.control.reload import ReloadManager, ReloadResult, policy_path
+from wfpd.control.reload import MAX_CONFIRM, ReloadManager, ReloadResult, policy_path
 from wfpd.control.state import State
 from wfpd.daemon import absent
 from wfpd.daemon.life import TICK_SECONDS, Daemon, Leftover, Signals
@@ -160,6 +160,8 @@ class Service:
         confirm = parameters.get("confirm")
         if isinstance(confirm, bool) or not isinstance(confirm, int | float | None):
             raise RpcError(INVALID_PARAMS, "confirm is a number of seconds")
+        if confirm is not None and not 0 < confirm <= MAX_CONFIRM:
+            raise RpcError(INVALID_PARAMS, f"confirm is above 0 and at most {MAX_CONFIRM:g} seconds")
         self.notifier.reloading()
         try:
             result: ReloadResult = self.manager.reload(confirm)
@@ -200,7 +202,7 @@ class Service:
             "version": Method(Role.READ, lambda parameters, peer: {"version": wfpd.__version__}),
             "events.last": Method(Role.READ, self.last),
             "events.reopen": Method(Role.OPERATE, self.reopen, changes=True),
-            "reload": Method(Role.OPERATE, self.reload, changes=True),
+            "reload": Method(Role.OPERATE, self.reload, changes=True, parameters=frozenset({"confirm"})),
             "confirm": Method(Role.OPERATE, self.confirm, changes=True),
         }
 

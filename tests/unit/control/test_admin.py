@@ -10,7 +10,7 @@ import pytest
 
 from wfpd.control.admin import AdminServer, Method, Peer, Roles
 from wfpd.control.client import Client
-from wfpd.control.protocol import MAX_LINE, NOT_ALLOWED, REFUSED, Role, RpcError
+from wfpd.control.protocol import INVALID_PARAMS, MAX_LINE, NOT_ALLOWED, REFUSED, Role, RpcError
 from wfpd.errors import ControlError, PolicyError, Problem
 from wfpd.observe.record import EventRecord
 from wfpd.observe.sinks import Hub
@@ -56,6 +56,16 @@ def test_a_call_is_answered_and_knows_its_peer(server: AdminServer) -> None:
         assert client.hello["role"] == "administer"
         assert client.call("status") == {"enforcing": True, "uid": os.geteuid()}
         assert client.call("version")["protocol"] == 1
+
+
+@pytest.mark.parametrize("params", [{"confirn": 60}, [60], "x"])
+def test_parameters_a_method_does_not_have_are_refused_under_the_calls_own_id(server: AdminServer, params) -> None:
+    call = {"jsonrpc": "2.0", "method": "status", "params": params}
+    with Client(server._path) as client:
+        for document in (call, call | {"id": 7}):  # The first is a notification: no answer, not even a refusal.
+            client._socket.sendall(json.dumps(document).encode() + b"\n")
+        answer = client._read()
+    assert answer["id"] == 7 and answer["error"]["code"] == INVALID_PARAMS
 
 
 def test_the_socket_is_for_its_owner_and_group_only(server: AdminServer) -> None:

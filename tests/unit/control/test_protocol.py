@@ -16,6 +16,10 @@ def test_a_call_without_an_id_is_a_notification() -> None:
     assert parse_request(b'{"jsonrpc":"2.0","method":"x"}').notification
 
 
+def test_parameters_that_are_not_by_name_leave_the_request_its_id() -> None:
+    assert parse_request(b'{"jsonrpc":"2.0","method":"x","params":[1],"id":7}') == Request("x", None, 7)
+
+
 @given(st.binary())
 def test_any_line_is_a_request_or_an_rpc_error(line: bytes) -> None:
     with contextlib.suppress(RpcError):
@@ -23,7 +27,7 @@ def test_any_line_is_a_request_or_an_rpc_error(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", [b"[" * 100000, b'{"jsonrpc":"2.0","method":"x","id":NaN}', b"[]", b'{"method":"x"}',
-                                  b'{"jsonrpc":"2.0","method":1}', b'{"jsonrpc":"2.0","method":"x","params":[]}',
+                                  b'{"jsonrpc":"2.0","method":1}',
                                   b'{"jsonrpc":"2.0","method":"x","id":[]}'])  # fmt: skip
 def test_odd_lines_are_refused(line: bytes) -> None:
     with pytest.raises(RpcError):
