@@ -39,7 +39,8 @@ def answer(request: bytes, render: Callable[[], bytes]) -> bytes:
     if len(line) != 3 or not line[2].startswith(b"HTTP/1."):
         return _response(400, b"not HTTP\n")
     if line[0] != b"GET":
-        return _response(405, b"GET only\n", extra="Allow: GET\r\n")
+        # An answer to HEAD has no body (RFC 9110, section 9.3.2).
+        return _response(405, b"" if line[0] == b"HEAD" else b"GET only\n", extra="Allow: GET\r\n")
     path = line[1].split(b"?", 1)[0]
     if path == b"/":
         return _response(200, _PAGE, "text/html; charset=utf-8")

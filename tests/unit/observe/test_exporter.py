@@ -37,6 +37,10 @@ def test_other_methods_than_get_are_refused(method: bytes) -> None:
     assert answer(method + b" /metrics HTTP/1.1", lambda: b"").startswith(b"HTTP/1.1 405 ")
 
 
+def test_the_refusal_of_head_has_no_body() -> None:
+    assert answer(b"HEAD /metrics HTTP/1.1", bytes).endswith(b"\r\n\r\n")
+
+
 def test_a_failing_source_is_an_error_of_one_scrape_only() -> None:
     def broken() -> bytes:
         raise RuntimeError
