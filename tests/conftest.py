@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -21,6 +22,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_sessionstart() -> None:
+    # A shell starts what runs in the background with SIGINT ignored, and the programs under test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("WFPD_BUILD", "release") in ("debug", "sanitize") and read_accounts() is None:
         raise pytest.UsageError("WFPD_BUILD asks for accounts, and the modules loaded keep none")
 

@@ -61,11 +61,14 @@ def test_a_capture_without_a_whole_ip_packet_is_1(policy: str, capsys) -> None:
 def test_a_signal_ends_it_and_leaves_no_namespace(policy: str, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "wfpd", "bench", "--policy", policy, "--rounds", "1000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        end = time.monotonic() + 20
-        while not (mine := _namespaces_used_by(process.pid)) and time.monotonic() < end:
-            time.sleep(0.05)
-        process.send_signal(number)
-        assert process.wait(20) == 130
+        try:
+            end = time.monotonic() + 20
+            while not (mine := _namespaces_used_by(process.pid)) and time.monotonic() < end:
+                time.sleep(0.05)
+            process.send_signal(number)
+            assert process.wait(20) == 130
+        finally:
+            process.terminate()  # Where the first signal did nothing: leaving the block waits for the end.
     assert mine and not mine & set(os.listdir("/run/netns"))
 
 
