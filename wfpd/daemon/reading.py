@@ -73,19 +73,18 @@ def uninspected(rule_counters: Mapping[str, int], accounts: Mapping[str, int]) -
 
 def read_hits(engine: Engine, snapshot: Snapshot) -> tuple[dict[tuple[str, str, str], int], tuple[str, ...]]:
     """Hits of filters with `metrics: true`, and their names in reading order."""
-    wanted: dict[int, tuple[str, str, str]] = {}
-    slots = snapshot.counter_slots()
-    for index in range(snapshot.n_filters):
+    wanted: list[tuple[str, str, str]] = []
+    slots = []
+    for index, slot in snapshot.filters_with(int(FilterFlag.METRICS)):
         info = snapshot.filter_info(index)
-        flags = FilterFlag(info["flags"])
-        if flags & FilterFlag.METRICS:
-            action = "audit" if flags & FilterFlag.AUDIT else info["action"]
-            wanted[index] = (info["name"], info["layer"], action)
-    counts = engine.filter_hits([slots[index] for index in wanted]) if wanted else []
+        audit = FilterFlag(info["flags"]) & FilterFlag.AUDIT
+        wanted.append((info["name"], info["layer"], "audit" if audit else info["action"]))
+        slots.append(slot)
+    counts = engine.filter_hits(slots) if slots else []
     hits: dict[tuple[str, str, str], int] = {}
-    for key, count in zip(wanted.values(), counts, strict=True):
+    for key, count in zip(wanted, counts, strict=True):
         hits[key] = hits.get(key, 0) + count
-    return hits, tuple(dict.fromkeys(key[0] for key in wanted.values()))
+    return hits, tuple(dict.fromkeys(key[0] for key in wanted))
 
 
 def read(engine: Engine, dead: frozenset[int] = frozenset()) -> EngineCounters:

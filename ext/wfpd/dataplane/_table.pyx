@@ -309,6 +309,15 @@ cdef class Snapshot:
         cdef uint32_t i
         return [self.policy.counter_slots[i] for i in range(self.policy.n_filters)]
 
+    def filters_with(self, unsigned int flags) -> list:
+        """(index, counter slot) of every filter that has one of the FilterFlag bits; the others cost no object."""
+        cdef uint32_t i
+        found = []
+        for i in range(self.policy.n_filters):
+            if self.policy.filters[i].flags & flags:
+                found.append((i, self.policy.counter_slots[i]))
+        return found
+
     def new_counter_slots(self) -> tuple:
         """Slots that `previous` did not count in: their counters are to be zeroed before publishing."""
         return self._new_slots

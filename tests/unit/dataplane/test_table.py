@@ -305,6 +305,16 @@ def test_counters_go_on_and_a_slot_is_given_again_only_after_its_last_snapshot_i
     assert fourth.slots is third.slots and fourth.slots.size == 4
 
 
+def test_filters_with_a_flag_are_found_with_their_counters() -> None:
+    filters = [a_filter("a", PERMIT), a_filter("b", PERMIT, flags=FilterFlag.METRICS), a_filter("c", PERMIT),
+               a_filter("d", PERMIT, flags=FilterFlag.METRICS | FilterFlag.AUDIT)]  # fmt: skip
+    first = snapshot(a_policy(filters))
+    assert first.filters_with(int(FilterFlag.METRICS)) == [(1, 1), (3, 3)]
+    assert first.filters_with(int(FilterFlag.AUDIT)) == [(3, 3)]
+    second = snapshot(a_policy(filters[1:]), generation=2, previous=first)
+    assert second.filters_with(int(FilterFlag.METRICS)) == [(0, 1), (2, 3)]
+
+
 def test_filters_of_one_key_and_content_hand_on_their_counters_one_by_one() -> None:
     same = [a_filter("a", PERMIT, weight=1)] * 300
     first = snapshot(a_policy([*same, a_filter("b", PERMIT)]))
