@@ -13,7 +13,7 @@ TEXT = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h", ".c", ".md", ".sh", ".servi
 PAGE = re.compile(r"(?<![\w*/<])((?:[\w.-]+/)*[\w-]+\.md)\b")
 UNNAMED = re.compile(
     r"\b(?:the|of|by|as|see) (?:contract|design|spec|reference)\b[ ,(]+(?:section )?\d"
-    r"|\b(?:contract|design|kernel|style|wfp)(?:,? section)? \d"
+    r"|\b(?:contract|design|kernel|style|wfp),?(?: section)? \d"
     r"|\b[Cc]ontract, section|\(design,|\bkernel,? F\d",
 )
 """A numbered place of a page that does not say which page it is."""

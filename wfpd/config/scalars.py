@@ -25,7 +25,7 @@ class BadValue(Exception):
 
 
 def is_integer(text: str) -> bool:
-    """Whether the text is written as an integer (contract, 2.8)."""
+    """Whether the text is written as an integer: decimal or 0x."""
     return _INTEGER.fullmatch(text) is not None
 
 
@@ -106,7 +106,7 @@ def address_text(family: int, number: int) -> str:
 
 
 def address_range(text: str) -> tuple[int, int, int]:
-    """Family, first and last address of `a`, `a/len` or `a-b` (contract, 2.9)."""
+    """Family, first and last address of `a`, `a/len` or `a-b`."""
     if "/" in text:
         return _prefix(text)
     first, dash, last = text.partition("-")

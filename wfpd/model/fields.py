@@ -89,7 +89,7 @@ class Field:
 
     @property
     def is_flags(self) -> bool:
-        """A bit field: a list of names or numbers is one mask (contract, 2.2)."""
+        """A bit field: a list of names or numbers is one mask."""
         return self.vocabulary in (Vocabulary.FLAGS, Vocabulary.TCP_FLAGS)
 
     def type_for(self, family: int) -> DataType:
@@ -175,7 +175,7 @@ _ROWS: tuple[tuple[str, DataType | str, str, Vocabulary, tuple[str, ...]], ...] 
      ("ale_sio_firewall_socket_property",)),
     ("peer_name", _BLOB, "9b539082-eb90-4186-a6cc-de5b63235016", _V.NONE, ()),
     ("ale_effective_name", _BLOB, "b1277b9a-b781-40fc-9671-e5f1b989f34e", _V.NONE, ()),
-    # Extensions (contract, 2.12).
+    # Extensions.
     ("ip_dscp", _U8, "", _V.DSCP, ()),
     ("ip_ecn", _U8, "", _V.NONE, ()),
     ("ip_ttl", _U8, "", _V.NONE, ()),

@@ -137,7 +137,7 @@ _ROWS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool, bool], ...]
 _NOT_SERVED = {"stream": "reassembled TCP data come with the callout interface; use stream_packet for TCP packets"}
 
 FLAGS_AT_FORWARD_EXTENSIONS = frozenset({_PR, "ip_source_port", "ip_destination_port", "icmp_type", "icmp_code"})
-"""Fields that WFP has elsewhere and that are extensions at ipforward (contract, 2.12)."""
+"""Fields that WFP has elsewhere and that are extensions at ipforward."""
 
 
 def _build() -> tuple[Layer, ...]:
@@ -224,3 +224,17 @@ EMPTY_FIELDS: dict[str, str] = {
     "peer_name": "name resolution is not observed yet",
     "ale_effective_name": "name resolution is not observed yet",
 }
+
+_TCP_FIELDS = ("tcp_flags", "tcp_mss", "tcp_window_scale", "tcp_window")
+
+
+def why_empty(layer: Layer, field: str) -> str:
+    """Why no packet has the field at this layer; "" where one may."""
+    if field in EMPTY_FIELDS:
+        return EMPTY_FIELDS[field]
+    place = layer.name.removesuffix("_discard")
+    if field in _TCP_FIELDS and place in ("inbound_icmp_error", "outbound_icmp_error", "datagram_data"):
+        return "no TCP packet comes to this layer"
+    if field == "nexthop_interface_name" and place in ("inbound_ippacket", "inbound_transport", "inbound_icmp_error"):
+        return "an inbound packet has no next hop"
+    return ""

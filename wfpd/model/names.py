@@ -1,6 +1,6 @@
 """Symbolic names of numbers: our own copies of the IANA registries, never the host's.
 
-The same bytes of a policy mean the same on every host (contract, 2.8), so neither
+The same bytes of a policy mean the same on every host, so neither
 /etc/protocols nor /etc/services is read.
 """
 

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from wfpd.model.fields import FIELD, Field
-from wfpd.model.layers import EMPTY_FIELDS, FLAGS_AT_FORWARD_EXTENSIONS, LAYERS, UNSERVED_LAYERS, Layer
+from wfpd.model.layers import FLAGS_AT_FORWARD_EXTENSIONS, LAYERS, UNSERVED_LAYERS, Layer, why_empty
 
 FAMILIES = (4, 6)
 
@@ -49,8 +49,9 @@ def layers_markdown() -> str:
 
 def field_status(layer: Layer, field: Field) -> tuple[str, str]:
     """(served, empty or extension; why it is empty) of a field at a layer."""
-    if field.name in EMPTY_FIELDS:
-        return "empty", EMPTY_FIELDS[field.name]
+    why = why_empty(layer, field.name)
+    if why:
+        return "empty", why
     if field.extension or (layer.hook == "forward" and field.name in FLAGS_AT_FORWARD_EXTENSIONS):
         return "extension", ""
     return "served", ""

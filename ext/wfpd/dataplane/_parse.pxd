@@ -52,7 +52,7 @@ cdef struct PacketView:
     uint8_t ecn                     # 0-3.
     uint8_t ttl                     # TTL or hop limit.
     uint8_t has_protocol            # Not for a later IPv6 fragment whose header names another extension header.
-    uint8_t protocol                # Upper-layer protocol (contract, 2.13).
+    uint8_t protocol                # Upper-layer protocol, behind extension headers.
     uint32_t transport_offset       # Of the upper-layer header; 0 if it is not in this packet or not in the copy.
     uint8_t has_ports               # TCP, UDP, UDP-Lite, SCTP, DCCP, and the ports are in the copy.
     uint8_t has_icmp                # ICMP under IPv4, ICMPv6 under IPv6, type and code are in the copy.

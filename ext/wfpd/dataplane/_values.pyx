@@ -63,7 +63,7 @@ cdef void _address_type(const ValueContext* context, bint source, FieldValues* v
 
 
 cdef void _port(const ValueContext* context, bint local, FieldValues* values, unsigned int field) noexcept nogil:
-    # ICMP: the local port is the type, the remote port the code, in both directions (contract, 2.11).
+    # ICMP: the local port is the type, the remote port the code, in both directions, as in WFP.
     cdef const PacketView* view = context.view
     if view.has_icmp:
         value_set(values, field, view.icmp_type if local else view.icmp_code)
@@ -186,6 +186,9 @@ cdef void _links(const ValueContext* context, FieldValues* values, unsigned int 
     cdef bint leaves = context.outbound != 0 and context.layer != LAYER_IPFORWARD
     cdef uint32_t own = context.out_interface if leaves else context.in_interface
     cdef uint32_t arrival = 0 if leaves else context.in_interface
+    if field in (FIELD_SUB_INTERFACE_INDEX, FIELD_NEXTHOP_SUB_INTERFACE_INDEX, FIELD_SOURCE_SUB_INTERFACE_INDEX,
+                 FIELD_DESTINATION_SUB_INTERFACE_INDEX):
+        return  # Linux has no sub-interfaces.
     if field == FIELD_INTERFACE_NAME:
         _interface_name(context, own, values, field)
     elif field == FIELD_NEXTHOP_INTERFACE_NAME:
