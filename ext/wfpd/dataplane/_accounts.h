@@ -36,6 +36,12 @@ static inline void wfpd_given_back(void *memory) {
 
 static inline void *wfpd_mapped(void *memory) { return memory == MAP_FAILED ? memory : wfpd_taken(memory); }
 
+static inline int wfpd_aligned(void **memory, size_t alignment, size_t size) {
+    int status = posix_memalign(memory, alignment, size);
+    if (status == 0) wfpd_taken(*memory);
+    return status;
+}
+
 static inline int wfpd_unmapped(void *memory, size_t size) {
     wfpd_account(&wfpd_freed, 1);
     return munmap(memory, size);
@@ -44,6 +50,7 @@ static inline int wfpd_unmapped(void *memory, size_t size) {
 #define malloc(size) wfpd_taken(malloc(size))
 #define calloc(n, size) wfpd_taken(calloc(n, size))
 #define realloc(memory, size) wfpd_grown(memory, size)
+#define posix_memalign(memory, alignment, size) wfpd_aligned(memory, alignment, size)
 #define free(memory) wfpd_given_back(memory)
 #define mmap(...) wfpd_mapped(mmap(__VA_ARGS__))
 #define munmap(memory, size) wfpd_unmapped(memory, size)
