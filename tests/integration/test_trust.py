@@ -34,6 +34,7 @@ import pytest
 from tests.integration.netns import Network, wait_until
 from tests.integration.running import Wfpd
 from wfpd.control import admin, protocol
+from wfpd.control.protocol import RpcError
 from wfpd.observe.exporter import MAX_CONNECTIONS, MAX_HEADER_BYTES, REQUEST_TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -278,7 +279,9 @@ def test_no_call_takes_a_policy_or_a_callout_with_it(wfpd: Wfpd, tmp_path: Path,
     wfpd.start()
     text = calls(planted, str(planted))
     for name in ("policy", "path", "file", "use"):
-        assert wfpd.call("reload", **{name: text})["n_filters"] == 2  # The file on disk, whatever else is said.
+        with pytest.raises(RpcError, match=f"reload has no parameter '{name}'"):
+            wfpd.call("reload", **{name: text})
+    assert wfpd.status()["generation"] == 1
     assert not (tmp_path / "imported").exists()
 
 
