@@ -167,7 +167,7 @@ def measure(work: Workload, linear: Linear, rounds: int) -> Row:
     started = time.thread_time()
     snapshot = Snapshot(packed, [], generation=1, on_error=1, on_malformed=1, on_late=1, flows_full=1)
     publish = time.thread_time() - started
-    n_packets = work.rows.shape[0]  # type: ignore[index]
+    n_packets = work.rows.shape[0]
     checked = min(n_packets, max(100, 60_000_000 // len(work.rules)))
     _, found = linear.run(work, checked)
     answers = classify_many(snapshot, work.slot, work.fields, work.rows[:checked], texts=work.texts)

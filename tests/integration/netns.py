@@ -87,7 +87,7 @@ class Namespace:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=timeout,  # type: ignore[arg-type]
+            timeout=timeout,
         )
         if check and done.returncode:
             raise RuntimeError(f"{self.name}: {' '.join(argv)}: exit {done.returncode}: {done.stderr or done.stdout}")

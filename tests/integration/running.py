@@ -71,7 +71,7 @@ class Wfpd:
     def start(self, *options: str, enforcing: bool = True) -> None:
         """Start and wait until it enforces."""
         self.spawn(*options)
-        ready = wait_until(lambda: self._is(enforcing) or self.process.poll() is not None, 20.0, 0.05)  # type: ignore[union-attr]
+        ready = wait_until(lambda: self._is(enforcing) or self.process.poll() is not None, 20.0, 0.05)
         assert ready and self.process is not None and self.process.poll() is None, self.log.read_text()
 
     def _is(self, enforcing: bool) -> bool:

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,13 @@ def wfpd(net: Network, tmp_path: Path) -> Wfpd:
     return Wfpd(net, tmp_path)
 
 
-def settle(count: object) -> int:
+def settle(count: Callable[[], float]) -> float:
     """A counter's value once it has not moved for 0.3 s; it has to stand still within 15 s."""
     last, since = -1, time.monotonic()
     end = since + 15.0
     while time.monotonic() - since < 0.3:
         assert time.monotonic() < end, f"still counting at {last}"
-        now = count()  # type: ignore[operator]
+        now = count()
         if now != last:
             last, since = now, time.monotonic()
         time.sleep(0.02)
@@ -369,7 +370,7 @@ def test_every_other_word_of_faults_changes_by_reload(wfpd: Wfpd, net: Network) 
             net.send_udp(net.client, 1, 64, 5001)
             malformed()
             net.send_udp(net.client, 1, 64, 5002)
-            assert wait_until(lambda before=decided: wfpd.metric("wfpd_packets_total") == before + 3, 5.0)  # type: ignore[misc]
+            assert wait_until(lambda before=decided: wfpd.metric("wfpd_packets_total") == before + 3, 5.0)
         assert raised.wait_for(2) and late.wait_for(2)
         for reason in ("error", "late", "malformed"):
             assert wfpd.metric("wfpd_drops_total", reason=reason) == 1

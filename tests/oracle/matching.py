@@ -62,7 +62,7 @@ def atom_holds(atom: Atom, value: Value, sets: Mapping[str, list[tuple[object, o
     if value is None or atom.op is Op.EMPTY:
         return value is None and atom.op is Op.EMPTY
     if atom.op is Op.IN_SET:
-        return any(low <= value <= high for low, high in sets[atom.set])  # type: ignore[operator]
+        return any(low <= value <= high for low, high in sets[atom.set])
     if isinstance(value, bytes):
         return text_holds(atom, value)
     if atom.op is Op.RANGE:

@@ -22,7 +22,7 @@ def test_a_callout_without_use_is_not_registered() -> None:
 
 def test_options_are_keyword_arguments() -> None:
     (classify,) = load_callouts([callout("wfpd.callouts.fixed:Fixed", answer="permit", clear_right="true")])
-    assert classify is not None and classify.__self__.clear_right is True  # type: ignore[attr-defined]
+    assert classify is not None and classify.__self__.clear_right is True
 
 
 @pytest.mark.parametrize("use", ["no_such_module:X", "wfpd.callouts.fixed:Nothing", "wfpd.callouts.fixed"])
