@@ -93,7 +93,7 @@ def _parse_yaml(text: str, speaker: Speaker, limits: Limits) -> Node:
         speaker.report.error(f"character U+{code:04X} is not allowed", Location(speaker.file, line))
         raise Unparsable from None
     except yaml.MarkedYAMLError as error:
-        _report_syntax(error, text, speaker)
+        _report_syntax(error, text, speaker, limits)
         raise Unparsable from None
     except yaml.YAMLError as error:
         speaker.report.error(f"is not YAML: {shown(str(error))}", Location(speaker.file))
@@ -104,10 +104,12 @@ def _parse_yaml(text: str, speaker: Speaker, limits: Limits) -> Node:
     return root
 
 
-def _report_syntax(error: yaml.MarkedYAMLError, text: str, speaker: Speaker) -> None:
+def _report_syntax(error: yaml.MarkedYAMLError, text: str, speaker: Speaker, limits: Limits) -> None:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
     message = error.problem or "is not YAML"
+    if "nesting depth" in message:  # libyaml's own limit, in versions that have one, is met before ours.
+        message = f"is nested deeper than {limits.nesting} levels"
     hint = _colon_hint(text, line)
     if mark and text[mark.index : mark.index + 1] == "\t":
         hint = "indent with spaces, not tabs"
