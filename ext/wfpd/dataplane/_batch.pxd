@@ -16,16 +16,9 @@ from ._visit cimport VisitStep, Visitor
 
 cdef extern from *:
     """
-    #include <sched.h>
-    static inline void wfpd_batch_lock(int32_t *lock) {
-        while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) sched_yield();
-    }
-    static inline void wfpd_batch_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
     static inline uint64_t wfpd_read(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
     static inline uint32_t wfpd_read32(const uint32_t *at) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
     """
-    void wfpd_batch_lock(int32_t* lock) noexcept nogil
-    void wfpd_batch_unlock(int32_t* lock) noexcept nogil
     uint64_t wfpd_read(const uint64_t* at) noexcept nogil
     uint32_t wfpd_read32(const uint32_t* at) noexcept nogil
 

@@ -16,6 +16,7 @@ from libc.string cimport memcpy, memset
 from ._accounts cimport account_received
 from ._cache cimport cache_create, cache_destroy
 from ._flow cimport FlowTable, flow_prefetch
+from ._lock cimport wfpd_lock, wfpd_unlock
 from ._netlink cimport (
     Datagram, KernelAnswer, MESSAGE_ANSWER, MESSAGE_END, MESSAGE_MALFORMED, MESSAGE_PACKET, MESSAGE_VERDICT,
     MESSAGE_VERDICT_BATCH, MessageKind, NF_ACCEPT, NF_DROP, NF_QUEUE, NF_QUEUE_BYPASS, Outcome, QueuedPacket, Verdicts,
@@ -372,13 +373,13 @@ cdef void batch_settle(Worker* worker) noexcept nogil:
     if decision.log:
         _write_noted(worker, packet)
     if worker.held:
-        wfpd_batch_lock(&worker.lock)
+        wfpd_lock(&worker.lock)
     if not worker.outcomes[worker.next].given:
         batch_outcome(worker, packet, decision, &worker.outcomes[worker.next])
     worker.decided[worker.next] = 1
     worker.next += 1
     if worker.held:
-        wfpd_batch_unlock(&worker.lock)
+        wfpd_unlock(&worker.lock)
 
 
 cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32_t filter) noexcept nogil:
@@ -407,17 +408,17 @@ cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32
 cdef void batch_note_block(Worker* worker) noexcept nogil:
     if worker.published.policy.audit:
         return                      # Late or not, it is permitted.
-    wfpd_batch_lock(&worker.lock)
+    wfpd_lock(&worker.lock)
     if not worker.outcomes[worker.next].given:
         batch_outcome(worker, &worker.packets[worker.next], &worker.visitor.decision, &worker.outcomes[worker.next])
         worker.decided[worker.next] = 1
-    wfpd_batch_unlock(&worker.lock)
+    wfpd_unlock(&worker.lock)
 
 
 cdef bint batch_park(Worker* worker, uint16_t parking) noexcept nogil:
     cdef Outcome* outcome = &worker.outcomes[worker.next]
     cdef bint given
-    wfpd_batch_lock(&worker.lock)
+    wfpd_lock(&worker.lock)
     given = outcome.given
     if not given:
         outcome.verdict = NF_QUEUE | <uint32_t>parking << 16
@@ -427,7 +428,7 @@ cdef bint batch_park(Worker* worker, uint16_t parking) noexcept nogil:
         worker.decided[worker.next] = 1
         worker.next += 1
         worker.queue.parked += 1
-    wfpd_batch_unlock(&worker.lock)
+    wfpd_unlock(&worker.lock)
     return not given
 
 
@@ -449,9 +450,9 @@ cdef int batch_hold(Worker* worker) noexcept nogil:
     cdef int status = 0
     if worker.next > worker.flushed:
         status = _send_decided(worker)
-    wfpd_batch_lock(&worker.lock)
+    wfpd_lock(&worker.lock)
     worker.held = 1
-    wfpd_batch_unlock(&worker.lock)
+    wfpd_unlock(&worker.lock)
     return status
 
 
@@ -459,9 +460,9 @@ cdef int batch_finish(Worker* worker) noexcept nogil:
     cdef int status
     cdef uint64_t elapsed
     if worker.held:
-        wfpd_batch_lock(&worker.lock)
+        wfpd_lock(&worker.lock)
         worker.held = 0
-        wfpd_batch_unlock(&worker.lock)
+        wfpd_unlock(&worker.lock)
     status = _send_decided(worker)
     if worker.n:
         elapsed = wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns
@@ -492,8 +493,8 @@ cdef uint32_t _answer_held(Worker* worker) noexcept nogil:
 
 cdef uint32_t batch_enforce_late(Worker* worker, uint64_t now_ns) noexcept nogil:
     cdef uint32_t n = 0
-    wfpd_batch_lock(&worker.lock)
+    wfpd_lock(&worker.lock)
     if worker.held and now_ns > worker.received_ns and now_ns - worker.received_ns > worker.shared.late_after_ns:
         n = _answer_held(worker)
-    wfpd_batch_unlock(&worker.lock)
+    wfpd_unlock(&worker.lock)
     return n

@@ -39,7 +39,7 @@ from ._report cimport callout_dict, event_dict, queue_dict
 from ._ring cimport EventRing, ring_peek, ring_pop
 from ._socket cimport CONFIG_COPY, CONFIG_FLAGS, CONFIG_LENGTH, ConfigItem, POLLIN, config_send, fail_open_value, poll, pollfd
 from ._socket import queue_error
-from ._stats cimport EventRecord, Stats, stats_reserve
+from ._stats cimport EventRecord, Stats, stats_begin, stats_reserve
 from ._table cimport CompiledPolicy, Snapshot
 from ._types cimport *
 from ._visit cimport VISIT_CALLOUT, VISIT_DONE, VisitStep, visit_abandon, visit_answer
@@ -136,13 +136,15 @@ cdef class Engine:
 
         On False the new policy is published all the same; a worker still holds the old one.
         """
-        cdef uint32_t i, n = 0
+        cdef uint32_t n = snapshot.slots.size
         cdef Stats stats
-        for i in range(snapshot.policy.n_filters):
-            n = max(n, snapshot.policy.counter_slots[i] + 1)
         for stats in self.stats:
             if stats_reserve(stats.worker, n):
                 raise MemoryError(f"{n} filter counters")
+            if not snapshot.counting:
+                with nogil:
+                    stats_begin(stats.worker, snapshot._fresh, snapshot._n_fresh)
+        snapshot.counting = True
         return self._publish(Publication(snapshot, None if self.current is None else self.current.host,
                                           self.n_workers), timeout)
 

@@ -18,16 +18,11 @@ from libc.string cimport memcmp, memset
 
 import os
 
+from ._lock cimport wfpd_lock, wfpd_unlock
 from ._types cimport NO_FILTER, NO_SLOT
 
 cdef extern from *:
     """
-    #include <sched.h>
-    static inline void wfpd_lock(int32_t *lock) {
-        for (int spins = 0; __atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE); spins++)
-            if (spins > 64) sched_yield();
-    }
-    static inline void wfpd_unlock(int32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
     static inline uint64_t wfpd_fetch_add(uint64_t *value) { return __atomic_fetch_add(value, 1, __ATOMIC_RELAXED); }
     static inline uint64_t wfpd_get(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
     static inline void wfpd_put(uint64_t *at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
@@ -40,8 +35,6 @@ cdef extern from *:
     """
     void wfpd_near(const void* at) noexcept nogil
     uint32_t wfpd_peek(const uint32_t* at) noexcept nogil
-    void wfpd_lock(int32_t* lock) noexcept nogil
-    void wfpd_unlock(int32_t* lock) noexcept nogil
     uint64_t wfpd_fetch_add(uint64_t* value) noexcept nogil
     uint64_t wfpd_get(const uint64_t* at) noexcept nogil
     void wfpd_put(uint64_t* at, uint64_t value) noexcept nogil

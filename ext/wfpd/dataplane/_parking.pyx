@@ -22,9 +22,10 @@ from libc.string cimport memcmp, memcpy, memset
 import os
 
 from ._batch cimport (
-    batch_account, batch_arrival, batch_outcome, batch_pin, batch_receive, batch_unpin, clock_monotonic, wfpd_batch_lock,
-    wfpd_batch_unlock, wfpd_read, wfpd_read32, worker_create, worker_free,
+    batch_account, batch_arrival, batch_outcome, batch_pin, batch_receive, batch_unpin, clock_monotonic, wfpd_read,
+    wfpd_read32, worker_create, worker_free,
 )
+from ._lock cimport wfpd_lock, wfpd_unlock
 from ._netlink cimport MESSAGE_VERDICT, Outcome, VERDICT_BYTES, verdicts_add
 from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, parse_packet
 from ._socket cimport POLLIN, poll, pollfd, verdicts_send
@@ -151,7 +152,7 @@ cdef int lot_turn(Lot* lot, bint stopping) noexcept nogil:
         worker.received_real_ns = 0
     worker.verdicts.queue = worker.queue.number
     lot.due_ns = UINT64_MAX
-    wfpd_batch_lock(&lot.lock)
+    wfpd_lock(&lot.lock)
     for i in range(worker.n):
         _count_gap(worker, worker.packets[i].id)
         _arrive(lot, &worker.packets[i])
@@ -159,7 +160,7 @@ cdef int lot_turn(Lot* lot, bint stopping) noexcept nogil:
         for i in range(lot.capacity):
             if lot.tickets[i].state != TICKET_FREE:
                 _look(lot, &lot.tickets[i], now, stopping, n == 0)
-    wfpd_batch_unlock(&lot.lock)
+    wfpd_unlock(&lot.lock)
     status = verdicts_send(&worker.verdicts, worker.queue.fd)
     batch_unpin(worker)
     return status if status else n
@@ -232,10 +233,10 @@ cdef class Parking:
         cdef Ticket* ticket
         cdef uint32_t i, place = 0
         cdef ParkedPacket handle = ParkedPacket.__new__(ParkedPacket)
-        wfpd_batch_lock(&lot.lock)
+        wfpd_lock(&lot.lock)
         if lot.used == lot.capacity:
             lot.refused += 1
-            wfpd_batch_unlock(&lot.lock)
+            wfpd_unlock(&lot.lock)
             return None
         for i in range(lot.capacity):
             place = (lot.next + i) % lot.capacity
@@ -248,7 +249,7 @@ cdef class Parking:
         _fill(ticket, worker, decision)
         ticket.epoch = lot.epoch
         lot.parked += 1
-        wfpd_batch_unlock(&lot.lock)
+        wfpd_unlock(&lot.lock)
         handle.parking = self
         handle.place = place
         handle.queue = worker.queue.number
@@ -258,11 +259,11 @@ cdef class Parking:
 
     cdef int forget(self, ParkedPacket handle) except -1:
         cdef Ticket* ticket = &self.lot.tickets[handle.place]
-        wfpd_batch_lock(&self.lot.lock)
+        wfpd_lock(&self.lot.lock)
         if ticket.state == TICKET_SENT and ticket.epoch == handle.epoch:
             self.lot.parked -= 1
             _release(&self.lot, ticket)
-        wfpd_batch_unlock(&self.lot.lock)
+        wfpd_unlock(&self.lot.lock)
         return 0
 
     def counters(self) -> dict:
@@ -312,14 +313,14 @@ cdef class ParkedPacket:
         if verdict not in _VERDICTS or reply not in _REPLIES or (verdict == "permit" and _REPLIES[reply]):
             raise ValueError(f"complete({verdict!r}, reply={reply!r}): permit or block; a reply goes with a block")
         action, answer = _VERDICTS[verdict], _REPLIES[reply]
-        wfpd_batch_lock(&self.parking.lot.lock)
+        wfpd_lock(&self.parking.lot.lock)
         done = ticket.epoch == self.epoch and ticket.state != TICKET_FREE and not ticket.decided
         if done:
             ticket.decided = 1
             ticket.decision.verdict = action
             ticket.decision.reply = answer
             ticket.decision.reason = REASON_CALLOUT
-        wfpd_batch_unlock(&self.parking.lot.lock)
+        wfpd_unlock(&self.parking.lot.lock)
         if done:
             try:
                 os.write(self.parking.lot.wake_write, b"x")

@@ -26,18 +26,21 @@ cdef class Publication:
         self.c.hits = <uint32_t**>calloc(n_workers + 1, sizeof(uint32_t*))
         if self.c.matches == NULL or self.c.hits == NULL:
             raise MemoryError
+        with nogil:
+            for i in range(n_workers):
+                self.c.matches[i] = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+                self.c.hits[i] = <uint32_t*>calloc(capacity, sizeof(uint32_t))
         for i in range(n_workers):
-            self.c.matches[i] = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-            self.c.hits[i] = <uint32_t*>calloc(capacity, sizeof(uint32_t))
             if self.c.matches[i] == NULL or self.c.hits[i] == NULL:
                 raise MemoryError
 
     def __dealloc__(self):
         cdef uint32_t i
-        for i in range(self.n_workers):
-            if self.c.matches != NULL:
-                free(self.c.matches[i])
-            if self.c.hits != NULL:
-                free(self.c.hits[i])
-        free(self.c.matches)
-        free(self.c.hits)
+        with nogil:
+            for i in range(self.n_workers):
+                if self.c.matches != NULL:
+                    free(self.c.matches[i])
+                if self.c.hits != NULL:
+                    free(self.c.hits[i])
+            free(self.c.matches)
+            free(self.c.hits)

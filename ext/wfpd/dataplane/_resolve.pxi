@@ -26,6 +26,17 @@ cdef void callouts_in_use(const CompiledPolicy* policy, uint8_t* used) noexcept 
             used[policy.filters[i].callout] = 1
 
 
+cdef void briefs_make(CompiledPolicy* policy) noexcept nogil:
+    cdef const PackedFilter* item
+    cdef FilterBrief* brief
+    cdef uint32_t i
+    for i in range(policy.n_filters):
+        item, brief = &policy.filters[i], &policy.briefs[i]
+        brief.callout, brief.counter_slot = item.callout, policy.counter_slots[i]
+        brief.sublayer, brief.flags = item.sublayer, item.flags
+        brief.action, brief.reply = item.action, item.reply
+
+
 cdef inline uint64_t _identity_hash(const PackedFilter* item) noexcept nogil:
     cdef const uint64_t* key = <const uint64_t*>item.key
     return (key[0] ^ key[1] * <uint64_t>0x9E3779B97F4A7C15 ^ item.hash) * <uint64_t>0x9E3779B97F4A7C15

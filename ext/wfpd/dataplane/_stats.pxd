@@ -54,6 +54,9 @@ cdef void histogram_add(Histogram* histogram, uint64_t nanoseconds) noexcept nog
 # Called before a policy that uses them is published; safe beside the counting thread.
 cdef int stats_reserve(WorkerStats* stats, uint32_t n) noexcept nogil
 
+# Count from 0 again in these slots, which are reserved and in which nobody counts at present.
+cdef void stats_begin(WorkerStats* stats, const uint32_t* slots, uint32_t n) noexcept nogil
+
 cdef class Stats:
     cdef WorkerStats* worker        # Zeroed, with no counter slots reserved.
 

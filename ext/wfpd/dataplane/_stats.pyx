@@ -43,6 +43,12 @@ cdef int stats_reserve(WorkerStats* stats, uint32_t n) noexcept nogil:
     return 0
 
 
+cdef void stats_begin(WorkerStats* stats, const uint32_t* slots, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(n):
+        stats.hits[slots[i] // HIT_CHUNK][slots[i] % HIT_CHUNK] = 0
+
+
 def bucket_bounds() -> list[float]:
     """Upper bounds of the histogram buckets in seconds; the last is infinite."""
     return [float(1 << (i + FIRST_BUCKET_BITS)) / 1e9 for i in range(N_BUCKETS - 1)] + [float("inf")]

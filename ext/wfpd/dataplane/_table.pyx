@@ -14,6 +14,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memset
 
 from ._classify cimport classify
+from ._lock cimport wfpd_lock, wfpd_unlock
 from ._policy cimport (
     N_OPS, OP_EMPTY, OP_IN_SET, OP_RANGE, OP_TEXT_EQUAL, OP_TEXT_RANGE, SET_RANGES128, SET_RANGES32, SET_TEXTS, at_most,
     filter_matches, text_compare,
@@ -55,37 +56,61 @@ cdef class CounterSlots:
         free(self.uses)
         free(self.unused)
 
-    cdef uint32_t take(self) except 0xFFFFFFFF:
-        cdef uint32_t slot
+    cdef int hold(self, uint32_t* slots, uint32_t n, uint32_t* fresh, uint32_t* n_fresh) noexcept nogil:
+        cdef uint32_t i
+        n_fresh[0] = 0
+        for i in range(n):
+            n_fresh[0] += slots[i] == NO_FILTER
+        wfpd_lock(&self.lock)
+        if self._reserve(n_fresh[0]):
+            wfpd_unlock(&self.lock)
+            return -1
+        n_fresh[0] = 0
+        for i in range(n):
+            if slots[i] == NO_FILTER:
+                slots[i] = self._take()
+                fresh[n_fresh[0]] = slots[i]
+                n_fresh[0] += 1
+            self.uses[slots[i]] += 1
+        wfpd_unlock(&self.lock)
+        return 0
+
+    cdef void let_go(self, const uint32_t* slots, uint32_t n) noexcept nogil:
+        cdef uint32_t i
+        wfpd_lock(&self.lock)
+        for i in range(n):
+            self.uses[slots[i]] -= 1
+            if self.uses[slots[i]] == 0:
+                self.unused[self.n_unused] = slots[i]
+                self.n_unused += 1
+        wfpd_unlock(&self.lock)
+
+    cdef uint32_t _take(self) noexcept nogil:
         if self.n_unused:
             self.n_unused -= 1
-            slot = self.unused[self.n_unused]
-        else:
-            if self.size == self.capacity:
-                self._grow()
-            slot = self.size
-            self.size += 1
-        self.uses[slot] = 1
-        return slot
+            return self.unused[self.n_unused]
+        self.uses[self.size] = 0
+        self.size += 1
+        return self.size - 1
 
-    cdef int _grow(self) except -1:
-        cdef size_t capacity = <size_t>self.capacity * 2 if self.capacity else 64
-        cdef uint32_t* grown = <uint32_t*>realloc(self.uses, capacity * sizeof(uint32_t))
+    cdef int _reserve(self, uint32_t n) noexcept nogil:
+        """Room to take `n` slots."""
+        cdef size_t capacity = self.capacity if self.capacity else 64
+        cdef uint32_t* grown
+        while capacity + self.n_unused < <size_t>self.size + n:
+            capacity *= 2
+        if capacity == self.capacity:
+            return 0
+        grown = <uint32_t*>realloc(self.uses, capacity * sizeof(uint32_t))
         if grown == NULL:
-            raise MemoryError()
+            return -1
         self.uses = grown
         grown = <uint32_t*>realloc(self.unused, capacity * sizeof(uint32_t))
         if grown == NULL:
-            raise MemoryError()
+            return -1
         self.unused = grown
         self.capacity = <uint32_t>capacity
         return 0
-
-    cdef void release(self, uint32_t slot) noexcept nogil:
-        self.uses[slot] -= 1
-        if self.uses[slot] == 0:
-            self.unused[self.n_unused] = slot
-            self.n_unused += 1
 
 
 def _says(item, name, default):
@@ -112,6 +137,14 @@ cdef int _index_sets(CompiledPolicy* policy) noexcept nogil:
     return 0
 
 
+cdef void _forget_sets(CompiledPolicy* policy) noexcept nogil:
+    cdef uint32_t i
+    if policy.set_index != NULL:
+        for i in range(policy.n_sets):
+            set_free(&policy.set_index[i])
+    free(policy.set_index)
+
+
 @cython.no_gc_clear  # __dealloc__ gives the counter slots back and needs `slots` for it.
 cdef class Snapshot:
     """One policy in the form that packets are decided by; immutable.
@@ -136,24 +169,20 @@ cdef class Snapshot:
         self.policy.flows_full = flows_full
         self.policy.audit = audit
         self._resolve_callouts()
-        layers_resolve(&self.policy, NULL if previous is None else &previous.policy)
         self._resolve_counters(previous)
-        self._make_briefs()
         self._build()
 
     def __dealloc__(self):
-        cdef uint32_t i
-        tables_free(&self.policy)
-        if self.policy.set_index != NULL:
-            for i in range(self.policy.n_sets):
-                set_free(&self.policy.set_index[i])
-            free(self.policy.set_index)
-        if self.policy.counter_slots != NULL:
-            for i in range(self._n_held):
-                self.slots.release(self.policy.counter_slots[i])
-        free(self.policy.counter_slots)
-        free(self.policy.briefs)
-        free(self.policy.callout_registered)
+        # What takes time with the number of filters lets other threads run.
+        with nogil:
+            tables_free(&self.policy)
+            _forget_sets(&self.policy)
+            if self._holds_counters:
+                self.slots.let_go(self.policy.counter_slots, self.policy.n_filters)
+            free(self.policy.counter_slots)
+            free(self.policy.briefs)
+            free(self.policy.callout_registered)
+            free(self._fresh)
 
     cdef int _build(self) except -1:
         cdef CompiledPolicy* policy = &self.policy
@@ -192,16 +221,17 @@ cdef class Snapshot:
             raise ValueError(f"packed policy: {fault.decode()}")
         self._strings = <const PackedText*>sections.at[SECTION_STRINGS]
         self._callouts = <const PackedCallout*>sections.at[SECTION_CALLOUTS]
-        self._names = [None] * sections.count[SECTION_STRINGS]
+        self._names = {}
         return 0
 
     cdef str _name(self, uint32_t index):
         """A string of the policy, decoded when it is first asked for."""
         cdef const PackedText* text = self._strings + index
-        if self._names[index] is None:
+        name = self._names.get(index)
+        if name is None:
             raw = (<const char*>self.policy.bytes)[text.offset:<uint64_t>text.offset + text.length]
-            self._names[index] = raw.decode("utf-8", "replace")
-        return self._names[index]
+            name = self._names[index] = raw.decode("utf-8", "replace")
+        return name
 
     cdef int _resolve_callouts(self) except -1:
         cdef uint32_t i
@@ -213,7 +243,8 @@ cdef class Snapshot:
         for i, item in enumerate(self.callouts):
             if item is not None and not callable(item):
                 raise ValueError(f"callout {self.callout_name(i)!r} is not callable")
-        callouts_in_use(&self.policy, self.policy.callout_registered)
+        with nogil:
+            callouts_in_use(&self.policy, self.policy.callout_registered)
         for i, item in enumerate(self.callouts):
             if self.policy.callout_registered[i] and item is not None and _says(item, "needs_payload", True):
                 self.policy.needs_payload = 1
@@ -222,42 +253,26 @@ cdef class Snapshot:
 
     cdef int _resolve_counters(self, Snapshot previous) except -1:
         """Give each filter the counter slot of the same key and content in `previous`, or a fresh one."""
-        cdef CompiledPolicy* policy = &self.policy
         cdef const CompiledPolicy* old = NULL if previous is None else &previous.policy
-        cdef uint32_t i
-        cdef int failed = 0
-        self.slots = previous.slots if previous is not None else CounterSlots()
-        policy.counter_slots = <uint32_t*>calloc(policy.n_filters + 1, sizeof(uint32_t))
-        if policy.counter_slots == NULL:
-            raise MemoryError()
+        cdef CompiledPolicy* policy = &self.policy
+        cdef CounterSlots slots = previous.slots if previous is not None else CounterSlots()
+        cdef size_t n = <size_t>policy.n_filters + 1
+        cdef int failed
+        self.slots = slots
         with nogil:
-            failed = counters_inherit(policy, old)
+            policy.counter_slots = <uint32_t*>calloc(n, sizeof(uint32_t))
+            policy.briefs = <FilterBrief*>calloc(n, sizeof(FilterBrief))
+            self._fresh = <uint32_t*>calloc(n, sizeof(uint32_t))
+            failed = policy.counter_slots == NULL or policy.briefs == NULL or self._fresh == NULL
+            if not failed:
+                layers_resolve(policy, old)
+                failed = (counters_inherit(policy, old)
+                          or slots.hold(policy.counter_slots, policy.n_filters, self._fresh, &self._n_fresh))
+            if not failed:
+                self._holds_counters = True
+                briefs_make(policy)
         if failed:
             raise MemoryError()
-        fresh = []
-        for i in range(policy.n_filters):
-            if policy.counter_slots[i] == NO_FILTER:
-                policy.counter_slots[i] = self.slots.take()
-                fresh.append(policy.counter_slots[i])
-            else:
-                self.slots.uses[policy.counter_slots[i]] += 1
-            self._n_held = i + 1
-        self._new_slots = tuple(fresh)
-        return 0
-
-    cdef int _make_briefs(self) except -1:
-        cdef CompiledPolicy* policy = &self.policy
-        cdef const PackedFilter* item
-        cdef FilterBrief* brief
-        cdef uint32_t i
-        policy.briefs = <FilterBrief*>calloc(policy.n_filters + 1, sizeof(FilterBrief))
-        if policy.briefs == NULL:
-            raise MemoryError()
-        for i in range(policy.n_filters):
-            item, brief = &policy.filters[i], &policy.briefs[i]
-            brief.callout, brief.counter_slot = item.callout, policy.counter_slots[i]
-            brief.sublayer, brief.flags = item.sublayer, item.flags
-            brief.action, brief.reply = item.action, item.reply
         return 0
 
     @property
@@ -319,8 +334,9 @@ cdef class Snapshot:
         return found
 
     def new_counter_slots(self) -> tuple:
-        """Slots that `previous` did not count in: their counters are to be zeroed before publishing."""
-        return self._new_slots
+        """Slots that `previous` did not count in."""
+        cdef uint32_t i
+        return tuple([self._fresh[i] for i in range(self._n_fresh)])
 
     def filter_name(self, uint32_t index) -> str:
         return self._name(self._filter(index).name)

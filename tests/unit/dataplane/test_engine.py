@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 from scapy.layers.inet import IP, UDP
 
+from tests.builders import a_filter, a_policy
 from wfpd.compiler.pack import pack
 from wfpd.config import load_policy
 from wfpd.dataplane import _context
 from wfpd.dataplane._engine import Engine
 from wfpd.dataplane._table import Snapshot
+from wfpd.model.policy import Action
 
 QUEUE = 3
 PACKET, ERROR, VERDICT, BATCH = 0x0300, 2, 0x0301, 0x0303
@@ -207,3 +209,31 @@ def test_two_queues_on_one_socket_are_never_mixed_up(tmp_path: pathlib.Path) -> 
         assert kernel.hear() == [(VERDICT, DROP, 1)]  # The stray, by on_error.
         assert kernel.hear() == [(VERDICT, ACCEPT, 1)]
         assert account(engine)["strays"] == 1
+
+
+def test_a_counter_that_another_filter_had_begins_at_nothing_and_goes_on_while_its_filter_stays(
+    tmp_path: pathlib.Path,
+) -> None:
+    words = {"on_error": 1, "on_malformed": 1, "on_late": 1, "flows_full": 1}
+    here, other = a_filter("here", Action.BLOCK, weight=9), a_filter("other", Action.BLOCK)
+    with serving(tmp_path) as (engine, kernel, _):
+
+        def run(taken: Snapshot, number: int) -> list[int]:
+            assert engine.swap(taken)
+            kernel.say(packet(number))
+            assert kernel.hear() == [(VERDICT, DROP, number)]
+            hits: list[int] = engine.filter_hits(taken.counter_slots())
+            return hits
+
+        first = Snapshot(pack(a_policy([here])), [], generation=2, previous=engine.snapshot, **words)
+        assert [run(first, 1), run(first, 2)] == [[1], [2]]  # Published again, it counts on.
+        second = Snapshot(pack(a_policy([here, other])), [], generation=3, previous=first, **words)
+        assert run(second, 3) == [3, 0]
+        del first
+        third = Snapshot(pack(a_policy([other])), [], generation=4, previous=second, **words)
+        assert run(third, 4) == [1]
+        slot = second.counter_slots()[0]
+        del second
+        fourth = Snapshot(pack(a_policy([a_filter("new", Action.BLOCK)])), [], generation=5, previous=third, **words)
+        assert fourth.counter_slots() == [slot]
+        assert run(fourth, 5) == [1]
