@@ -146,8 +146,11 @@ def test_a_socket_that_overflows_is_seen_in_every_account(wfpd: Wfpd, net: Netwo
 
 def test_flows_and_their_evictions(wfpd: Wfpd, net: Network) -> None:
     filters = "  - {name: in, layer: ale_auth_recv_accept, action: permit}"
-    # The scrapes' own connections over lo would be flows too.
-    attach = "  - {hook: input, interfaces: [c0], queues: 0-0}\n  - {hook: output, interfaces: [c0], queues: 1-1}"
+    # The scrapes' own connections over lo would be flows too, and what the kernels say of themselves by IPv6.
+    attach = "\n".join(
+        f"  - {{hook: {hook}, interfaces: [c0], families: [v4], queues: {queue}-{queue}}}"
+        for queue, hook in enumerate(("input", "output"))
+    )
     wfpd.write(filters, attach=attach, daemon="flows: {max: 256, full: permit}")
     wfpd.start()
 
