@@ -28,6 +28,8 @@ cdef struct Search:
     uint32_t n
     uint32_t absent             # Presence bits of wide fields that the packet lacks.
     uint32_t leaves             # Leaves that gave matches; above 1 they are to be merged.
+    uint32_t known              # In the second forest: how many matches the first one gave, sorted.
+    bint missed                 # A filter that would have matched was ignored; it may have hidden others.
     uint32_t x[MAX_DIMENSIONS]
     uint32_t ended[TRACKED]     # By sublayer rank: the filter that ended it, or NO_FILTER.
 
@@ -79,6 +81,27 @@ cdef bint _residuals_hold(const Search* search, const FilterRest* rest) noexcept
     return True
 
 
+cdef bint _is_known(const Search* search, uint32_t filter) noexcept nogil:
+    """Whether the first forest gave this match already."""
+    cdef uint32_t low = 0, past = search.known, middle
+    while low < past:
+        middle = (low + past) // 2
+        if search.matches[middle] < filter:
+            low = middle + 1
+        else:
+            past = middle
+    return low < search.known and search.matches[low] == filter
+
+
+cdef bint _is_ignored(Search* search, uint32_t filter) noexcept nogil:
+    """Whether the filter is gone, or known."""
+    cdef uint32_t index = search.table.first + filter
+    if (search.policy.gone[index >> 6] >> (index & 63)) & 1:
+        search.missed = True
+        return True
+    return _is_known(search, filter)
+
+
 cdef inline bint _rest_holds(const Search* search, uint32_t filter, uint32_t flags) noexcept nogil:
     """What the box does not say: presence, and residual conditions."""
     if flags & LANE_NEEDS and search.absent and search.table.rest[filter].need & search.absent:
@@ -98,7 +121,8 @@ cdef inline bint _take_lanes(Search* search, const uint32_t* filters, uint32_t l
         about = filters[LEAF_LANES + lane]
         rank = about >> 8
         if rank >= TRACKED or filter <= search.ended[rank]:
-            if about & (LANE_NEEDS | LANE_RESIDUAL) and not _rest_holds(search, filter, about):
+            if (search.policy.gone != NULL and _is_ignored(search, filter)
+                    or about & (LANE_NEEDS | LANE_RESIDUAL) and not _rest_holds(search, filter, about)):
                 lanes &= lanes - 1
                 continue
             search.matches[search.n] = filter
@@ -180,12 +204,12 @@ cdef inline uint32_t _next_pending(Search* search, const uint32_t* pending, uint
     return EMPTY_LEAF
 
 
-cdef void _walk(Search* search) noexcept nogil:
-    """Visit every leaf that can hold the point."""
+cdef void _walk(Search* search, uint32_t root) noexcept nogil:
+    """Visit every leaf below `root` that can hold the point."""
     cdef const Table* table = search.table
     cdef const uint32_t* at
     cdef uint32_t pending[MAX_FORKS + 1]
-    cdef uint32_t n = 0, ref = table.root, part, parts
+    cdef uint32_t n = 0, ref = root, part, parts
     while True:
         while ref < FORK_BIT:
             at = table.tree + ref
@@ -239,6 +263,14 @@ cdef void _sort(uint32_t* at, uint32_t n) noexcept nogil:
         _sift(at, 0, i)
 
 
+cdef void _walk_hidden(Search* search) noexcept nogil:
+    """What an ignored filter hid: the second forest, without the matches that are there already."""
+    _sort(search.matches, search.n)
+    search.known = search.n
+    search.leaves += 1
+    _walk(search, search.table.hidden)
+
+
 cdef void _merge(Search* search) noexcept nogil:
     """Matches of several leaves into one order, each sublayer up to its first end."""
     cdef const Table* table = search.table
@@ -273,10 +305,13 @@ cdef uint32_t classify(const CompiledPolicy* policy, unsigned int slot, const Fi
     search.table = <const Table*>policy.search[slot]
     search.values = values
     search.matches = matches
-    search.n = search.absent = search.leaves = 0
+    search.n = search.absent = search.leaves = search.known = 0
+    search.missed = False
     memset(search.ended, 0xFF, sizeof(search.ended))
     _locate(&search)
-    _walk(&search)
+    _walk(&search, search.table.root)
+    if search.missed:
+        _walk_hidden(&search)
     if search.n > 1 and (search.leaves > 1 or search.table.n_ranks > TRACKED):
         _merge(&search)
     for i in range(search.n):

@@ -9,7 +9,9 @@ its matches end every sublayer before the other's first filter, the other is lef
 neither helps becomes a large leaf, which is eight boxes a step.  Memory is bounded by the
 allowance, depth by MAX_DEPTH and MAX_FORKS.
 
-A box behind one that covers the node's whole region and always ends the sublayer is left out.
+A box behind one that covers the node's whole region and always ends the sublayer is hidden and
+left out there.  All boxes that were left out somewhere make a second forest, in which none is: a
+search that ignored a filter (CompiledPolicy.gone) visits it too, and finds what that filter hid.
 Plans are made from samples (`_cuts`), so a build is linear in depth and boxes.  A plan is followed
 only if its true copies keep to the allowance; else the node is planned again from all its boxes,
 as long as all such second looks together stay below EXACT_BUDGET boxes for each box there is.
@@ -18,9 +20,9 @@ A node's region holds every point that the search brings there, and each box of 
 region.  Debug builds abort where a list has a box too many for that, or one too few.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport fputs, stderr
-from libc.stdlib cimport abort, free, realloc
+from libc.stdlib cimport abort, calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from ._boxes cimport MAX_DIMENSIONS, Bound, BoxSet, FilterRest
@@ -58,6 +60,7 @@ cdef struct Build:
     Store work                  # Stack of box lists.
     Store tree
     Store leaves
+    uint8_t* hidden             # [boxes.n] 1: left out somewhere.  NULL: none is to be left out.
     uint64_t looks              # Boxes that may still be looked at for exact plans.
     bint failed
 
@@ -106,10 +109,13 @@ cdef uint32_t drop_hidden(Build* build, uint32_t first, uint32_t n, const Place*
     cdef uint32_t i, d, kept = 0, box, hidden_rank = ALL, hidden_need = 0
     cdef const FilterRest* rest
     cdef const Bound* bounds
+    if build.hidden == NULL:
+        return n
     for i in range(n):
         box = build.work.at[first + i]
         rest = &build.boxes.rest[build.boxes.owner[box]]
         if rest.rank == hidden_rank and hidden_need & ~rest.need == 0:
+            build.hidden[box] = 1
             continue
         build.work.at[first + kept] = box
         kept += 1
@@ -394,30 +400,68 @@ cdef int table_take(Build* build, Table* table) noexcept nogil:
     return 0
 
 
-cdef int forest_build(const BoxSet* boxes, Table* table) noexcept nogil:
-    cdef Build build
-    cdef Place place
+cdef void place_whole(Build* build, Place* place) noexcept nogil:
+    """The root's place: everywhere."""
     cdef uint32_t i
-    cdef int status = -1
-    memset(&build, 0, sizeof(build))
-    build.boxes = boxes
-    build.table = table
-    build.looks = <uint64_t>EXACT_BUDGET * boxes.n
+    build.looks = <uint64_t>EXACT_BUDGET * build.boxes.n
     for i in range(MAX_DIMENSIONS):
         place.region[i].lo = 0
         place.region[i].hi = ALL
     place.depth = place.forks = 0
     place.allowance = 1.5
+
+
+cdef void build_root(Build* build) noexcept nogil:
+    """The forest of all boxes."""
+    cdef Place place
+    cdef uint32_t i
+    place_whole(build, &place)
+    if not reserve(build, &build.work, build.boxes.n):
+        return
+    for i in range(build.boxes.n):
+        build.work.at[i] = i
+    build.work.n = build.boxes.n
+    build.table.root = build_node(build, 0, build.boxes.n, &place)
+    build.work.n = 0
+
+
+cdef void build_hidden(Build* build) noexcept nogil:
+    """The second forest: of what the first one hides somewhere, each box of it wherever it belongs."""
+    cdef Place place
+    cdef uint8_t* hidden = build.hidden
+    cdef Table* table = build.table
+    cdef Table apart = table[0]
+    cdef uint32_t i
+    place_whole(build, &place)
+    for i in range(build.boxes.n):
+        if hidden[i]:
+            build.work.at[build.work.n] = i
+            build.work.n += 1
+    build.hidden = NULL
+    build.table = &apart
+    table.n_hidden = build.work.n
+    table.hidden = build_node(build, 0, table.n_hidden, &place)
+    build.table = table
+    build.hidden = hidden
+
+
+cdef int forest_build(const BoxSet* boxes, Table* table) noexcept nogil:
+    cdef Build build
+    cdef int status = -1
+    memset(&build, 0, sizeof(build))
+    build.boxes = boxes
+    build.table = table
+    build.hidden = <uint8_t*>calloc(boxes.n + 1, 1)
+    build.failed = build.hidden == NULL
+    table.n_boxes = boxes.n
     table.n_ranks = boxes.rest[boxes.n_filters - 1].rank + 1 if boxes.n_filters else 0
     table.fork_ranks = table.n_ranks if table.n_ranks <= FORK_RANKS else 0
-    if reserve(&build, &build.work, boxes.n):
-        for i in range(boxes.n):
-            build.work.at[i] = i
-        build.work.n = boxes.n
-        table.n_boxes = boxes.n
-        table.root = build_node(&build, 0, boxes.n, &place)
+    build_root(&build)
+    if not build.failed:
+        build_hidden(&build)
     if not build.failed:
         status = table_take(&build, table)
+    free(build.hidden)
     free(build.work.at)
     free(build.tree.at)
     free(build.leaves.at)

@@ -35,6 +35,7 @@ cdef struct Table:
     const uint32_t* leaves      # 64-byte aligned.  A leaf of several blocks ends with a word for each block:
                                 # the next block that has entries of another sublayer than the block's last.
     uint32_t root
+    uint32_t hidden             # Root of the boxes that were left out somewhere: for searches that ignore a filter.
     uint32_t n_dimensions
     uint32_t n_ranks            # Sublayers that have filters here.
     uint32_t fork_ranks         # The same up to FORK_RANKS, else 0.
@@ -55,6 +56,7 @@ cdef struct Table:
     uint32_t n_filters
     uint32_t n_boxes
     uint32_t n_copies
+    uint32_t n_hidden           # Boxes below `hidden`; the counts around this one are of what is below `root`.
     uint32_t n_nodes
     uint32_t n_leaves
     uint32_t largest_leaf
