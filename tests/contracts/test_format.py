@@ -6,7 +6,7 @@ import pathlib
 import struct
 
 from wfpd.compiler import format as fmt
-from wfpd.dataplane._table import packed_sizes
+from wfpd.dataplane._part import packed_sizes
 from wfpd.model.generate import field_ids
 
 ROOT = pathlib.Path(__file__).parents[2]

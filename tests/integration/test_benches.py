@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
+    "bench_change": ["--rounds", "1", "--filters", "200", "--changes", "70", "--json"],
     "bench_classify": ["100", "--rounds", "1", "--packets", "100"],
     "bench_drain": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_reading": ["--rounds", "1", "--filters", "50", "--values", "100", "--json"],
@@ -56,6 +57,12 @@ def test_classification_has_a_line_for_each_shape() -> None:
 
 def test_reading_has_a_row_for_each_way() -> None:
     assert all(table["rows"] for table in tables("bench_reading"))
+
+
+def test_changing_has_a_row_for_each_step_and_each_place_beside_the_base() -> None:
+    steps, places = tables("bench_change")
+    assert list(dict.fromkeys(firsts(steps))) == ["pack one filter", "add", "remove"]
+    assert firsts(places)[:4] == ["nothing", "1 fresh", "64 fresh", "256 folded"] and len(places["rows"]) == 6
 
 
 def test_draining_has_every_case_and_every_contender() -> None:

@@ -1,11 +1,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-def packed_sizes() -> dict[str, int]: ...
-
-class CounterSlots:
-    @property
-    def size(self) -> int: ...
+from wfpd.dataplane._counters import CounterSlots
+from wfpd.dataplane._root import Added, Root
 
 class Snapshot:
     def __init__(
@@ -21,7 +18,15 @@ class Snapshot:
         flows_full: int,
         audit: bool = False,
         info: object = None,
+        added: tuple[Added, ...] = (),
     ) -> None: ...
+    @property
+    def root(self) -> Root: ...
+    @property
+    def added(self) -> tuple[Added, ...]: ...
+    def changed(self, generation: int, added: tuple[Added, ...]) -> Snapshot: ...
+    def moved(self, root: Root, generation: int, added: tuple[Added, ...]) -> Snapshot: ...
+    def filter_ids(self) -> list[int]: ...
     @property
     def buffer(self) -> Any: ...
     @property

@@ -331,14 +331,14 @@ cdef void _write_noted(Worker* worker, const QueuedPacket* packet) noexcept nogi
     cdef bint audit
     for i in range(worker.visitor.n_noted):
         filter = worker.visitor.noted[i]
-        audit = (policy.filters[filter].flags & FLAG_AUDIT) != 0
+        audit = (policy.briefs[filter].flags & FLAG_AUDIT) != 0
         said = worker.visitor.decision
         if not audit and (said.verdict == ACTION_BLOCK or said.would_block):
             continue
         said.would_block = 0
-        said.slot = policy.filters[filter].slot
+        said.slot = policy.briefs[filter].slot
         said.filter = filter
-        said.callout = policy.filters[filter].callout
+        said.callout = policy.briefs[filter].callout
         said.reason = worker.visitor.noted_reason[i]
         said.veto = 0
         _write_event(worker, packet, &said, EVENT_AUDIT if audit else EVENT_PERMIT, policy.generation)
@@ -399,8 +399,8 @@ cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32
     decision.flow_id = flow_id
     decision.to_server = to_server
     if filter != NO_FILTER:
-        decision.slot = worker.published.policy.filters[filter].slot
-        decision.callout = worker.published.policy.filters[filter].callout
+        decision.slot = worker.published.policy.briefs[filter].slot
+        decision.callout = worker.published.policy.briefs[filter].callout
     worker.queue.late += reason == REASON_LATE
     batch_settle(worker)
 

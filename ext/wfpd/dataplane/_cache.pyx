@@ -30,7 +30,7 @@ import os
 
 from ._arbitrate cimport STEP_CALLOUT, arbitrate_begin, arbitrate_run
 from ._boxes cimport SHAPE_ADDRESS6, SHAPE_DOUBLE, SHAPE_OTHER, FieldShape, field_shape
-from ._classify cimport classify
+from ._layered cimport classify
 from ._table cimport Snapshot
 from ._types cimport N_FIELDS, value_set128
 

@@ -14,7 +14,8 @@ from wfpd.model.layers import BY_SLOT
 from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer
 from ._batch cimport Worker
 from ._parking cimport ParkedPacket, Parking
-from ._table cimport PackedFilter, Snapshot
+from ._policy cimport FilterBrief
+from ._table cimport Snapshot
 from ._types cimport *
 from ._visit cimport Visitor, visit_fill
 
@@ -70,7 +71,7 @@ cdef class ClassifyContext:
         self.on_error = None
 
     cdef ParkedPacket call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer):
-        cdef const PackedFilter* item = &snapshot.policy.filters[visitor.arbitration.asked]
+        cdef const FilterBrief* item = &snapshot.policy.briefs[visitor.arbitration.asked]
         cdef uint8_t word = item.on_error if item.on_error != WORD_DEFAULT else snapshot.policy.on_error
         cdef ParkedPacket parked
         memset(&self.answer, 0, sizeof(CalloutAnswer))
@@ -80,7 +81,7 @@ cdef class ClassifyContext:
         started = time.perf_counter_ns()
         name = snapshot.callout_name(item.callout)
         try:
-            snapshot.callouts[item.callout](self)
+            snapshot.root.callouts[item.callout](self)
         except BaseException as error:  # Whatever it is, the packet needs a verdict.
             if self.parked is not None:
                 self.parking.forget(self.parked)
@@ -224,7 +225,7 @@ cdef class ClassifyContext:
         queue holds are parked.
         """
         cdef Decision decision
-        cdef const PackedFilter* item
+        cdef const FilterBrief* item
         cdef Visitor* visitor = self._live()
         if self.parked is not None:
             return self.parked
@@ -232,7 +233,7 @@ cdef class ClassifyContext:
             raise RuntimeError("park() needs a live queue, and a callout that says `parks = True`")
         if visitor.in_twin:
             raise RuntimeError("park(): the packet is blocked already")
-        item = &self.snapshot.policy.filters[visitor.arbitration.asked]
+        item = &self.snapshot.policy.briefs[visitor.arbitration.asked]
         memset(&decision, 0, sizeof(decision))
         decision.filter = visitor.arbitration.asked
         decision.callout = item.callout

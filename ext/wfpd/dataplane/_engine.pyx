@@ -37,6 +37,7 @@ from ._publication cimport Publication
 from ._report import CalloutFailures, HOOKS, add_counts
 from ._report cimport callout_dict, event_dict, queue_dict
 from ._ring cimport EventRing, ring_peek, ring_pop
+from ._root cimport Root
 from ._socket cimport CONFIG_COPY, CONFIG_FLAGS, CONFIG_LENGTH, ConfigItem, POLLIN, config_send, fail_open_value, poll, pollfd
 from ._socket import queue_error
 from ._stats cimport EventRecord, Stats, stats_begin, stats_reserve
@@ -136,15 +137,14 @@ cdef class Engine:
 
         On False the new policy is published all the same; a worker still holds the old one.
         """
-        cdef uint32_t n = snapshot.slots.size
+        cdef Root root = snapshot.root
         cdef Stats stats
         for stats in self.stats:
-            if stats_reserve(stats.worker, n):
-                raise MemoryError(f"{n} filter counters")
-            if not snapshot.counting:
-                with nogil:
-                    stats_begin(stats.worker, snapshot._fresh, snapshot._n_fresh)
-        snapshot.counting = True
+            if stats_reserve(stats.worker, root.slots.size):
+                raise MemoryError(f"{root.slots.size} filter counters")
+            with nogil:
+                stats_begin(stats.worker, root.fresh + root.n_begun, root.n_fresh - root.n_begun)
+        root.n_begun = root.n_fresh
         return self._publish(Publication(snapshot, None if self.current is None else self.current.host,
                                           self.n_workers), timeout)
 

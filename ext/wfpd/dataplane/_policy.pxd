@@ -21,6 +21,9 @@ cdef enum:                          # wfpd.model.conditions.Op
     OP_TEXT_RANGE = 12
     N_OPS = 13
 
+cdef enum:
+    MAX_ADDED = 4                   # Parts beside the base: a search visits each.
+
 cdef enum:                          # PackedSet.kind
     SET_RANGES32 = 0
     SET_RANGES128 = 1
@@ -103,12 +106,23 @@ cdef struct FilterBrief:
     uint16_t flags                  # FilterFlagBits
     uint8_t action                  # FilterAction
     uint8_t reply                   # ReplyKind
+    uint8_t slot
+    uint8_t on_error                # WordKind; WORD_DEFAULT: the policy's.
+
+# Filters that came after the policy was built, with records and tables of their own.
+cdef struct AddedFilters:
+    const CompiledPolicy* policy    # Its filters count from 0.
+    const uint32_t* ids             # [policy.n_filters] Which of the snapshot's filters each is.
 
 # One compiled policy: pointers into the packed buffer, and the tables of each slot.  Immutable
 # from the moment it is published.
+#
+# A snapshot's is that of the policy it was built from, with filters that are gone since and others
+# that were added.  Filters keep their number as long as that policy is the base: those of the base
+# from 0, then the added ones in the order in which they came.
 cdef struct CompiledPolicy:
     uint64_t generation             # Of the snapshot.
-    PackedLayer* layers             # [N_SLOTS]
+    PackedLayer* layers             # [N_SLOTS] `count` with added and without gone ones; `first` of the base.
     PackedFilter* filters
     uint32_t n_filters
     PackedCondition* conditions
@@ -125,11 +139,17 @@ cdef struct CompiledPolicy:
     uint32_t n_sublayers
     uint32_t n_callouts
     uint8_t* callout_registered     # [n_callouts] 1: a callable is there.
-    uint32_t* counter_slots         # [n_filters] Slot in the counter pool; kept over reloads (key and content).
-    FilterBrief* briefs             # [n_filters]
+    uint32_t* counter_slots         # [n_ids] Slot in the counter pool; kept over reloads (key and content).
+    FilterBrief* briefs             # [n_ids]
+    uint32_t n_ids                  # Numbers in use: n_filters, and one for each filter ever added.
+    const uint64_t* gone            # Bit i: filter i is ignored; NULL: none is.
+    uint32_t n_added
+    AddedFilters added[MAX_ADDED]
+    const uint64_t* added_weights   # [n_ids - n_filters] Effective weights.
+    const uint16_t* sublayer_weights    # By FilterBrief.sublayer.
     uint64_t fields_needed[N_SLOTS][2]   # Fields that the slot's filters name.
     uint64_t layer_generation[N_SLOTS]   # Generation at which the slot's content last changed.
-    uint32_t max_layer_filters      # Largest filter count of a slot: the match buffer's size.
+    uint32_t max_layer_filters      # No slot's search gives more filters: the match buffer's size.
     uint8_t needs_payload           # Some callout may read beyond the headers.
     uint8_t on_error                # WordKind, resolved (PERMIT or BLOCK).
     uint8_t on_malformed

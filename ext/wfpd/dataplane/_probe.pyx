@@ -6,7 +6,7 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from ._boxes cimport Bound, BoxSet, boxes_free, boxes_make, boxes_of
-from ._classify cimport classify
+from ._layered cimport classify
 from ._policy cimport CompiledPolicy
 from ._table cimport Snapshot
 from ._tables cimport tables_build, tables_free

@@ -17,7 +17,7 @@ from ._flow cimport Flows
 from ._host cimport Host
 from ._parse cimport PARSE_VERIFY_CHECKSUMS, parse_status_name
 from ._stats cimport WorkerStats
-from ._table cimport PackedFilter, Snapshot
+from ._table cimport Snapshot
 from ._types cimport *
 from ._visit cimport Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin
 
@@ -128,7 +128,7 @@ cdef class Replayer:
             return result
         result["verdict"] = "block" if self.snapshot.policy.on_late == WORD_BLOCK else "permit"
         result["reason"] = "late"
-        result["slot"] = self.snapshot.policy.filters[asked].slot
+        result["slot"] = self.snapshot.policy.briefs[asked].slot
         result["filter"] = asked
         result["veto"] = False
         return result
@@ -154,7 +154,7 @@ cdef class Replayer:
 
     cdef tuple _row(self, TraceRow* row):
         called = tuple([
-            self.snapshot.callout_name(self.snapshot.policy.filters[<uint32_t>asked].callout)
+            self.snapshot.callout_name(self.snapshot.policy.briefs[<uint32_t>asked].callout)
             for asked in self.asked[row.first_callout:row.first_callout + row.n_callouts]
         ])
         return (

@@ -16,7 +16,7 @@ from ._arbitrate cimport (
     STEP_CALLOUT, Arbitration, CalloutAnswer, arbitrate_answer, arbitrate_begin, arbitrate_run,
 )
 from ._cache cimport cache_find, cache_store
-from ._classify cimport classify
+from ._layered cimport classify
 from ._flow cimport (
     END_REAUTHORIZATION, END_REUSED, FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL,
     FLOW_FIN_REMOTE, FLOW_GROUP, FLOW_OPENING, FLOW_OTHER, FLOW_OUTBOUND, FlowEntry, FlowKey, FlowTable, flow_answered,
@@ -203,7 +203,7 @@ cdef void _note_audit(Visitor* visitor, uint32_t n_hits) noexcept nogil:
     for i in range(n_hits):
         if visitor.policy.briefs[visitor.hits[i]].flags & FLAG_AUDIT:
             _note(visitor, visitor.hits[i],
-                  REASON_FILTER if visitor.policy.filters[visitor.hits[i]].callout == NO_FILTER else REASON_CALLOUT)
+                  REASON_FILTER if visitor.policy.briefs[visitor.hits[i]].callout == NO_FILTER else REASON_CALLOUT)
 
 
 cdef void _trace_row(Visitor* visitor) noexcept nogil:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import struct
 from typing import Any
 
 import pytest
@@ -27,14 +25,13 @@ from tests.builders import (
     within,
 )
 from tests.oracle.matching import text_holds
-from wfpd.compiler.pack import pack
+from tests.unit.dataplane.rich import WORDS, rich_bytes
 from wfpd.dataplane import Snapshot
 from wfpd.model.conditions import Atom, Condition, Op, Term
 from wfpd.model.fields import FIELD
-from wfpd.model.policy import Action, FilterFlag, Policy, ProviderContext, Word, default_key
+from wfpd.model.policy import Action, FilterFlag, Policy, Word, default_key
 
 PERMIT, BLOCK = Action.PERMIT, Action.BLOCK
-WORDS: dict[str, Any] = {"on_error": 1, "on_malformed": 1, "on_late": 1, "flows_full": 1}
 
 
 def holds(condition: Condition, value: object, family: int = 4) -> bool:
@@ -44,37 +41,7 @@ def holds(condition: Condition, value: object, family: int = 4) -> bool:
     return taken.matches_slow(at, {field: value}) == [0]
 
 
-def a_rich_policy() -> Policy:
-    """Every kind of record at least once."""
-    return a_policy(
-        [
-            a_filter("port", PERMIT, when("ip_source_port", within(22, 80), Atom(Op.IN_SET, set="number-small"))),
-            a_filter("address", BLOCK, when("ip_source_address", Atom(Op.IN_SET, set="address-wide"), negate=True)),
-            a_filter("six", BLOCK, when("ip_source_address", Atom(Op.IN_SET, set="address-wide")), at=slot(family=6)),
-            a_filter("name", PERMIT, when("interface_name", Atom(Op.TEXT_GLOB, text=b"eth*"),
-                                          Atom(Op.TEXT_RANGE, text=b"a", text_high=b"f"),
-                                          Atom(Op.IN_SET, set="text-wide"), Atom(Op.EMPTY))),
-            a_filter("asks", Action.CALLOUT_UNKNOWN, callout="c", sublayer="high", provider_context="p"),
-        ],
-        [sublayer("high", 0x9000)],
-        [callout("c"), callout("d", use="")],
-        value_sets(),
-    )  # fmt: skip
-
-
-def rich_bytes() -> bytes:
-    policy = a_rich_policy()
-    context = ProviderContext("p", default_key("file", "provider_context", "p"), {"a": 1})
-    return pack(Policy(policy.filters, policy.sublayers, policy.callouts, policy.sets, (), (context,)))
-
-
 # --- what it refuses ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [0, 1, 16, 200, 223])
-def test_a_buffer_that_breaks_off_is_refused(size: int) -> None:
-    with pytest.raises(ValueError, match="packed policy"):
-        Snapshot(rich_bytes()[:size], [None, None], generation=1, **WORDS)
 
 
 def test_a_word_that_is_no_word_is_refused() -> None:
@@ -87,73 +54,6 @@ def test_callouts_must_be_as_many_as_the_policy_has_and_callable() -> None:
         Snapshot(rich_bytes(), [None], generation=1, **WORDS)
     with pytest.raises(ValueError, match="'c' is not callable"):
         Snapshot(rich_bytes(), [1, None], generation=1, **WORDS)
-
-
-@pytest.mark.parametrize(
-    ("field", "atom"),
-    [("ip_protocol", Atom(Op.TEXT_EQUAL, text=b"tcp")), ("interface_name", equal(1))],
-)
-def test_a_test_that_is_not_for_its_fields_type_is_refused(field: str, atom: Atom) -> None:
-    with pytest.raises(ValueError, match="type"):
-        snapshot(a_policy([a_filter("a", PERMIT, when(field, atom))]))
-
-
-def test_a_slot_at_which_no_layer_is_is_refused() -> None:
-    with pytest.raises(ValueError, match="no layer"):
-        snapshot(a_policy([a_filter("a", PERMIT, at=30)]))
-
-
-def _use_everything(taken: Snapshot) -> None:
-    for index in range(taken.n_filters):
-        taken.filter_info(index)
-    for at in range(64):
-        for values in ({}, {"ip_source_port": 22, "ip_source_address": 1, "interface_name": b"eth0"}):
-            taken.match(at, values)
-            taken.matches_slow(at, values)
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.data())
-def test_any_changed_bytes_give_a_usable_snapshot_or_value_error(data: st.DataObject) -> None:
-    content = bytearray(rich_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(content) - 1))
-        if data.draw(st.booleans()):
-            content[at] = data.draw(st.integers(0, 255))
-        else:
-            at = min(at & ~3, len(content) - 4)
-            word = data.draw(st.sampled_from([0, 1, 2, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]))
-            struct.pack_into("<I", content, at, word)
-    try:
-        taken = Snapshot(bytes(content), [None, None], generation=1, **WORDS)
-    except ValueError:
-        return
-    _use_everything(taken)
-
-
-def test_every_byte_changed_alone_gives_a_usable_snapshot_or_value_error() -> None:
-    sound = rich_bytes()
-    for at in range(len(sound)):
-        for change in (1, 0x80, 0xFF):
-            content = bytearray(sound)
-            content[at] ^= change
-            try:
-                taken = Snapshot(bytes(content), [None, None], generation=1, **WORDS)
-            except ValueError:
-                continue
-            _use_everything(taken)
-
-
-def test_a_writable_buffer_is_copied() -> None:
-    content = bytearray(rich_bytes())
-    taken = Snapshot(content, [None, None], generation=1, **WORDS)
-    content[:] = bytes(len(content))
-    assert taken.filter_name(1) == "port"
-
-
-def test_a_buffer_that_is_not_aligned_is_copied() -> None:
-    taken = Snapshot(memoryview(b"x" + rich_bytes())[1:], [None, None], generation=1, **WORDS)
-    assert taken.filter_name(1) == "port"
 
 
 # --- what matches ---------------------------------------------------------------------------------
@@ -290,21 +190,6 @@ def test_a_callout_speaks_for_itself_through_its_method_too() -> None:
 # --- what outlives a reload -----------------------------------------------------------------------
 
 
-def test_counters_go_on_and_a_slot_is_given_again_only_after_its_last_snapshot_is_gone() -> None:
-    a, b, c = (a_filter(name, PERMIT) for name in "abc")
-    first = snapshot(a_policy([a, b]))
-    assert first.counter_slots() == [0, 1] and first.new_counter_slots() == (0, 1)
-    second = snapshot(a_policy([b, c]), generation=2, previous=first)
-    assert second.counter_slots() == [1, 2] and second.new_counter_slots() == (2,)
-    third = snapshot(a_policy([b, a]), generation=3, previous=second)
-    assert third.counter_slots() == [1, 3]  # `first` still counts in slot 0.
-    del first
-    gc.collect()
-    fourth = snapshot(a_policy([b, a, a_filter("d", PERMIT)]), generation=4, previous=third)
-    assert fourth.counter_slots() == [1, 3, 0]
-    assert fourth.slots is third.slots and fourth.slots.size == 4
-
-
 def test_filters_with_a_flag_are_found_with_their_counters() -> None:
     filters = [a_filter("a", PERMIT), a_filter("b", PERMIT, flags=FilterFlag.METRICS), a_filter("c", PERMIT),
                a_filter("d", PERMIT, flags=FilterFlag.METRICS | FilterFlag.AUDIT)]  # fmt: skip
@@ -313,26 +198,6 @@ def test_filters_with_a_flag_are_found_with_their_counters() -> None:
     assert first.filters_with(int(FilterFlag.AUDIT)) == [(3, 3)]
     second = snapshot(a_policy(filters[1:]), generation=2, previous=first)
     assert second.filters_with(int(FilterFlag.METRICS)) == [(0, 1), (2, 3)]
-
-
-def test_filters_of_one_key_and_content_hand_on_their_counters_one_by_one() -> None:
-    same = [a_filter("a", PERMIT, weight=1)] * 300
-    first = snapshot(a_policy([*same, a_filter("b", PERMIT)]))
-    second = snapshot(a_policy([*same[:200], a_filter("b", PERMIT)]), generation=2, previous=first)
-    assert second.counter_slots() == [*range(200), 300]
-    third = snapshot(a_policy([*same, a_filter("b", PERMIT)]), generation=3, previous=second)
-    assert third.counter_slots()[:200] == [*range(200)]
-    assert third.counter_slots()[300] == 300
-    assert len(set(third.counter_slots())) == 301
-
-
-def test_a_refused_successor_leaves_the_counters_as_they_were() -> None:
-    first = snapshot(a_policy([a_filter("a", PERMIT)]))
-    with pytest.raises(ValueError):
-        snapshot(a_policy([a_filter("b", PERMIT)]), callouts=[None], generation=2, previous=first)
-    gc.collect()
-    second = snapshot(a_policy([a_filter("c", PERMIT)]), generation=2, previous=first)
-    assert second.counter_slots() == [1] and second.slots.size == 2
 
 
 def test_a_layer_keeps_its_generation_until_its_content_changes() -> None:

@@ -1,0 +1,138 @@
+"""Root and Added: what is beside a base, what is gone of it, and how much of either fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.builders import a_filter, a_policy, callout, slot, sublayer
+from wfpd.compiler.pack import pack
+from wfpd.dataplane import Added, Part, Root, Snapshot
+from wfpd.model.policy import Action, Filter, Policy
+
+PERMIT, BLOCK = Action.PERMIT, Action.BLOCK
+WORDS: dict[str, Any] = {"on_error": 1, "on_malformed": 1, "on_late": 1, "flows_full": 1}
+
+
+def a_part(*filters: Filter, **members: Any) -> Part:
+    return Part(pack(a_policy(filters, **members)))
+
+
+def over(root: Root, generation: int, *added: Added, previous: Snapshot | None = None) -> Snapshot:
+    return Snapshot(root, [], generation=generation, previous=previous, added=added, **WORDS)
+
+
+def names(taken: Snapshot) -> list[str]:
+    return [taken.filter_name(index) for index in taken.match(slot(), {})]
+
+
+def test_what_is_removed_is_gone_for_later_snapshots_only() -> None:
+    a, b = a_filter("a", BLOCK, weight=2), a_filter("b", PERMIT, weight=1)
+    root = Root(a_part(a, b), [])
+    first = over(root, 1)
+    index = root.find(a.key.bytes)
+    assert index == 0
+    root.remove(index)
+    second = over(root, 2, previous=first)
+    assert (names(first), names(second)) == (["a"], ["b"])
+    assert (first.n_filters, second.n_filters) == (2, 1)
+    assert root.find(a.key.bytes) is None and root.n_gone == 1
+    with pytest.raises(KeyError):
+        root.remove(index)
+    root.restore(index)
+    assert names(over(root, 3)) == ["a"]
+    with pytest.raises(KeyError):
+        root.restore(index)
+    with pytest.raises(IndexError):
+        root.remove(7)
+
+
+def test_what_is_added_gets_the_next_numbers_and_keeps_its_name_when_it_is_gone() -> None:
+    root = Root(a_part(a_filter("a", PERMIT)), [])
+    part = a_part(a_filter("b", BLOCK, weight=5), a_filter("c", BLOCK, weight=4))
+    added = Added(part, root.add(part, []))
+    taken = over(root, 2, added)
+    assert added.ids_of() == [1, 2]
+    assert names(taken) == ["b"] and taken.filter_ids() == [0, 1, 2]
+    less = added.without([0])
+    assert (added.live(), less.live(), less.gone_places()) == (2, 1, [0])
+    later = over(root, 3, less)
+    assert names(later) == ["c"]
+    assert later.filter_name(1) == "b"  # For events of packets before.
+    with pytest.raises(KeyError):
+        less.without([0])
+    assert less.find(a_filter("b", BLOCK).key.bytes) is None
+    assert less.find(a_filter("c", BLOCK).key.bytes) == 1
+
+
+def test_a_key_that_is_none_is_refused() -> None:
+    root = Root(a_part(a_filter("a", PERMIT)), [])
+    with pytest.raises(ValueError, match="16 bytes"):
+        root.find(b"short")
+
+
+def test_there_is_room_for_so_many_filters_and_no_more() -> None:
+    root = Root(a_part(), [])
+    assert root.room == 16384
+    part = Part(pack(a_policy(a_filter(f"f{n}", PERMIT) for n in range(10000))), search=False)
+    root.add(part, [])
+    assert root.room == 6384
+    with pytest.raises(MemoryError, match="no room"):
+        root.add(part, [])
+    assert root.n_ids == 10000
+
+
+def test_sublayers_and_callouts_of_the_same_key_are_the_same() -> None:
+    asked: list[str] = []
+    one = a_part(a_filter("a", Action.CALLOUT_UNKNOWN, callout="c", sublayer="high"),
+                 sublayers=[sublayer("high", 0x9000)], callouts=[callout("c")])  # fmt: skip
+    root = Root(one, [lambda context: asked.append("first")])
+    two = a_part(a_filter("b", Action.CALLOUT_UNKNOWN, callout="c", sublayer="high"),
+                 a_filter("d", Action.CALLOUT_UNKNOWN, callout="d", sublayer="new"),
+                 sublayers=[sublayer("high", 0x9000), sublayer("new", 0x9500)],
+                 callouts=[callout("c"), callout("d")])  # fmt: skip
+    taken = over(root, 2, Added(two, root.add(two, [None, None])))
+    assert names(taken) == ["d", "a", "b"]
+    assert taken.n_callouts == 2 and len(root.callouts) == 2
+    assert root.callable_of(callout("c").key.bytes) is root.callouts[0] is not None
+    assert root.callable_of(callout("d").key.bytes) is None
+    assert taken.filter_info(1)["callout"] == "d" and taken.filter_info(2)["sublayer"] == "high"
+
+
+def test_a_callout_that_is_not_callable_is_refused() -> None:
+    root = Root(a_part(), [])
+    part = a_part(a_filter("a", Action.CALLOUT_UNKNOWN, callout="c"), callouts=[callout("c")])
+    with pytest.raises(ValueError, match="'c' is not callable"):
+        root.add(part, [1])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="1 callouts"):
+        root.add(part, [])
+
+
+def test_counters_go_on_where_filters_move_to_another_root() -> None:
+    a, b, c = (a_filter(name, PERMIT) for name in "abc")
+    root = Root(a_part(a, b), [])
+    part = a_part(c)
+    first = over(root, 2, Added(part, root.add(part, [])))
+    moved = Snapshot(pack(a_policy([c, a])), [], generation=3, previous=first, **WORDS)
+    assert sorted(moved.counter_slots()) == [0, 2]
+    assert moved.new_counter_slots() == ()
+
+
+def test_a_layers_generation_changes_with_what_is_added_or_gone_and_with_the_numbers() -> None:
+    a, b = a_filter("a", PERMIT), a_filter("b", PERMIT, at=slot(family=6))
+    root = Root(a_part(a), [])
+    first = over(root, 5)
+    part = a_part(b)
+    second = over(root, 6, Added(part, root.add(part, [])), previous=first)
+    assert [second.layer_generation(slot(family=family)) for family in (4, 6)] == [5, 6]
+    same = over(root, 7, *second.added, previous=second)
+    assert [same.layer_generation(slot(family=family)) for family in (4, 6)] == [5, 6]
+    moved = Snapshot(pack(a_policy([a, b])), [], generation=8, previous=same, **WORDS)
+    assert [moved.layer_generation(slot(family=family)) for family in (4, 6)] == [5, 8]
+
+
+def test_an_empty_policy_is_a_base_like_others() -> None:
+    root = Root(Part(pack(Policy())), [])
+    part = a_part(a_filter("a", PERMIT))
+    assert names(over(root, 1, Added(part, root.add(part, [])))) == ["a"]

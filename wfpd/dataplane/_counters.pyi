@@ -1,0 +1,3 @@
+class CounterSlots:
+    @property
+    def size(self) -> int: ...
