@@ -57,6 +57,8 @@ FEW = 128
 """Packets at a time for netfilter's example, whose socket buffer is the system's default."""
 CALLOUT = "wfpd, a Python callout on every packet"
 SCAPY = "netfilterqueue and Scapy"
+SIZES = (0, 1000, 10_000, 100_000)
+"""Filters of `by_filters`, at most ten times --filters."""
 CASES = (
     ("forward, everything permitted", 0.90),
     ("forward, 10 % blocked", 0.75),
@@ -142,6 +144,31 @@ class Programs:
             return rounds(turns, count)
 
 
+def by_filters(given: argparse.Namespace, limit: ctypes.CDLL) -> Table:
+    """The first case with more and more filters, all in the same rounds."""
+    counts = sorted({0, *(min(count, 10 * given.filters) for count in SIZES)})
+    found = Table(
+        "By number of filters",
+        f"The first case again, forward and everything permitted, with {counts[0]} to {counts[-1]:,} filters.",
+        ["filters", "CPU, ns a packet", "above the limit's, ns", "limit / wfpd"],
+    )
+    rules = workloads.rules(SHAPE, counts[-1])
+    works: dict[str, tuple[Work, Callable[[Any], None] | None]] = {"limit": (limit_work(limit, 0), None)}
+    for number, count in enumerate(counts):
+        made = snapshot(workloads.policy(rules[:count]), [])
+        works[f"{count:,}"] = engine(made, number + 1, "forward", batch=BATCH), None
+    with contextlib.ExitStack() as stack:
+        ring = stack.enter_context(Ring("forward"))
+        drain = Drain(ring, stack.enter_context(ring.sender()), workloads.udp_packets(rules, given.packets, FLOWS))
+        served = stack.enter_context(consumers(ring, works))
+        turns = {name: partial(drain.turn, one.queue, one.pid) for name, one in served.items()}
+        taken = rounds(turns, given.rounds)
+    for name in list(works)[1:]:
+        above = median(taken, name) - median(taken, "limit")
+        found.add(name, median(taken, name), above, f"{ratio(taken, 'limit', name):.3f}")
+    return found
+
+
 def tables(given: argparse.Namespace) -> tuple[Table, Table]:
     """Empty ones."""
     bars = Table(
@@ -179,7 +206,8 @@ def bench(given: argparse.Namespace) -> list[Table]:
     """Build what is to be built, and measure."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory)
-        return measure(given, Programs(build_limit(path), peers.build_nf_queue(path), policies(given.filters)))
+        programs = Programs(build_limit(path), peers.build_nf_queue(path), policies(given.filters))
+        return [*measure(given, programs), by_filters(given, programs.limit)]
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,8 @@ from bench.report import Table
 if TYPE_CHECKING:
     from bench.bench_classify import Row
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 720, 360, 60, 90
-COLOURS = ("#1b6ca8", "#8fbfe0", "#c0563b", "#e3ae9e")
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM, RIGHT = 720, 420, 60, 20, 40, 230
+COLOURS = {"5-tuple v4": "#1b6ca8", "5-tuple v6": "#2f9e77", "applications": "#c0563b", "ClassBench": "#1b6ca8"}
 
 
 def write(rows: Sequence[Row], directory: Path) -> None:
@@ -40,41 +41,71 @@ def table(rows: Sequence[Row]) -> Table:
     return found
 
 
+Series = dict[int, float]
+"""Nanoseconds by number of filters."""
+
+
+def series(rows: Sequence[Row]) -> dict[tuple[str, str], Series]:
+    """Geometric means over the sets of a group that has several sizes: ours by sublayers, and the linear scan."""
+    found: dict[tuple[str, str], Series] = {}
+    for group in dict.fromkeys(row.group for row in rows):
+        own = [row for row in rows if row.group == group and group in COLOURS]
+        for sublayers in sorted({row.sublayers for row in own}):
+            plural = "s" if sublayers > 1 else ""
+            some = [row for row in own if row.sublayers == sublayers]
+            found[group, f"{sublayers} sublayer{plural}"] = _means({}, some, "ns")
+            if sublayers == 1:
+                found[group, "linear scan in C"] = _means({}, some, "linear_ns")
+    return found
+
+
+def _means(into: Series, rows: Sequence[Row], figure: str) -> Series:
+    for count in sorted({_rounded(row.count) for row in rows}):
+        values = [math.log(max(getattr(row, figure), 0.1)) for row in rows if _rounded(row.count) == count]
+        into[count] = math.exp(sum(values) / len(values))
+    return into
+
+
+def _rounded(count: int) -> int:
+    """Sets of about one size are one point."""
+    return int(10 ** round(math.log10(count), 1)) if count else 0
+
+
 def plot(rows: Sequence[Row]) -> str:
-    """Bars of nanoseconds a packet: a place for each set, a bar for each size and number of sublayers."""
-    names = list(dict.fromkeys((row.group, row.name) for row in rows))
-    kinds = sorted({(row.count, row.sublayers) for row in rows})[: len(COLOURS)]
-    shown = [row for row in rows if (row.count, row.sublayers) in kinds]
-    top = max((row.ns for row in shown), default=1.0)
-    scale = (HEIGHT - BOTTOM - 40) / top
-    place = (WIDTH - LEFT - 10) / max(1, len(names))
-    bar = 0.8 * place / max(1, len(kinds))
+    """Nanoseconds a packet against the number of filters, both logarithmic: ours and the linear scan."""
+    lines = series(rows)
+    counts = sorted({count for line in lines.values() for count in line})
+    values = [value for line in lines.values() for value in line.values()]
+    low, high = math.floor(math.log10(min(values, default=10))), math.ceil(math.log10(max(values, default=1e5)))
+    first, last = math.log10(min(counts, default=1)), math.log10(max(counts, default=10))
+
+    def at(count: float, value: float) -> tuple[float, float]:
+        x = LEFT + (math.log10(count) - first) / max(last - first, 0.01) * (WIDTH - LEFT - RIGHT)
+        y = HEIGHT - BOTTOM - (math.log10(value) - low) / max(high - low, 1) * (HEIGHT - BOTTOM - TOP)
+        return round(x, 1), round(y, 1)
+
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
-        "<style>text {font-size: 11px}</style>",
+        "<title>Nanoseconds a packet against the number of filters</title>",
+        "<style>text {font-size: 11px} polyline {fill: none; stroke-width: 2}</style>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
     ]
-    base = HEIGHT - BOTTOM
-    for step in range(5):
-        value = top * step / 4
-        y = base - value * scale
-        out.append(f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        out.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.0f} ns</text>')
-    for row in shown:
-        x = LEFT + names.index((row.group, row.name)) * place + kinds.index((row.count, row.sublayers)) * bar
-        height = row.ns * scale
-        colour = COLOURS[kinds.index((row.count, row.sublayers))]
-        out.append(
-            f'<rect x="{x:.1f}" y="{base - height:.1f}" width="{bar:.1f}" height="{height:.1f}" fill="{colour}"/>'
-        )
-    for index, (group, name) in enumerate(names):
-        x = LEFT + (index + 0.4) * place
-        label = name if name.startswith(group) else f"{name}, {group}"
-        out.append(f'<text x="{x:.1f}" y="{base + 12}" text-anchor="end" transform="rotate(-35 {x:.1f} {base + 12})">'
-                   f"{label}</text>")  # fmt: skip
-    for index, (count, sublayers) in enumerate(kinds):
-        x = LEFT + index * 165
-        out.append(f'<rect x="{x}" y="8" width="10" height="10" fill="{COLOURS[index]}"/>')
-        plural = "s" if sublayers > 1 else ""
-        out.append(f'<text x="{x + 15}" y="17">{count:,} filters, {sublayers} sublayer{plural}</text>')
+    for power in range(low, high + 1):
+        _, y = at(10**first, 10**power)
+        out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" stroke="#ddd"/>')
+        out.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{10**power:,} ns</text>')
+    for count in counts:
+        x, _ = at(count, 10**low)
+        out.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{count:,}</text>')
+    for number, ((group, kind), line) in enumerate(lines.items()):
+        dash = {"1 sublayer": "none", "linear scan in C": "2 4"}.get(kind, "8 3")
+        style = f'stroke="{COLOURS[group]}" stroke-dasharray="{dash}"'
+        points = " ".join(f"{x},{y}" for x, y in (at(count, value) for count, value in line.items()))
+        out.append(f'<polyline points="{points}" {style}/>')
+        out += [f'<circle cx="{x}" cy="{y}" r="3" fill="{COLOURS[group]}"/>'
+                for x, y in (at(count, value) for count, value in line.items())]  # fmt: skip
+        y = TOP + 14 * number + 10
+        out.append(f'<polyline points="{WIDTH - RIGHT + 20},{y - 4} {WIDTH - RIGHT + 50},{y - 4}" {style}/>')
+        out.append(f'<text x="{WIDTH - RIGHT + 56}" y="{y}">{group}, {kind}</text>')
+    out.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">filters</text>')
     return "\n".join([*out, "</svg>", ""])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -49,10 +50,15 @@ def test_no_bench_is_without_a_small_setting() -> None:
     assert sorted(SMALL) == sorted(path.stem for path in (ROOT / "bench").glob("bench_*.py"))
 
 
-def test_classification_has_a_line_for_each_shape() -> None:
-    lines = run("bench.bench_classify", *SMALL["bench_classify"]).splitlines()
+def test_classification_has_a_line_for_each_shape_and_writes_a_table_and_a_plot(tmp_path: Path) -> None:
+    lines = run("bench.bench_classify", *SMALL["bench_classify"], "--write", str(tmp_path)).splitlines()
     names = {"access", "firewall", "chain", "ports", "applications", "masks", "ranges", "nests", "same", "mean"}
     assert {line.split()[0] for line in lines} == names
+    assert "access (5-tuple v4)" in (tmp_path / "classification-figures.md").read_text()
+    texts = [
+        item.text for item in ElementTree.parse(tmp_path / "classification.svg").iter() if item.tag.endswith("text")
+    ]
+    assert {"5-tuple v4, linear scan in C", "applications, 4 sublayers", "100"} <= set(texts)
 
 
 def test_reading_has_a_row_for_each_way() -> None:
@@ -66,9 +72,10 @@ def test_changing_has_a_row_for_each_step_and_each_place_beside_the_base() -> No
 
 
 def test_draining_has_every_case_and_every_contender() -> None:
-    bars, others = tables("bench_drain")
+    bars, others, sizes = tables("bench_drain")
     assert firsts(bars) == ["forward, everything permitted", "forward, 10 % blocked", "input, every layer, flows"]
     assert set(firsts(others)) == {"limit", "wfpd", "wfpd, a Python callout on every packet", *TODAY}
+    assert firsts(sizes) == ["0", "500"]
 
 
 def test_replaying_loses_nothing_without_a_queue_and_counts_what_each_contender_decided() -> None:
