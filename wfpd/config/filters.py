@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 from wfpd.config import reader
 from wfpd.config.conditions import ConditionReader
-from wfpd.config.layer_names import ALL_FIELD_NAMES, FIELD_NAMES, LAYER_NAMES, layers_with, why_unserved
+from wfpd.config.layer_names import (
+    ALL_FIELD_NAMES,
+    FIELD_NAMES,
+    FIELDS_ANYWHERE,
+    LAYER_NAMES,
+    layers_with,
+    why_unserved,
+)
 from wfpd.config.limits import Limits
 from wfpd.config.nodes import Broken, Mapping, Node, Scalar
 from wfpd.config.objects import INSPECTION, UNIVERSAL, ObjectReader
@@ -426,7 +433,7 @@ class FilterReader:
         result = []
         reported: set[str] = set()
         if not places:
-            self._check_names_only(speaker, when)
+            self._conditions_nowhere(speaker, when)
         for place in places:
             pairs = self._conditions_at(speaker, when, place, reported)
             result.append((tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)))
@@ -460,10 +467,14 @@ class FilterReader:
         self._lint_conditions(speaker, when, place, given)
         return pairs
 
-    def _check_names_only(self, speaker: Speaker, when: Mapping) -> None:
-        for label in when.entries:
-            if label not in _KNOWN_FIELDS:
+    def _conditions_nowhere(self, speaker: Speaker, when: Mapping) -> None:
+        """The layer is wrong: names, and values as any layer would read them, are checked all the same."""
+        for label, value in when.entries.items():
+            known = FIELDS_ANYWHERE.get(label)
+            if known is None:
                 self._no_such_field(speaker, when.key(label), label, None)
+            else:
+                self.conditions.read(speaker, *known, label, value)
 
     def _no_such_field(self, speaker: Speaker, node: Node, label: str, layer: Layer | None) -> None:
         code = "FWP_E_CONDITION_NOT_FOUND"

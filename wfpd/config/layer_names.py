@@ -44,6 +44,11 @@ def _field_names(layer: Layer) -> FieldNames:
 FIELD_NAMES: dict[int, FieldNames] = {layer.index: _field_names(layer) for layer in LAYERS}
 """By layer index: every name a condition may use there."""
 
+FIELDS_ANYWHERE: FieldNames = {
+    name: known for layer in reversed(LAYERS) for name, known in FIELD_NAMES[layer.index].items()
+}
+"""Every name with the field and words of the first layer that has it."""
+
 ALL_FIELD_NAMES: tuple[str, ...] = tuple(sorted({*FIELD, *FIELD_ALIASES}))
 
 

@@ -62,12 +62,14 @@ class ObjectReader:
     def read_sublayer(self, speaker: Speaker, node: Node) -> None:
         """One entry of `sublayers:`; its weight is settled here, in file order."""
         common, found, about = self.common(speaker, node, "sublayer", self.sublayers, ("weight",))
-        if common is None or found is None:
+        if found is None:
             return
         requested: int | None = 0
         if "weight" in found.entries:
             weight_node = found.entries["weight"]
             requested = reader.number(about, weight_node, "weight", 0, 0xFFFF, "FWP_E_INVALID_WEIGHT")
+        if common is None:
+            return
         weight = self._weights.take(requested or 0)
         self.sublayers[common.name] = Sublayer(common.name, common.key, weight, common.description, common.provider)
 
@@ -83,7 +85,7 @@ class ObjectReader:
     def read_callout(self, speaker: Speaker, node: Node) -> None:
         """One entry of `callouts:`; `use` is read, never imported here."""
         common, found, about = self.common(speaker, node, "callout", self.callouts, ("use", "options"))
-        if common is None or found is None:
+        if found is None:
             return
         use = ""
         if "use" in found.entries:
@@ -91,6 +93,8 @@ class ObjectReader:
             if use and not _USE.fullmatch(use):
                 about.error(found.entries["use"], f"use: {shown(use)} is no class", 'use is written "module:Class"')
         options = self._options(about, found.entries["options"]) if "options" in found.entries else {}
+        if common is None:
+            return
         self.callouts[common.name] = Callout(
             common.name, common.key, use, options, common.description, common.provider, about.at(found)
         )
@@ -107,7 +111,10 @@ class ObjectReader:
     def common(
         self, speaker: Speaker, node: Node, kind: str, taken: object, known: tuple[str, ...]
     ) -> tuple[Common | None, Mapping | None, Speaker]:
-        """Name, key, description and provider of one object; unknown keys are reported."""
+        """Name, key, description and provider of one object; unknown keys are reported.
+
+        Without a usable name there is no Common, and the caller goes on reading for the errors in the rest.
+        """
         what = kind.replace("_", " ")
         found = reader.mapping(speaker, node, what)
         if found is None:
@@ -115,15 +122,13 @@ class ObjectReader:
         name_node = found.entries.get("name")
         if name_node is None:
             speaker.error(found, f"{what}: name is missing", code="FWP_E_NULL_DISPLAY_NAME")
-            reader.known_keys(speaker, found, (*_COMMON, *known), what)
-            return None, found, speaker
-        name = reader.name(speaker, name_node, self.limits)
+        name = reader.name(speaker, name_node, self.limits) if name_node else None
         about = speaker.about(f"{what} {shown(name, 128)}" if name else what)
         reader.known_keys(about, found, (*_COMMON, *known), what)
         provider = self.provider(about, found)
         key = self.take_key(about, found, kind, provider, name or "")
         text = reader.description(about, found.entries.get("description"), self.limits)
-        if name is None or not self._may_add(about, name_node, kind, name, taken):
+        if name is None or name_node is None or not self._may_add(about, name_node, kind, name, taken):
             return None, found, about
         return Common(name, key, text, provider), found, about
 

@@ -274,3 +274,11 @@ def test_a_key_used_twice_by_one_name_of_two_providers_exists_already(policies):
 def test_more_conditions_than_fields_are_refused_at_once(policies):
     when = "{" + ", ".join(f"a{number}: 1" for number in range(500)) + "}"
     assert "more conditions" in policies.error(policies.filter(when)).message
+
+
+def test_conditions_of_a_filter_whose_layer_is_wrong_are_read_all_the_same(policies):
+    when = "{ip_local_port: http, ip_remote_address: 10.0.0.1/8, icmp_type: echo, direction: in, nothing: 1}"
+    problems = policies.errors(policies.filter(when, layer="inbound_transprot"))
+    found = {problem.message.partition(":")[0] for problem in problems}
+    fields = {"ip_local_port", "ip_remote_address", "icmp_type", "direction"}
+    assert found == {*fields, 'there is no layer "inbound_transprot"', 'there is no field "nothing"'}

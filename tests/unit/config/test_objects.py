@@ -110,3 +110,18 @@ def test_a_reference_to_a_broken_object_is_not_reported_again(policies):
 
 def test_a_sublayer_without_a_weight_asks_for_0(policies):
     assert weights(policies, "sublayers: [{name: a}]\n")["a"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("sublayers: [{name: a}, {name: a, weight: 010, color: red}]\n", ["is taken", "weight", '"color"']),
+        ("sublayers: [{weight: 99999}]\n", ["name is missing", "weight"]),
+        ("callouts: [{name: a}, {name: a, use: no, options: [1]}]\n", ["is taken", "use", "options"]),
+        ("callouts: [{use: no, options: [1]}]\n", ["name is missing", "use", "options"]),
+    ],
+)
+def test_an_object_without_a_usable_name_is_read_on_for_its_other_errors(policies, text, parts):
+    messages = sorted(problem.message for problem in policies.errors(HEAD + text))
+    assert len(messages) == len(parts)
+    assert all(any(part in message for message in messages) for part in parts)
