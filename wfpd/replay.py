@@ -6,6 +6,7 @@ import ipaddress
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -250,12 +251,30 @@ def unfed_filters(policy: Policy, hooks: Sequence[str]) -> list[str]:
         if layer.name.removesuffix("_discard") in ("ale_flow_established", "stream_packet", "datagram_data"):
             at.add("output")
         if not at & fed:
+            hooks_text = f"{' and '.join(sorted(at))} hook{'s' if len(at) > 1 else ''}"
             warnings.setdefault(
                 (item.name, layer.name),
                 f'warning: filter "{item.name}": nothing feeds layer {layer.name} in this run '
-                f"(it is served by the {layer.hook} hook)",
+                f"(it is served by the {hooks_text})",
             )
     return list(warnings.values())
+
+
+class CalloutFailures:
+    """Says on `err` what a callout raised, once for each callout; its packets have the reason `error`."""
+
+    def __init__(self, err: IO[str]) -> None:
+        self._err = err
+        self._said: set[str] = set()
+
+    def __call__(self, name: str, error: BaseException) -> None:
+        """Told of every failure."""
+        if name in self._said:
+            return
+        self._said.add(name)
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        print(f'error: callout "{name}" raised {error!r:.200}{place}; only its first failure is shown', file=self._err)
 
 
 def describe(line: Result) -> str:
@@ -282,6 +301,7 @@ def run(
     for warning in unfed_filters(policy, ("input", "output", "forward") if local is not None else (hook,)):
         print(warning, file=err)
     replay = Replay(policy, hook=hook, local=local, checksums=checksums, flow_ends=each is not None)
+    replay.replayer.context.on_error = CalloutFailures(err)
     summary = Summary()
     started = time.monotonic()
     status = 0
@@ -296,7 +316,7 @@ def run(
                 each(packet, line, replay)
     except CaptureError as error:
         out.flush()
-        print(f"error: {error.message}", file=err)
+        print(f"error: {error.message}" + (f"\n  hint: {error.hint}" if error.hint else ""), file=err)
         status = 1
     summary.seconds = time.monotonic() - started
     out.flush()

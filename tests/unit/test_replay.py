@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from scapy.layers.inet import IP, UDP
 
-from wfpd.capture import CapturedPacket
+from wfpd.capture import CapturedPacket, read_capture
 from wfpd.config import load_policy
 from wfpd.errors import CaptureError
 from wfpd.model.policy import Policy
@@ -114,6 +114,8 @@ def test_a_run_of_one_hook_warns_of_the_layers_of_the_others(
     policy = load(tmp_path, f"version: 1\nfilters:\n  - {{name: a, layer: {layer}, action: permit}}\n")
     run(policy, packets(0), hook=hook, out=io.StringIO(), err=err)
     assert (f"nothing feeds layer {layer} " in err.getvalue()) == warned
+    if layer == "ale_flow_established" and warned:
+        assert err.getvalue().splitlines()[0].endswith("(it is served by the input and output hooks)")
     err.truncate(0)
     run(policy, packets(0), local=parse_local("192.0.2.0/24"), out=io.StringIO(), err=err)
     assert "warning" not in err.getvalue()
@@ -123,6 +125,29 @@ def test_a_capture_that_breaks_off_prints_what_came_before_and_ends_with_1(tmp_p
     out, err = io.StringIO(), io.StringIO()
     assert run(load(tmp_path, BLOCK), packets(2, broken=True), as_json=True, out=out, err=err) == 1
     assert len(out.getvalue().splitlines()) == 2 and "breaks off" in err.getvalue()
+
+
+def test_a_file_that_is_no_capture_is_said_with_its_hint(tmp_path: pathlib.Path) -> None:
+    err = io.StringIO()
+    (tmp_path / "zeros").write_bytes(bytes(100))
+    assert run(load(tmp_path, BLOCK), read_capture(tmp_path / "zeros"), out=io.StringIO(), err=err) == 1
+    assert err.getvalue().splitlines()[1:3] == [  # Behind the warning of `lonely`.
+        "error: not a capture: unknown magic number 00000000",
+        "  hint: wfpd reads pcap and pcapng, not compressed",
+    ]
+
+
+def test_what_a_callout_raises_is_said_once_and_names_the_place(tmp_path: pathlib.Path) -> None:
+    text = """version: 1
+callouts: [{name: bad, use: "wfpd.callouts.fixed:Fixed", options: {answer: raise}}]
+filters: [{name: asked, layer: ipforward, action: {callout: bad}}]
+"""
+    out, err = io.StringIO(), io.StringIO()
+    assert run(load(tmp_path, text), packets(3), as_json=True, out=out, err=err) == 0
+    assert {json.loads(line)["reason"] for line in out.getvalue().splitlines()} == {"error"}
+    said, summary = err.getvalue().splitlines()
+    assert said.startswith("error: callout \"bad\" raised RuntimeError('this callout was told to fail') (")
+    assert "fixed.py:" in said and summary.startswith("3 packets")
 
 
 @pytest.mark.parametrize(
