@@ -13,7 +13,7 @@ TOP = {
     "SECURITY.md", "bench", "docs", "ext", "pyproject.toml", "setup.py", "systemd", "tests", "wfpd",
 }  # fmt: skip
 CACHES = {".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache", "__pycache__", "wfpd.egg-info"}
-WHOLE = {"wfpd/__main__.py", "wfpd/lab/__main__.py", "wfpd/lab/keys.py", "wfpd/lab/errors.py", "wfpd/errors.py"}
+WHOLE = {"wfpd/__main__.py", "wfpd/lab/__main__.py", "wfpd/lab/errors.py", "wfpd/errors.py"}
 """Tested by the commands and the story that consist of them, not by a unit test of their own."""
 
 

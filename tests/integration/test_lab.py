@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -165,3 +166,62 @@ def test_a_refused_package_install_is_named(tmp_path: Path) -> None:
 def test_every_package_has_a_group_and_a_reason() -> None:
     done = subprocess.run([ROOT / ".ci" / "packages", "--list"], capture_output=True, text=True, check=True)
     assert all(re.fullmatch(r"(run |test) [a-z0-9-]+ +\S.{5,}", line) for line in done.stdout.splitlines())
+
+
+class Terminal:
+    """The lab at a terminal of its own: keys in, text out."""
+
+    def __init__(self, editor: str) -> None:
+        ours, theirs = os.openpty()
+        self.handle = ours
+        self.text = ""
+        self.process = subprocess.Popen(
+            LAB, cwd=ROOT, env={**os.environ, "EDITOR": editor}, stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+
+    def until(self, words: str) -> str:
+        """What comes up to `words`, and is not looked at again."""
+        while words not in self.text:
+            readable, _, _ = select.select([self.handle], [], [], TIMEOUT)
+            assert readable, self.text
+            try:
+                self.text += os.read(self.handle, 65536).decode(errors="replace").replace("\r\n", "\n")
+            except OSError as error:  # Its other end is closed: the lab has ended.
+                raise AssertionError(self.text) from error
+        found, _, self.text = self.text.partition(words)
+        return found
+
+    def press(self, key: str) -> str:
+        """What one key leads to."""
+        os.write(self.handle, key.encode())
+        return self.until("[q] quit")
+
+    def close(self) -> int:
+        """Its end; killed if it does not come by itself."""
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            os.close(self.handle)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_root")
+def test_at_a_terminal_keys_edit_probe_explain_and_quit() -> None:
+    before = namespaces()
+    lab = Terminal("sed -i 's/no-telnet/nothing-at-23/'")
+    try:
+        assert "blocked by no-telnet" in lab.until("[q] quit")
+        assert "reloaded: generation 2" in lab.press("e")
+        assert "blocked by nothing-at-23" in lab.press("p")
+        assert "filter nothing-at-23, generation 2" in lab.press("d")
+        assert "wfpd_enforcing 1" in lab.press("m")
+        os.write(lab.handle, b"q")
+        assert "The lab is gone" in lab.until("were removed.")
+    finally:
+        status = lab.close()
+    assert status == 0
+    assert namespaces() <= before

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import termios
 import tty
+from collections.abc import Callable
 
 from wfpd.lab.story import Story
 
-HELP = "\n[e] edit the policy and reload   [p] probe again   [d] show the last drop   [m] metrics   [q] quit"
+HELP = (
+    "\n[e] edit the policy and reload   [r] reload   [p] probe again   [d] show the last drop   [m] metrics   [q] quit"
+)
+EDITORS = ("nano", "vi", "vim.tiny")
+"""Tried in this order where neither VISUAL nor EDITOR says one; a minimal Debian has none of them."""
 
 
 def read_key() -> str:
@@ -25,20 +31,34 @@ def read_key() -> str:
         termios.tcsetattr(handle, termios.TCSADRAIN, before)
 
 
+def editor() -> list[str]:
+    """The user's editor, else one that is installed; empty if there is none."""
+    chosen = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if chosen:
+        return shlex.split(chosen)
+    return [name for name in EDITORS if shutil.which(name)][:1]
+
+
 def edit(story: Story) -> None:
-    """Open the policy in $EDITOR, then reload what was saved."""
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "nano")
-    try:
-        subprocess.run([*editor, str(story.service.policy)], check=False)
-    except FileNotFoundError:
-        story.say(f"{editor[0]} is not installed; set EDITOR, or edit {story.service.policy} elsewhere")
+    """Open the policy in an editor, then reload what was saved."""
+    command = editor()
+    if not command or not shutil.which(command[0]):
+        what = f"{command[0]} is not installed" if command else "no editor is installed"
+        story.say(f"{what}: edit {story.service.policy} in another terminal, then press r")
         return
+    subprocess.run([*command, str(story.service.policy)], check=False)
     story.reload()
 
 
 def converse(story: Story) -> None:
     """Obey keys until `q` or the end of input."""
-    acts = {"e": lambda: edit(story), "p": story.probe, "d": story.show_last_drop, "m": story.show_metrics}
+    acts: dict[str, Callable[[], object]] = {
+        "e": lambda: edit(story),
+        "r": story.reload,
+        "p": story.probe,
+        "d": story.show_last_drop,
+        "m": story.show_metrics,
+    }
     while True:
         story.say(HELP)
         key = read_key()

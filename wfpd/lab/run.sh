@@ -2,6 +2,8 @@
 # What `make run` does: packages, build, lab, each with its seconds.
 set -eu
 cd "$(dirname "$0")/../.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 trap 'echo; echo "lab: interrupted; nothing was left behind" >&2; exit 130' INT TERM
 
 if [ "$(id -u)" -ne 0 ]; then
@@ -17,13 +19,18 @@ started=$SECONDS
 echo "   $((SECONDS - started)) s"
 
 echo "2. Build"
-log=$(mktemp)
 started=$SECONDS
 [ -f .venv/.stamp ] || echo "   the first build makes .venv and compiles: some minutes, silent"
-make --no-print-directory -s build >"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; exit 1; }
-rm -f "$log"
-echo "   .venv and the Cython modules are up to date, $((SECONDS - started)) s"
+touch "$work/before"
+make --no-print-directory -s build >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+compiled=$(find wfpd -name '*.so' -newer "$work/before" | wc -l)
+if [ "$compiled" -gt 0 ]; then
+    echo "   $compiled Cython modules were compiled, $((SECONDS - started)) s"
+else
+    echo "   .venv and the Cython modules are up to date, $((SECONDS - started)) s"
+fi
 
 echo "3. Lab"
-trap - INT TERM
+trap - INT TERM EXIT
+rm -rf "$work"
 exec .venv/bin/python -m wfpd.lab
