@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import wfpd
 from wfpd.control import client, protocol
 from wfpd.control.protocol import RpcError
-from wfpd.errors import CaptureError, ControlError, PolicyError, Problem, WfpdError
+from wfpd.errors import CaptureError, ControlError, PolicyError, Problem, WfpdError, first_of
 
 if TYPE_CHECKING:
     from wfpd.capture import CapturedPacket
@@ -490,8 +490,8 @@ def reload_policy(arguments: argparse.Namespace) -> int:
         return DONE if result["successful"] else NO
     for problem in result["problems"]:
         _complain(f"error: {problem['text']}")
-    for lint in result["lints"]:
-        _complain(f"lint: {lint['text']}")
+    for text in first_of(lint["text"] for lint in result["lints"]):
+        _complain(f"lint: {text}")
     if not result["successful"]:
         _complain(f"refused; the old policy runs (generation {result['generation']})")
         return NO

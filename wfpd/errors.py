@@ -6,6 +6,7 @@ three.  Builtin exceptions do for programming errors.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -42,6 +43,17 @@ class Problem:
         if self.code:
             head = f"{head} ({self.code})"
         return f"{head}\n  hint: {self.hint}" if self.hint else head
+
+
+SHOWN = 20
+"""Findings that a log or a command that is used every day repeats: a policy may have thousands of lints."""
+
+
+def first_of(findings: Iterable[object]) -> list[str]:
+    """The first findings as texts, and where the rest can be read."""
+    texts = [str(finding) for finding in findings]
+    n_more = len(texts) - SHOWN
+    return texts if n_more <= 0 else [*texts[:SHOWN], f"{n_more} more; `wfpd check` shows all of them"]
 
 
 class WfpdError(Exception):

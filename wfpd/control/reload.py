@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from wfpd.control.compile_child import compile_in_child
 from wfpd.control.handover import Compiled
-from wfpd.errors import ControlError, PolicyError, Problem, WfpdError
+from wfpd.errors import ControlError, PolicyError, Problem, WfpdError, first_of
 from wfpd.model.policy import DaemonSettings
 from wfpd.observe.counters import ReloadCounters
 
@@ -193,7 +193,9 @@ class ReloadManager:
         self._counters.last_successful = False
         self._counters.last_error = str(problems[0]).split("\n", 1)[0] if problems else "refused"
         self._counters.last_duration = self._clock() - began
-        log.error("reload: refused, the old policy runs: %s", "; ".join(str(problem) for problem in problems[:20]))
+        log.error("reload: refused, the old policy runs")
+        for text in first_of(problems):
+            log.error("reload: %s", text)
         return self._result(False, began, self._running, problems=problems)
 
     def _result(

@@ -22,7 +22,7 @@ from wfpd.control.reload import MAX_CONFIRM, ReloadManager, ReloadResult, policy
 from wfpd.control.state import State
 from wfpd.daemon import absent
 from wfpd.daemon.life import TICK_SECONDS, Daemon, Leftover, Signals
-from wfpd.errors import ControlError, KernelError, PolicyError, WfpdError
+from wfpd.errors import ControlError, KernelError, PolicyError, WfpdError, first_of
 from wfpd.model.policy import Policy
 from wfpd.observe.counters import EngineCounters
 from wfpd.observe.events import Encoder
@@ -335,7 +335,7 @@ class Start:
             if signals.stop_asked:  # Its signal may have ended the compiling process as well.
                 return None
             raise
-        for lint in self.compiled.policy.lints:
+        for lint in first_of(self.compiled.policy.lints):
             logger.warning("%s", lint)
         if signals.stop_asked:
             return None

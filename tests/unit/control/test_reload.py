@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 
 import pytest
@@ -42,6 +43,20 @@ def world() -> World:
     world = World()
     world.manager.start()
     return world
+
+
+def test_each_error_of_a_refused_policy_is_a_record_of_its_own_and_too_many_are_counted(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.next = PolicyError([Problem("no such layer", Location("p.yaml", line), hint="none") for line in range(1, 24)])
+    with caplog.at_level(logging.ERROR):
+        world.manager.reload()
+    assert [record.getMessage() for record in caplog.records][:2] == [
+        "reload: refused, the old policy runs",
+        "reload: p.yaml:1: no such layer\n  hint: none",
+    ]
+    assert caplog.records[-1].getMessage() == "reload: 3 more; `wfpd check` shows all of them"
+    assert len(caplog.records) == 22
 
 
 def test_good_bad_good_keeps_the_old_policy_in_between(world: World) -> None:
