@@ -8,14 +8,14 @@ Bridged, whatever a capture holds passes unchanged; routed, the addresses are th
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from pathlib import Path
 
 from wfpd.bench.network import set_sysctl
 from wfpd.errors import KernelError
 from wfpd.netfilter.commands import Commands
-from wfpd.netfilter.namespace import call_in, namespace_id, path_of
+from wfpd.netfilter.namespace import call_in, path_of
+from wfpd.netfilter.own_namespaces import OwnNamespaces
 
 QUEUE = 0
 SENDER, RECEIVER = "198.18.0.2", "198.18.1.2"
@@ -23,34 +23,19 @@ QUIET = (("net.ipv6.conf.all.addr_gen_mode", 1), ("net.ipv6.conf.default.addr_ge
 """Without an address of its own no interface sends anything by itself."""
 
 
-class Line:
+class Line(OwnNamespaces):
     """The namespaces; a context manager that leaves nothing behind."""
 
     def __init__(self, *, bridged: bool) -> None:
         suffix = secrets.token_hex(4)
         self.bridged = bridged
         self.names = {part: f"wfpd-bench-{suffix}-{part[0]}" for part in ("sender", "middle", "receiver")}
+        super().__init__(tuple(self.names.values()))
         self.sender, self.middle, self.receiver = (Commands(path_of(name)) for name in self.names.values())
-        self._cleanup = contextlib.ExitStack()
 
-    def __enter__(self) -> Line:
-        try:
-            self._build()
-        except BaseException:
-            self._cleanup.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
-
-    def _build(self) -> None:
-        for name in self.names.values():
-            self._cleanup.callback(self._delete, name)
-            Commands().run(["ip", "netns", "add", name])
+    def build(self) -> None:
+        """The two links, and the bridge or router between them."""
         for where in (self.sender, self.middle, self.receiver):
-            if where.netns is None or namespace_id(where.netns) == namespace_id():
-                raise KernelError("a namespace made for the bench is the caller's own: nothing is done there")
             for setting in QUIET:
                 call_in(where.netns, set_sysctl, *setting)
         for where, device in ((self.sender, "in"), (self.receiver, "out")):
@@ -62,10 +47,6 @@ class Line:
             self._bridge()
         else:
             self._router()
-
-    def _delete(self, name: str) -> None:
-        if path_of(name).exists():
-            Commands().run(["ip", "netns", "delete", name])
 
     def _bridge(self) -> None:
         """What comes in on one port leaves by the other; learning would drop most of a capture."""

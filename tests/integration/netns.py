@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from wfpd.netfilter import namespace
+from wfpd.netfilter.own_namespaces import OwnNamespaces
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -154,7 +155,7 @@ def _echo_one(connection: socket.socket, stop: threading.Event) -> None:
             connection.sendall(data)
 
 
-class Network:
+class Network(OwnNamespaces):
     """The three namespaces with verbs.  Use as a context manager; everything goes on exit."""
 
     def __init__(self) -> None:
@@ -162,23 +163,11 @@ class Network:
         self.client = Namespace(f"wfpd-{self.suffix}-c")
         self.router = Namespace(f"wfpd-{self.suffix}-r")
         self.server = Namespace(f"wfpd-{self.suffix}-s")
-        self._cleanup = contextlib.ExitStack()
+        super().__init__([space.name for space in (self.client, self.router, self.server)])
 
-    def __enter__(self) -> Network:
-        try:
-            self._build()
-        except BaseException:
-            self._cleanup.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
-
-    def _build(self) -> None:
+    def build(self) -> None:
+        """Links, addresses and routes."""
         for space in (self.client, self.router, self.server):
-            run_ip("netns", "add", space.name)
-            self._cleanup.callback(run_ip, "netns", "del", space.name)
             run_ip("-n", space.name, "link", "set", "lo", "up")
             # Off, so that hook counters see only what a test sends.
             space.sysctl("net.ipv6.conf.default.accept_ra", 0)
@@ -218,7 +207,7 @@ class Network:
                     process.kill()
                     process.wait(5)
 
-        self._cleanup.callback(end)
+        self.cleanup.callback(end)
         return process
 
     def send_udp(self, space: Namespace, n: int, size: int, port: int, *, to: str = SERVER4, pause: float = 0.0) -> int:

@@ -18,9 +18,9 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from wfpd.errors import KernelError
 from wfpd.netfilter.commands import Commands
-from wfpd.netfilter.namespace import call_in, namespace_id, path_of
+from wfpd.netfilter.namespace import call_in, path_of
+from wfpd.netfilter.own_namespaces import OwnNamespaces
 
 CHAINS = {"input": "INPUT", "forward": "FORWARD", "output": "OUTPUT"}
 """The hooks that can be measured, and where their rules stand in table mangle."""
@@ -50,38 +50,23 @@ def set_sysctl(name: str, value: int) -> None:
         path.write_text(str(value))
 
 
-class Ring:
+class Ring(OwnNamespaces):
     """The two namespaces; a context manager that leaves nothing behind."""
 
     def __init__(self, hook: str) -> None:
         self.hook = hook
         self._directed: int | None = None
-        self._cleanup = contextlib.ExitStack()
         suffix = secrets.token_hex(4)
-        self._names = {"peer": f"wfpd-bench-{suffix}-p", "gate": f"wfpd-bench-{suffix}-g"}
-        self.peer, self.gate = (Commands(path_of(name)) for name in self._names.values())
+        self.names = {"peer": f"wfpd-bench-{suffix}-p", "gate": f"wfpd-bench-{suffix}-g"}
+        super().__init__(tuple(self.names.values()))
+        self.peer, self.gate = (Commands(path_of(name)) for name in self.names.values())
         self.families: tuple[int, ...] = (4,)
-
-    def __enter__(self) -> Ring:
-        try:
-            self._build()
-        except BaseException:
-            self._cleanup.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
 
     # ---- making it
 
-    def _build(self) -> None:
-        for name in self._names.values():
-            self._cleanup.callback(self._delete, name)
-            Commands().run(["ip", "netns", "add", name])
+    def build(self) -> None:
+        """Both links, and the way of the packets."""
         for where in (self.peer, self.gate):
-            if where.netns is None or namespace_id(where.netns) == namespace_id():
-                raise KernelError("a namespace made for the benchmark is the caller's own: nothing is done there")
             for name, value in SETTINGS:
                 call_in(where.netns, set_sysctl, name, value)
             where.run(["ip", "link", "set", "lo", "up"])
@@ -92,12 +77,8 @@ class Ring:
         self._route()
         self._rules()
 
-    def _delete(self, name: str) -> None:
-        if path_of(name).exists():
-            Commands().run(["ip", "netns", "delete", name])
-
     def _link(self, ours: str, theirs: str, net: int) -> None:
-        gate = self._names["gate"]
+        gate = self.names["gate"]
         self.peer.run(["ip", "link", "add", ours, "mtu", str(MTU), "type", "veth",
                        "peer", "name", theirs, "mtu", str(MTU), "netns", gate])  # fmt: skip
         for commands, device, host in ((self.peer, ours, 2), (self.gate, theirs, 1)):
