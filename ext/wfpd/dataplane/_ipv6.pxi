@@ -83,13 +83,19 @@ cdef ParseStatus read_options_header(Window* body, uint8_t kind, Chain* chain, u
     return PARSE_BAD_PAYLOAD_LENGTH if found.jumbo_length <= MAX_IP_SIZE else PARSE_OK
 
 
-# Pass over one extension header, options and routing looked at.  Sets `reach` to what window_take said.
+# Pass over one extension header, options and routing looked at.  Sets `reach` to what window_take said;
+# where the copy ends in it, chain.next is what it names if its first byte is there.
 cdef ParseStatus read_extension(PacketView* view, Window* window, Chain* chain, Reach* reach) noexcept nogil:
     cdef const uint8_t* head
+    cdef Cursor first = window.copy
     cdef uint8_t kind = chain.next
     cdef uint32_t size
     cdef Window body
     reach[0] = window_take(window, 8, &head)
+    if reach[0] == REACH_CUT:
+        head = cursor_take(&first, 1)
+        if head != NULL:
+            chain.next = head[0]
     if reach[0] != REACH_OK:
         return PARSE_OK
     size = extension_size(kind, head)
@@ -133,7 +139,7 @@ cdef ParseStatus read_fragment_header(PacketView* view, Window* window, Chain* c
 cdef ParseStatus read_chain(PacketView* view, Window* window, Chain* chain) noexcept nogil:
     cdef unsigned int n = 0
     cdef bint fragmented = False
-    cdef Reach reach
+    cdef Reach reach = REACH_OK
     cdef ParseStatus status
     cdef uint32_t offset = 0
     cdef uint8_t kind
@@ -155,14 +161,14 @@ cdef ParseStatus read_chain(PacketView* view, Window* window, Chain* chain) noex
         if reach == REACH_BEYOND:
             return PARSE_TINY_FRAGMENT if view.fragment == FRAGMENT_FIRST else PARSE_BAD_EXTENSION_HEADER
         if reach == REACH_CUT:
-            return PARSE_OK
+            break
         if view.fragment == FRAGMENT_LATER:
             break
-    if view.fragment == FRAGMENT_LATER and is_extension_header(chain.next):
+    if is_extension_header(chain.next):
         return PARSE_OK
     view.has_protocol = 1
     view.protocol = chain.next
-    chain.reached = view.fragment != FRAGMENT_LATER
+    chain.reached = view.fragment != FRAGMENT_LATER and reach == REACH_OK
     return later_fragment_status(view, offset)
 
 

@@ -54,8 +54,10 @@ cdef struct PacketView:
     uint8_t has_protocol            # Not for a later IPv6 fragment whose header names another extension header.
     uint8_t protocol                # Upper-layer protocol, behind extension headers.
     uint32_t transport_offset       # Of the upper-layer header; 0 if it is not in this packet or not in the copy.
-    uint8_t has_ports               # TCP, UDP, UDP-Lite, SCTP, DCCP, and the ports are in the copy.
-    uint8_t has_icmp                # ICMP under IPv4, ICMPv6 under IPv6, type and code are in the copy.
+    uint8_t has_source_port         # TCP, UDP, UDP-Lite, SCTP, DCCP, and the first port is in the copy.
+    uint8_t has_ports               # Both are.
+    uint8_t has_icmp_type           # ICMP under IPv4, ICMPv6 under IPv6, and the type is in the copy.
+    uint8_t has_icmp                # Type and code are.
     uint8_t has_icmp_id             # Echo request or reply with its identifier.
     uint8_t is_icmp_error           # ICMP 3, 4, 5, 11, 12; ICMPv6 1-4 (types below 128).
     uint16_t source_port            # Host order.
@@ -63,7 +65,8 @@ cdef struct PacketView:
     uint8_t icmp_type
     uint8_t icmp_code
     uint16_t icmp_id
-    uint8_t has_tcp                 # The fixed TCP header is in the copy.
+    uint8_t has_tcp                 # The TCP header up to its flags is in the copy.
+    uint8_t has_tcp_window          # And the window behind them.
     uint8_t tcp_flags               # CWR ECE URG ACK PSH RST SYN FIN, high to low.
     uint16_t tcp_window             # Unscaled.
     uint32_t tcp_sequence

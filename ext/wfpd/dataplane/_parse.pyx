@@ -315,10 +315,12 @@ cdef dict ip_part(const PacketView* view):
 cdef dict transport_part(const PacketView* view):
     return {
         "transport_offset": view.transport_offset, "has_ports": view.has_ports, "has_icmp": view.has_icmp,
+        "has_source_port": view.has_source_port, "has_icmp_type": view.has_icmp_type,
         "has_icmp_id": view.has_icmp_id, "is_icmp_error": view.is_icmp_error,
         "source_port": view.source_port, "destination_port": view.destination_port,
         "icmp_type": view.icmp_type, "icmp_code": view.icmp_code, "icmp_id": view.icmp_id,
-        "has_tcp": view.has_tcp, "tcp_flags": view.tcp_flags, "tcp_window": view.tcp_window,
+        "has_tcp": view.has_tcp, "has_tcp_window": view.has_tcp_window,
+        "tcp_flags": view.tcp_flags, "tcp_window": view.tcp_window,
         "tcp_sequence": view.tcp_sequence, "tcp_acknowledgment": view.tcp_acknowledgment,
         "has_mss": view.has_mss, "has_window_scale": view.has_window_scale,
         "tcp_window_scale": view.tcp_window_scale, "tcp_mss": view.tcp_mss,

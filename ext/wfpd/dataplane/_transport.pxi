@@ -41,9 +41,14 @@ cdef inline void set_payload(PacketView* view, uint32_t offset, uint32_t length)
 cdef inline void read_ports(PacketView* view, Cursor* copy) noexcept nogil:
     cdef const uint8_t* at = cursor_take(copy, 4)
     if at != NULL:
-        view.has_ports = 1
+        view.has_source_port = view.has_ports = 1
         view.source_port = load_be16(at)
         view.destination_port = load_be16(at + 2)
+        return
+    at = cursor_take(copy, 2)
+    if at != NULL:
+        view.has_source_port = 1
+        view.source_port = load_be16(at)
 
 
 # The ports and the `size` bytes behind them, of a header of `minimum` bytes; `rest` is NULL where they
@@ -60,11 +65,13 @@ cdef inline ParseStatus read_head(PacketView* view, Cursor* copy, uint32_t lengt
 
 cdef ParseStatus read_tcp(PacketView* view, Cursor copy, uint32_t offset, uint32_t length) noexcept nogil:
     cdef const uint8_t* rest
+    cdef const uint8_t* window
     cdef uint32_t header_size
     cdef Window options
-    cdef ParseStatus status = read_head(view, &copy, length, 20, 12, &rest)
+    cdef ParseStatus status = read_head(view, &copy, length, 20, 10, &rest)
     if rest == NULL:
         return status
+    window = cursor_take(&copy, 2)
     cursor_split(&copy, 4)          # Checksum and urgent pointer.
     header_size = (rest[8] >> 4) * 4
     if header_size < 20:
@@ -75,7 +82,9 @@ cdef ParseStatus read_tcp(PacketView* view, Cursor copy, uint32_t offset, uint32
     view.tcp_sequence = load_be32(rest)
     view.tcp_acknowledgment = load_be32(rest + 4)
     view.tcp_flags = rest[9]
-    view.tcp_window = load_be16(rest + 10)
+    if window != NULL:
+        view.has_tcp_window = 1
+        view.tcp_window = load_be16(window)
     set_payload(view, offset + header_size, length - header_size)
     options.left = header_size - 20
     options.copy = cursor_split(&copy, options.left)
@@ -127,14 +136,17 @@ cdef ParseStatus read_icmp(PacketView* view, Cursor copy, uint32_t offset, uint3
     if length < 8:
         return PARSE_TRUNCATED_TRANSPORT
     set_payload(view, offset + 8, length - 8)
-    head = cursor_take(&copy, 2)
+    head = cursor_take(&copy, 1)
     if head == NULL:
         return PARSE_OK
-    cursor_split(&copy, 2)          # Checksum.
     kind = head[0]
-    view.has_icmp = 1
+    view.has_icmp_type = 1
     view.icmp_type = kind
-    view.icmp_code = head[1]
+    head = cursor_take(&copy, 1)
+    if head != NULL:
+        view.has_icmp = 1
+        view.icmp_code = head[0]
+    cursor_split(&copy, 2)          # Checksum.
     rest = cursor_take(&copy, 4)
     if view.family == 4:
         view.is_icmp_error = kind == 3 or kind == 4 or kind == 5 or kind == 11 or kind == 12
@@ -169,7 +181,8 @@ cdef bint has_checked_transport(const PacketView* view) noexcept nogil:
 
 
 cdef void clear_transport(PacketView* view) noexcept nogil:
-    view.has_ports = view.has_icmp = view.has_icmp_id = view.is_icmp_error = view.has_tcp = 0
+    view.has_source_port = view.has_ports = view.has_icmp_type = view.has_icmp = 0
+    view.has_icmp_id = view.is_icmp_error = view.has_tcp = view.has_tcp_window = 0
     view.source_port = view.destination_port = view.icmp_id = 0
     view.icmp_type = view.icmp_code = view.tcp_flags = 0
     view.tcp_window = view.tcp_mss = 0

@@ -65,10 +65,16 @@ cdef void _address_type(const ValueContext* context, bint source, FieldValues* v
 cdef void _port(const ValueContext* context, bint local, FieldValues* values, unsigned int field) noexcept nogil:
     # ICMP: the local port is the type, the remote port the code, in both directions, as in WFP.
     cdef const PacketView* view = context.view
-    if view.has_icmp:
-        value_set(values, field, view.icmp_type if local else view.icmp_code)
+    if view.has_icmp_type:
+        if local:
+            value_set(values, field, view.icmp_type)
+        elif view.has_icmp:
+            value_set(values, field, view.icmp_code)
+    elif local == (context.outbound != 0):
+        if view.has_source_port:
+            value_set(values, field, view.source_port)
     elif view.has_ports:
-        value_set(values, field, view.source_port if local == (context.outbound != 0) else view.destination_port)
+        value_set(values, field, view.destination_port)
 
 
 cdef void _interface(const ValueContext* context, uint32_t index, FieldValues* values, unsigned int field) noexcept nogil:
@@ -119,7 +125,8 @@ cdef void _tcp(const PacketView* view, FieldValues* values, unsigned int field) 
     if field == FIELD_TCP_FLAGS:
         value_set(values, field, view.tcp_flags)
     elif field == FIELD_TCP_WINDOW:
-        value_set(values, field, view.tcp_window)
+        if view.has_tcp_window:
+            value_set(values, field, view.tcp_window)
     elif field == FIELD_TCP_MSS:
         if view.has_mss:
             value_set(values, field, view.tcp_mss)
@@ -156,11 +163,17 @@ cdef void _layer_own(const ValueContext* context, FieldValues* values, unsigned 
 
 
 cdef void _forward_ports(const PacketView* view, FieldValues* values, unsigned int field) noexcept nogil:
-    if field == FIELD_IP_SOURCE_PORT or field == FIELD_IP_DESTINATION_PORT:
+    if field == FIELD_IP_SOURCE_PORT:
+        if view.has_source_port:
+            value_set(values, field, view.source_port)
+    elif field == FIELD_IP_DESTINATION_PORT:
         if view.has_ports:
-            value_set(values, field, view.source_port if field == FIELD_IP_SOURCE_PORT else view.destination_port)
+            value_set(values, field, view.destination_port)
+    elif field == FIELD_ICMP_TYPE:
+        if view.has_icmp_type:
+            value_set(values, field, view.icmp_type)
     elif view.has_icmp:
-        value_set(values, field, view.icmp_type if field == FIELD_ICMP_TYPE else view.icmp_code)
+        value_set(values, field, view.icmp_code)
 
 
 cdef void _addresses(const ValueContext* context, FieldValues* values, unsigned int field) noexcept nogil:

@@ -441,10 +441,13 @@ def test_a_cut_copy_knows_what_it_has_and_is_not_malformed() -> None:
     assert (view["status"], view["truncated"], view["protocol"], view["has_ports"]) == (0, 1, 6, 0)
     view = parse(whole[:24], len(whole))
     assert (view["has_ports"], view["has_tcp"]) == (1, 0)
-    view = parse(whole[:35], len(whole))
+    view = parse(whole[:33], len(whole))
     assert (view["has_ports"], view["has_tcp"]) == (1, 0)
+    for cut in (34, 35):
+        view = parse(whole[:cut], len(whole))
+        assert (view["has_tcp"], view["has_tcp_window"], view["payload_length"]) == (1, 0, 100)
     view = parse(whole[:36], len(whole))
-    assert (view["has_tcp"], view["has_mss"], view["payload_offset"], view["payload_length"]) == (1, 0, 0, 100)
+    assert (view["has_tcp_window"], view["has_mss"], view["payload_offset"], view["payload_length"]) == (1, 0, 0, 100)
     view = parse(whole[:40], len(whole))
     assert (view["has_tcp"], view["has_mss"], view["payload_offset"], view["payload_length"]) == (1, 0, 0, 100)
     view = parse(whole[:44], len(whole))
@@ -453,9 +456,19 @@ def test_a_cut_copy_knows_what_it_has_and_is_not_malformed() -> None:
 
 def test_a_cut_icmp_header_has_its_type_and_code_as_soon_as_they_are_there() -> None:
     whole = v4(1, bytes([3, 1]) + bytes(6))
-    assert parse(whole[:21], len(whole))["has_icmp"] == 0
+    view = parse(whole[:21], len(whole))
+    assert (view["has_icmp_type"], view["icmp_type"], view["is_icmp_error"], view["has_icmp"]) == (1, 3, 1, 0)
     view = parse(whole[:22], len(whole))
     assert (view["status"], view["icmp_type"], view["icmp_code"], view["is_icmp_error"]) == (0, 3, 1, 1)
+
+
+@pytest.mark.parametrize("protocol", [6, 17, 33, 132, 136])
+def test_a_copy_cut_between_the_ports_knows_the_first(protocol: int) -> None:
+    whole = v4(protocol, bytes([0, 53, 1, 187]) + bytes(20))
+    for cut, known in ((20, (0, 0)), (21, (0, 0)), (22, (1, 0)), (23, (1, 0)), (24, (1, 1))):
+        view = parse(whole[:cut], len(whole))
+        assert (view["status"], view["has_source_port"], view["has_ports"]) == (0, *known)
+        assert view["source_port"] == (53 if known[0] else 0)
 
 
 def test_a_copy_cut_inside_the_ip_header_has_no_addresses() -> None:
@@ -466,10 +479,13 @@ def test_a_copy_cut_inside_the_ip_header_has_no_addresses() -> None:
     assert status(b"", 40) == "not_ip"
 
 
-def test_a_copy_cut_in_the_extension_headers_has_no_protocol() -> None:
-    whole = v6(60, bytes([6, 0]) + OPTIONS_HEADER + tcp())
-    view = parse(whole[:44], len(whole))
-    assert (view["status"], view["has_addresses"], view["has_protocol"], view["truncated"]) == (0, 1, 0, 1)
+def test_a_copy_cut_in_the_extension_headers_has_the_protocol_that_the_last_one_names() -> None:
+    whole = v6(60, bytes([60, 0]) + OPTIONS_HEADER + bytes([6, 1]) + OPTIONS_HEADER + bytes(8) + tcp())
+    for cut, known in ((40, 0), (41, 0), (44, 0), (48, 0), (49, 1), (52, 1), (56, 1), (63, 1)):
+        view = parse(whole[:cut], len(whole))
+        assert (view["status"], view["has_addresses"], view["has_protocol"], view["truncated"]) == (0, 1, known, 1)
+        assert (view["protocol"], view["has_source_port"]) == (6 if known else 0, 0)
+    assert parse(whole[:66], len(whole))["has_source_port"] == 1
 
 
 def test_lengths_that_contradict_the_original_length_are_malformed_also_in_a_cut_copy() -> None:

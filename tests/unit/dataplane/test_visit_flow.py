@@ -383,3 +383,13 @@ filters:
     path.flows.sweep(SECOND, all=True)
     (ended,) = path.flows.drain_ended()
     assert (ended["state"], ended["packets"]) == ("closing", (3, 3))
+
+
+def test_at_one_hook_the_two_directions_are_two_flows() -> None:
+    there = bytes(IP(src="192.0.2.1", dst="198.51.100.2") / UDP(sport=4000, dport=53))
+    back = bytes(IP(src="198.51.100.2", dst="192.0.2.1") / UDP(sport=53, dport=4000))
+    policy = "version: 1\nfilters: [{name: in, layer: ale_auth_recv_accept, action: permit}]\n"
+    one_hook = decide(policy, [there, back, there, back], hook="input")
+    assert [line["reason"] for line in one_hook] == ["filter", "filter", "flow", "flow"]
+    told_apart = decide(policy, [there, back, there, back], local="198.51.100.2/32")
+    assert [line["reason"] for line in told_apart] == ["filter", "flow", "flow", "flow"]
