@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, IPv6
 from scapy.packet import Packet, Raw
 from scapy.utils import PcapWriter
 
 HOST, OFFICE, MANAGER, STRANGER = "203.0.113.10", "192.0.2.77", "192.0.2.5", "198.51.100.20"
+HOST6 = "2001:db8:9::10"
 LOCAL = "203.0.113.10/32,2001:db8:9::10/128"
 """What `--local` says for every capture but the gateway's."""
 
@@ -20,8 +21,23 @@ def tcp(source: str, destination: str, sport: int, dport: int, flags: str = "S")
     return IP(src=source, dst=destination, id=1) / TCP(sport=sport, dport=dport, flags=flags, seq=1000)
 
 
+def neighbors() -> list[Packet]:
+    """Who has our address?  We ask, are answered, and hear the router."""
+    return [
+        IPv6(src="fe80::1", dst="ff02::1:ff00:10", hlim=255) / ICMPv6ND_NS(tgt=HOST6),
+        IPv6(src=HOST6, dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt="fe80::1"),
+        IPv6(src="fe80::1", dst=HOST6, hlim=255) / ICMPv6ND_NA(tgt="fe80::1"),
+        IPv6(src="fe80::1", dst="ff02::1", hlim=255) / ICMPv6ND_RA(),
+    ]
+
+
+def loopback() -> list[Packet]:
+    """The host talks to itself."""
+    return [tcp(HOST, HOST, 45000, 9477), tcp(HOST, HOST, 9477, 45000, "SA")]
+
+
 def host_packets() -> list[Packet]:
-    """Each filter of host.yaml once, a handshake, IPv6, and ways out."""
+    """Each filter of host.yaml once, a handshake, IPv6, ways out, neighbors, and the host's talk with itself."""
     return [
         tcp(OFFICE, HOST, 40001, 22),
         tcp(HOST, OFFICE, 22, 40001, "SA"),
@@ -34,6 +50,9 @@ def host_packets() -> list[Packet]:
         IP(src=STRANGER, dst=HOST, id=1) / UDP(sport=40006, dport=161) / Raw(b"x"),
         tcp(HOST, STRANGER, 50001, 25),
         tcp(HOST, STRANGER, 50002, 443),
+        IPv6(src="2001:db8:2::7", dst=HOST6) / ICMPv6EchoRequest(id=7, seq=1),
+        *neighbors(),
+        *loopback(),
     ]
 
 
@@ -51,7 +70,7 @@ def gateway_packets() -> list[Packet]:
 
 
 def hardened_packets() -> list[Packet]:
-    """A fragment, a truncated TCP header, and what may come and go."""
+    """A fragment, a truncated TCP header, what may come and go, neighbors, and the host's talk with itself."""
     return [
         IP(src=STRANGER, dst=HOST, id=9, flags="MF") / UDP(sport=1, dport=53) / Raw(b"x" * 24),
         IP(src=STRANGER, dst=HOST, id=1, proto=6) / Raw(b"\x00\x50\x00\x16"),
@@ -59,6 +78,9 @@ def hardened_packets() -> list[Packet]:
         tcp(OFFICE, HOST, 40002, 22),
         tcp(HOST, STRANGER, 50001, 443),
         tcp(HOST, STRANGER, 50002, 25),
+        IPv6(src="2001:db8:2::7", dst=HOST6) / ICMPv6EchoRequest(id=7, seq=1),
+        *neighbors(),
+        *loopback(),
     ]
 
 
