@@ -272,7 +272,7 @@ class CalloutFailures:
         if name in self._said:
             return
         self._said.add(name)
-        frames = traceback.extract_tb(error.__traceback__)
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.endswith(".pyx")]  # Not ours.
         place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
         print(f'error: callout "{name}" raised {error!r:.200}{place}; only its first failure is shown', file=self._err)
 

@@ -127,6 +127,18 @@ def test_a_capture_that_breaks_off_prints_what_came_before_and_ends_with_1(tmp_p
     assert len(out.getvalue().splitlines()) == 2 and "breaks off" in err.getvalue()
 
 
+def test_an_answer_that_is_refused_names_the_callouts_line_not_ours(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "refused.py").write_text("class Callout:\n    def classify(self, c):\n        c.block(absorb=True)\n")
+    text = """version: 1
+daemon: {callout_path: [.]}
+callouts: [{name: bad, use: "refused:Callout"}]
+filters: [{name: asked, layer: ipforward, action: {callout: bad}}]
+"""
+    err = io.StringIO()
+    run(load(tmp_path, text), packets(1), out=io.StringIO(), err=err)
+    assert f"({tmp_path / 'refused.py'}:3)" in err.getvalue()
+
+
 def test_a_file_that_is_no_capture_is_said_with_its_hint(tmp_path: pathlib.Path) -> None:
     err = io.StringIO()
     (tmp_path / "zeros").write_bytes(bytes(100))
