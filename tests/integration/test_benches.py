@@ -17,6 +17,7 @@ SMALL = {
     "bench_change": ["--rounds", "1", "--filters", "200", "--changes", "70", "--json"],
     "bench_classify": ["100", "--rounds", "1", "--packets", "100"],
     "bench_drain": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
+    "bench_pause": ["--filters", "50", "--rebuilds", "3", "--json"],
     "bench_reading": ["--rounds", "1", "--filters", "50", "--values", "100", "--json"],
     "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
     "bench_stream": ["--rounds", "1", "--seconds", "1", "--filters", "50", "--json"],
@@ -59,6 +60,12 @@ def test_classification_has_a_line_for_each_shape_and_writes_a_table_and_a_plot(
         item.text for item in ElementTree.parse(tmp_path / "classification.svg").iter() if item.tag.endswith("text")
     ]
     assert {"5-tuple v4, linear scan in C", "applications, 4 sublayers", "100"} <= set(texts)
+
+
+def test_pauses_are_told_with_and_without_rebuilds_and_callouts() -> None:
+    (table,) = tables("bench_pause")
+    assert [name.rpartition(", ")[2] for name in firsts(table)] == ["no rebuild", "3 rebuilds"] * 2
+    assert all(float(row[1].replace(",", "")) > 0 for row in table["rows"])
 
 
 def test_reading_has_a_row_for_each_way() -> None:
