@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import statistics
 import sys
 import time
@@ -45,9 +44,8 @@ class Subject:
         rules = workloads.rules("access", n_filters + n_more, seed=3)
         self.policy = workloads.policy(rules[:n_filters])
         self.engine = Engine(1)
-        generations = itertools.count(2)
-        self.tables = Tables(self._publish, lambda: next(generations), background=background)
-        self.tables.replace(pack(self.policy), [], generation=1, **WORDS)
+        self.tables = Tables(self._publish, background=background)
+        self.tables.replace(pack(self.policy), [], **WORDS)
         self.packets = workloads.packets(rules, PACKETS)
         more = workloads.policy(rules[n_filters:]).filters
         self.more = [dataclasses.replace(item, name=f"x{number}", key=uuid.UUID(int=(1 << 100) + number))

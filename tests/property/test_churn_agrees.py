@@ -31,13 +31,12 @@ class Churn:
 
     def __init__(self, policy: Policy, background: bool = False) -> None:
         self.policy = policy
-        self.generation = itertools.count(2)
         self.order = itertools.count(len(policy.filters))
         self.published: list[Snapshot] = []
-        self.tables = Tables(self.published.append, lambda: next(self.generation), background=background)
+        self.tables = Tables(self.published.append, background=background)
         self.live = {item.key.bytes: item for item in policy.filters}
         self.gone: list[Filter] = []
-        self.tables.replace(pack(policy), self._callouts(), generation=1, **WORDS)
+        self.tables.replace(pack(policy), self._callouts(), **WORDS)
 
     def _callouts(self) -> list[Any]:
         return [(lambda context: None) if item.use else None for item in self.policy.callouts]
@@ -58,7 +57,7 @@ class Churn:
         of_file = [dataclasses.replace(item, order=next(self.order)) for item in filters]
         stays = [dataclasses.replace(item, order=next(self.order)) for item in beside]
         packed = pack(dataclasses.replace(self.policy, filters=tuple(of_file)))
-        self.tables.replace(packed, self._callouts(), generation=next(self.generation), **WORDS)
+        self.tables.replace(packed, self._callouts(), **WORDS)
         self.live = {item.key.bytes: item for item in (*of_file, *stays)}
 
     @property

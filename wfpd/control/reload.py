@@ -21,8 +21,8 @@ from wfpd.observe.counters import ReloadCounters
 
 log = logging.getLogger(__name__)
 
-Publish = Callable[[Compiled, int], None]
-"""Takes the compiled policy and its generation; returns when it runs, raises WfpdError if it cannot."""
+Publish = Callable[[Compiled], int]
+"""Takes the compiled policy; returns the generation that it runs as, raises WfpdError if it cannot."""
 MAX_CONFIRM = 86400.0
 
 
@@ -154,8 +154,7 @@ class ReloadManager:
             return True
 
     def _replace(self, compiled: Compiled) -> None:
-        generation = self._counters.generation + 1
-        self._publish(compiled, generation)
+        generation = self._publish(compiled)
         self._running = compiled
         self._counters.generation = generation
         self._counters.hash = compiled.policy.hash

@@ -68,24 +68,24 @@ class Tables:
     """The one writer of snapshots.
 
     `publish` makes a snapshot the running one; when it raises, nothing has changed.
-    `next_generation` gives each snapshot that packets can tell from the one before a number of its own.
-    With `background` False nothing is folded or built anew unless `fold` and `rebuild` are called.
+    A snapshot that packets can tell from the one before has the next generation.
+    With `background` False nothing is folded or built anew unless `fold` and `rebuild` are called; else that begins
+    with the first change.
     """
 
     def __init__(
         self,
         publish: Callable[[Snapshot], None],
-        next_generation: Callable[[], int],
         *,
         background: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._publish = publish
-        self._next_generation = next_generation
         self._clock = clock
         self._lock = threading.RLock()
         self._snapshot: Snapshot | None = None
         self._beside = _Beside()
+        self._generation = 0
         self._structure = 0
         """Rises when levels are moved: a fold that began before is void."""
         self._journals: list[list[bytes]] = []
@@ -93,14 +93,8 @@ class Tables:
         self._oldest = self._not_before = 0.0
         self._stopping = False
         self._wake_fold, self._wake_rebuild = threading.Event(), threading.Event()
+        self._background = background
         self._threads: list[threading.Thread] = []
-        if background:
-            self._threads = [
-                threading.Thread(target=self._fold_forever, name="wfpd-fold", daemon=True),
-                threading.Thread(target=self._rebuild_forever, name="wfpd-rebuild", daemon=True),
-            ]
-            for thread in self._threads:
-                thread.start()
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -111,6 +105,11 @@ class Tables:
     def pending(self) -> int:
         """Filters added or removed since the base was built."""
         return self._pending
+
+    def _next_generation(self) -> int:
+        """A number that no snapshot ever had: the decision cache trusts it, also one of a failed publication."""
+        self._generation += 1
+        return self._generation
 
     def close(self) -> None:
         """End the background."""
@@ -125,7 +124,7 @@ class Tables:
     def replace(self, packed: Any, callouts: CalloutSequence, **words: Any) -> Snapshot:
         """A new base, of a policy file.  What `change` added stays; what it removed of the old base is back.
 
-        `words` are those of Snapshot, its generation among them.
+        `words` are those of Snapshot.
         """
         with self._lock:
             before = self._snapshot
@@ -138,7 +137,8 @@ class Tables:
                     root = self._with(root, [], stays)
                 elif stays.part.n_filters:
                     beside = _Beside(young=_moved(stays, before.root, root))
-            snapshot = Snapshot(root, [], previous=before, added=beside.searched(), **words)
+            snapshot = Snapshot(root, [], generation=self._next_generation(), previous=before,
+                                added=beside.searched(), **words)  # fmt: skip
             self._publish(snapshot)
             self._settle(snapshot, beside)
             self._pending = 0
@@ -164,6 +164,18 @@ class Tables:
         callables = [root.callable_of(key) if root.has_callout(key) else own[key] for key in keys]
         dynamic = root.dynamic_of(origins)
         return Root(Part(packed), callables, running.root, running.added, None, dynamic)
+
+    def restore(self, snapshot: Snapshot, beside: object) -> None:
+        """Go back to what ran: `snapshot` and `beside` as they were read before `replace`."""
+        assert isinstance(beside, _Beside)
+        with self._lock:
+            self._publish(snapshot)
+            self._settle(snapshot, beside)
+
+    @property
+    def beside(self) -> object:
+        """What lies beside the base, for `restore`."""
+        return self._beside
 
     def _settle(self, snapshot: Snapshot, beside: _Beside) -> None:
         """Levels were moved."""
@@ -281,6 +293,8 @@ class Tables:
 
     def _note(self, n: int) -> None:
         """So many filters were added or removed."""
+        if n and self._background and not self._threads:
+            self._start()
         if n and not self._pending:
             self._oldest = self._clock()
         self._pending += n
@@ -288,6 +302,11 @@ class Tables:
             self._wake_fold.set()
         if self._pending:
             self._wake_rebuild.set()
+
+    def _start(self) -> None:
+        for name, target in (("wfpd-fold", self._fold_forever), ("wfpd-rebuild", self._rebuild_forever)):
+            self._threads.append(threading.Thread(target=target, name=name, daemon=True))
+            self._threads[-1].start()
 
     def fold(self) -> bool:
         """Make one part of everything that is not frozen; whether that was done."""

@@ -15,12 +15,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from wfpd.callouts.registry import load_callouts
 from wfpd.control.handover import Compiled
+from wfpd.control.tables import CalloutSequence, Tables
 from wfpd.daemon import reading
 from wfpd.daemon.queues import QueueSet
 from wfpd.daemon.records import RecordMaker
@@ -91,15 +92,17 @@ class Daemon:
     def __init__(self, loaded: Compiled, *, audit: bool = False, on_event: Callable[[EventRecord], None] | None = None):
         self.audit = audit
         self.policy = loaded.policy
+        self._faults = loaded.policy.faults
+        """Of the policy that runs or is being published."""
         self.on_event = on_event or (lambda record: None)
         self.records = RecordMaker()
         self.started_at = time.time()
         self.started = False
         """Queues, workers and rules are up."""
-        self.generation = 0
         self.fatal: BaseException | None = None
         self.rules = RulesState()
         self.commands = Commands()
+        self.tables = Tables(self._run_snapshot)
         self._publish_lock = threading.RLock()
         self._rules_lock = threading.Lock()
         self._stopping = threading.Event()
@@ -129,33 +132,52 @@ class Daemon:
 
     # ------------------------------------------------------------------------------- publishing
 
-    def _snapshot(self, loaded: Compiled, generation: int) -> Snapshot:
-        faults = loaded.policy.faults
-        return Snapshot(
-            loaded.packed,
-            load_callouts(loaded.policy.callouts, loaded.policy.daemon.callout_path),
-            generation=generation,
-            previous=self.engine.snapshot,
-            on_error=int(faults.on_error),
-            on_malformed=int(faults.on_malformed),
-            on_late=int(faults.on_late),
-            flows_full=int(self._settings.flows_full),
-            audit=self.audit,
-        )
+    @property
+    def generation(self) -> int:
+        """Of what runs; 0 before the first policy."""
+        return 0 if self.engine.snapshot is None else int(self.engine.snapshot.generation)
 
-    def publish(self, loaded: Compiled, generation: int) -> None:
-        """Check and publish a policy; the running one goes on if anything fails."""
+    def _run_snapshot(self, snapshot: Snapshot) -> None:
+        """More bytes are asked for before the snapshot that reads them runs; it runs by one store."""
+        running = self.engine.snapshot
+        self.records.learn(snapshot)
+        if snapshot.needs_payload:
+            self._queues.widen(2.0 + min(self._faults.late_after, 8.0))
+        if snapshot.parks:
+            self._park(self._faults)
+        self._queues.set_on_full(self._faults.on_full)
+        self.engine.late_after = self._faults.late_after
+        # Another policy waits until the last batch under the one before has ended; a change does not need to.
+        self.engine.swap(snapshot, timeout=0 if running is not None and running.root is snapshot.root else 1.0)
+
+    def publish(self, loaded: Compiled) -> int:
+        """Check and publish a policy; the running one goes on if anything fails.  Its generation."""
         with self._publish_lock:
             self._not_while_ending()
             self.records.make_room()
-            snapshot = self._snapshot(loaded, generation)
-            before, policy, attach = self.engine.snapshot, self.policy, self.attach
+            before, beside = self.tables.snapshot, self.tables.beside
+            policy, attach = self.policy, self.attach
             try:
-                self._switch(snapshot, loaded.policy, loaded.policy.attach if self._fits(loaded.policy) else attach)
+                self._switch(loaded, loaded.policy.attach if self._fits(loaded.policy) else attach)
             except BaseException:
                 if self._queues.bound and before is not None:
-                    self._back_to(before, policy, attach)
+                    self._back_to(before, beside, policy, attach)
                 raise
+            return self.generation
+
+    def change(self, packed: bytes | None, callouts: CalloutSequence = (), remove: Iterable[bytes] = ()) -> int:
+        """Add the filters of a packed policy beside that of the file, remove filters by key; the new generation.
+
+        ControlError if that cannot be; nothing has changed then.
+        """
+        with self._publish_lock:
+            self._not_while_ending()
+            snapshot = self.tables.snapshot
+            hooks = frozenset() if snapshot is None else hooks_with_layers(snapshot)
+            snapshot = self.tables.change(packed, callouts, remove)
+            if self._queues.bound and hooks_with_layers(snapshot) != hooks:
+                self._install_rules()
+            return int(snapshot.generation)
 
     def _fits(self, policy: Policy) -> bool:
         """Whether the queues that are bound serve the policy's attachments: same hooks, same queues, same order."""
@@ -168,26 +190,33 @@ class Daemon:
         """The running policy attaches to other hooks or queues than those of the start."""
         return not self._fits(self.policy)
 
-    def _switch(self, snapshot: Snapshot, policy: Policy, attach: tuple[Attachment, ...]) -> None:
-        """More bytes are asked for before the policy that reads them runs, fewer after it."""
-        self.records.learn(snapshot)
-        if snapshot.needs_payload:
-            self._queues.widen(2.0 + min(policy.faults.late_after, 8.0))
-        if snapshot.parks:
-            self._park(policy.faults)
-        self._queues.set_on_full(policy.faults.on_full)
-        self.engine.late_after = policy.faults.late_after
-        self.engine.swap(snapshot)
-        self.generation = snapshot.generation
+    def _switch(self, loaded: Compiled, attach: tuple[Attachment, ...]) -> None:
+        policy, faults = loaded.policy, loaded.policy.faults
+        self._faults = faults
+        snapshot = self.tables.replace(
+            loaded.packed,
+            load_callouts(policy.callouts, policy.daemon.callout_path),
+            on_error=int(faults.on_error),
+            on_malformed=int(faults.on_malformed),
+            on_late=int(faults.on_late),
+            flows_full=int(self._settings.flows_full),
+            audit=self.audit,
+        )
+        self._settle(snapshot, policy, attach)
+
+    def _settle(self, snapshot: Snapshot, policy: Policy, attach: tuple[Attachment, ...]) -> None:
+        """What follows a policy that runs: its rules, and fewer bytes where they do."""
         self.policy, self.attach = policy, attach
         if self._queues.bound:
             self._install_rules()
         if not snapshot.needs_payload:
             self._queues.narrow()
 
-    def _back_to(self, snapshot: Snapshot, policy: Policy, attach: tuple[Attachment, ...]) -> None:
+    def _back_to(self, snapshot: Snapshot, beside: object, policy: Policy, attach: tuple[Attachment, ...]) -> None:
+        self._faults = policy.faults
         try:
-            self._switch(snapshot, policy, attach)
+            self.tables.restore(snapshot, beside)
+            self._settle(snapshot, policy, attach)
         except WfpdError as error:
             logger.error("going back to the former policy: %s", error.message)
 
@@ -398,6 +427,7 @@ class Daemon:
             if thread.name.startswith(("wfpd-worker", "wfpd-parking")):
                 thread.join(drain + 2.0)
         self._stopping.set()
+        self.tables.close()
         for thread in self._threads:
             if not thread.name.startswith(("wfpd-worker", "wfpd-parking")):
                 thread.join(FLOWS_SECONDS + 2.0)

@@ -11,21 +11,41 @@ from wfpd.observe.flow_ends import flow_record
 from wfpd.observe.record import EventRecord
 
 UDP = 17
-KEPT_GENERATIONS = 16
-"""Snapshots whose names are kept for events that are still in the ring."""
+KEPT_BASES = 16
+"""Bases whose names are kept for events that are still in the ring."""
 KEPT_FILTERS = 50_000
-"""Filters of the kept snapshots together: a large one takes half a kilobyte for each."""
+"""Filters of the kept bases together: a large one takes half a kilobyte for each."""
+KEPT_GENERATIONS = 16_384
+"""Generations of which it is known on which base they stood."""
+
+
+class _Base:
+    """The last snapshot over one base: it names the filters of all before it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
 
 
 class RecordMaker:
-    """Turns `Engine.drain_events()` dicts into EventRecords; remembers the last generations' names."""
+    """Turns `Engine.drain_events()` dicts into EventRecords; remembers the last generations' names.
+
+    `learn` is called by one thread at a time, `record` and `flow` by another.
+    """
 
     def __init__(self) -> None:
-        self._snapshots: collections.OrderedDict[int, Snapshot] = collections.OrderedDict()
+        self._bases: list[_Base] = []
+        self._generations: collections.OrderedDict[int, _Base] = collections.OrderedDict()
 
     def learn(self, snapshot: Snapshot) -> None:
-        """A snapshot was published."""
-        self._snapshots[snapshot.generation] = snapshot
+        """A snapshot is going to run."""
+        base = next((base for base in self._bases if base.snapshot.root is snapshot.root), None)
+        if base is None:
+            base = _Base(snapshot)
+            self._bases = [*self._bases, base]
+        base.snapshot = snapshot
+        self._generations[snapshot.generation] = base
+        if len(self._generations) > KEPT_GENERATIONS:
+            self._generations.popitem(last=False)
         self._forget(2)
 
     def make_room(self) -> None:
@@ -34,15 +54,22 @@ class RecordMaker:
 
     def _forget(self, at_least: int) -> None:
         """Drop the oldest: those too many, and of large ones all but the last `at_least`."""
-        kept = self._snapshots
-        while len(kept) > KEPT_GENERATIONS or (
-            len(kept) > at_least and sum(item.n_filters for item in kept.values()) > KEPT_FILTERS
+        kept = self._bases
+        while len(kept) > KEPT_BASES or (
+            len(kept) > at_least and sum(base.snapshot.n_filters for base in kept) > KEPT_FILTERS
         ):
-            kept.popitem(last=False)
+            gone, kept = kept[0], kept[1:]
+            for generation in [one for one, base in self._generations.items() if base is gone]:
+                del self._generations[generation]
+        self._bases = kept
+
+    def _of(self, generation: int) -> Snapshot | None:
+        base = self._generations.get(generation)
+        return None if base is None else base.snapshot
 
     def record(self, event: dict[str, Any], interface: str) -> EventRecord:
         """One event; `interface` is the arrival interface's name."""
-        snapshot = self._snapshots.get(event["generation"])
+        snapshot = self._of(event["generation"])
         info = {}
         callout = None
         if snapshot is not None and event["filter"] is not None:
@@ -79,12 +106,14 @@ class RecordMaker:
         return flow_record(ended, self._filter_of, offset_ns=offset_ns, interface=interface)
 
     def _filter_of(self, slot: int, place: int, layer_generation: int) -> dict[str, Any] | None:
-        """The filter in any snapshot that still has that content of the layer."""
-        for snapshot in reversed(list(self._snapshots.values())):
-            if snapshot.layer_generation(slot) == layer_generation:
-                found: dict[str, Any] = snapshot.filter_info(snapshot.layer_filter(slot, place))
-                return found
-        return None
+        """The filter in any snapshot that has that content of the layer, or stands on the base that had it."""
+        same = (base.snapshot for base in reversed(self._bases)
+                if base.snapshot.layer_generation(slot) == layer_generation)  # fmt: skip
+        snapshot = next(same, None) or self._of(layer_generation)
+        if snapshot is None:
+            return None
+        found: dict[str, Any] = snapshot.filter_info(snapshot.layer_filter(slot, place))
+        return found
 
 
 def packet_members(data: bytes, length: int) -> dict[str, Any]:

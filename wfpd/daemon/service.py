@@ -89,7 +89,7 @@ class Service:
     def counters(self) -> EngineCounters:
         """One reading of everything, for the exporter and `status`."""
         found = self.daemon.counters()
-        found.reload = self.manager.counters()
+        found.reload = replace(self.manager.counters(), generation=self.daemon.generation)
         found.events_dropped |= self.stream.dropped()
         return found
 
@@ -210,7 +210,7 @@ class Service:
 
     def _line(self) -> str:
         enforcing = "enforcing" if self.daemon.enforcing else "audit" if self.daemon.audit else "not enforcing"
-        return f"{enforcing}, generation {self.manager.counters().generation}"
+        return f"{enforcing}, generation {self.daemon.generation}"
 
     def start(self) -> None:
         """Listeners first (cheap to fail), then the packet path, then rules, then ready."""
@@ -234,7 +234,7 @@ class Service:
         queues = ", ".join(str(number) for number in sorted(self.daemon.engine.counters()["queues"])) or "none"
         reasons = self.daemon.why_not()
         logger.info("wfpd is %s (queue %s, generation %d)", "running" if reasons else "enforcing",
-                    queues, self.manager.counters().generation)  # fmt: skip
+                    queues, self.daemon.generation)  # fmt: skip
         for reason in reasons:
             logger.warning("not enforcing: %s", reason)
 

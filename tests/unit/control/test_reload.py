@@ -28,10 +28,12 @@ class World:
             raise self.next
         return self.next
 
-    def publish(self, found: Compiled, generation: int) -> None:
+    def publish(self, found: Compiled) -> int:
         if self.publish_error:
             raise self.publish_error
+        generation = len(self.published) + 1
         self.published.append((found.policy.hash, generation))
+        return generation
 
 
 def compiled(name: str, daemon: DaemonSettings | None = None) -> Compiled:

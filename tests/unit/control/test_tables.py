@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -48,9 +47,8 @@ def publisher() -> Publisher:
 
 @pytest.fixture
 def tables(publisher: Publisher) -> Iterator[Tables]:
-    generations = itertools.count(2)
-    found = Tables(publisher, lambda: next(generations), background=False)
-    found.replace(packed(port(1), port(2)), [], generation=1, **WORDS)
+    found = Tables(publisher, background=False)
+    found.replace(packed(port(1), port(2)), [], **WORDS)
     yield found
     found.close()
 
@@ -68,7 +66,7 @@ def parts_beside(tables: Tables) -> int:
 
 def test_a_change_needs_a_policy() -> None:
     with pytest.raises(ControlError, match="no policy"):
-        Tables(lambda snapshot: None, lambda: 1, background=False).change(packed(port(1)))
+        Tables(lambda snapshot: None, background=False).change(packed(port(1)))
 
 
 def test_added_and_removed_filters_are_seen_at_once(tables: Tables, publisher: Publisher) -> None:
@@ -96,7 +94,7 @@ def test_after_a_failed_publication_everything_is_as_before(tables: Tables, publ
     with pytest.raises(MemoryError):
         tables.change(packed(port(4)), remove=[port(1).key.bytes, port(3).key.bytes])
     with pytest.raises(MemoryError):
-        tables.replace(packed(port(7)), [], generation=9, **WORDS)
+        tables.replace(packed(port(7)), [], **WORDS)
     for step in (tables.fold, tables.rebuild):
         with pytest.raises(MemoryError):
             step()
@@ -135,9 +133,9 @@ def test_what_does_not_fit_and_fails_leaves_everything_as_before(tables: Tables,
 def test_more_than_fits_stays_over_another_file(tables: Tables) -> None:
     tables.change(packed(*(port(number) for number in range(10, 20_010))))
     tables.change(packed(port(5)))
-    tables.replace(packed(port(3)), [], generation=50, **WORDS)
+    tables.replace(packed(port(3)), [], **WORDS)
     assert [matches(tables, number) for number in (1, 3, 5, 20_009)] == [[], ["p3"], ["p5"], ["p20009"]]
-    tables.replace(packed(), [], generation=51, **WORDS)
+    tables.replace(packed(), [], **WORDS)
     assert [matches(tables, number) for number in (3, 5, 20_009)] == [[], ["p5"], ["p20009"]]
 
 
@@ -156,7 +154,7 @@ def test_filters_go_on_counting_in_their_places_through_every_step(tables: Table
     tables.change(packed(port(5)))
     tables.rebuild()
     assert {name: at for name, at in counted().items() if name != "p5"} == before
-    tables.replace(packed(port(1)), [], generation=50, **WORDS)
+    tables.replace(packed(port(1)), [], **WORDS)
     assert counted()["p1"] == before["p1"]
 
 
@@ -174,7 +172,7 @@ def test_callouts_that_a_change_brings_stay_registered(tables: Tables) -> None:
         info = taken.filter_info(index)
         assert (info["callout"], info["sublayer"]) == ("c", "new")
         assert taken.callouts == [asked]
-    tables.replace(packed(port(1)), [], generation=50, **WORDS)
+    tables.replace(packed(port(1)), [], **WORDS)
     assert taken.callouts == [asked] and matches(tables, 7) == ["asks"]
 
 
@@ -193,10 +191,9 @@ def test_folding_does_not_change_the_generation_and_building_anew_does(tables: T
 
 @pytest.mark.parametrize("changes", [3, 4 * FRESH])
 def test_the_background_builds_the_base_anew_by_itself(changes: int) -> None:
-    generations = itertools.count(2)
-    tables = Tables(lambda snapshot: None, lambda: next(generations))
+    tables = Tables(lambda snapshot: None)
     try:
-        tables.replace(packed(port(1)), [], generation=1, **WORDS)
+        tables.replace(packed(port(1)), [], **WORDS)
         for number in range(changes):
             tables.change(packed(port(100 + number)))
         end = time.monotonic() + 30
@@ -212,15 +209,15 @@ def test_a_step_in_the_background_that_fails_is_logged_and_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "AGAIN", 0.05)
-    generations, failures = itertools.count(2), [MemoryError("first"), MemoryError("second")]
+    failures = [MemoryError("first"), MemoryError("second")]
 
     def publish(snapshot: Snapshot) -> None:
         if snapshot.root.n_filters == 2 and failures:
             raise failures.pop()
 
-    tables = Tables(publish, lambda: next(generations))
+    tables = Tables(publish)
     try:
-        tables.replace(packed(port(1)), [], generation=1, **WORDS)
+        tables.replace(packed(port(1)), [], **WORDS)
         tables.change(packed(port(3)))
         end = time.monotonic() + 30
         while tables.pending and time.monotonic() < end:
@@ -229,3 +226,15 @@ def test_a_step_in_the_background_that_fails_is_logged_and_tried_again(
     finally:
         tables.close()
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+def test_a_replacement_can_be_taken_back_with_what_lay_beside(tables: Tables) -> None:
+    tables.change(packed(port(3)))
+    before, beside = tables.snapshot, tables.beside
+    assert before is not None
+    tables.replace(packed(port(7)), [], **WORDS)
+    assert (matches(tables, 1), matches(tables, 3), matches(tables, 7)) == ([], ["p3"], ["p7"])
+    tables.restore(before, beside)
+    assert (matches(tables, 1), matches(tables, 3), matches(tables, 7)) == (["p1"], ["p3"], [])
+    tables.change(remove=[port(3).key.bytes])
+    assert matches(tables, 3) == []

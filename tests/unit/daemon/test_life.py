@@ -101,12 +101,12 @@ def test_a_policy_whose_rules_cannot_be_installed_is_taken_back(
 
     first, second = compiled("permit", "permit"), compiled("block", "block")
     daemon = Daemon(first)
-    daemon.publish(first, 1)
+    daemon.publish(first)
     running = daemon.engine.snapshot
     queues = BoundQueues()
     monkeypatch.setattr(daemon, "_queues", queues)
     monkeypatch.setattr(rules, "install", install)
     with pytest.raises(KernelError, match="no"):
-        daemon.publish(second, 2)
+        daemon.publish(second)
     assert daemon.engine.snapshot is running and daemon.policy is first.policy and daemon.generation == 1
     assert queues.words == [Word.BLOCK, Word.PERMIT] and len(refused) == 2

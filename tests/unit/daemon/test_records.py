@@ -7,12 +7,13 @@ from typing import Any
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
-from wfpd.daemon.records import KEPT_FILTERS, KEPT_GENERATIONS, RecordMaker, packet_members
+from wfpd.daemon.records import KEPT_BASES, KEPT_FILTERS, RecordMaker, packet_members
 
 
 class FakeSnapshot:
-    def __init__(self, generation: int, n_filters: int = 1) -> None:
+    def __init__(self, generation: int, n_filters: int = 1, root: object = None) -> None:
         self.generation = generation
+        self.root = root or object()
         self.n_filters = n_filters
 
     def filter_info(self, index: int) -> dict[str, str]:
@@ -42,6 +43,15 @@ def test_names_come_from_the_generation_that_decided() -> None:
     assert maker.record(event(generation=2), "").filter == "filter-2-0"
 
 
+def test_every_generation_of_a_base_is_named_by_its_last_snapshot() -> None:
+    maker, root = RecordMaker(), object()
+    maker.learn(FakeSnapshot(1))  # type: ignore[arg-type]
+    for generation in range(2, 500):
+        maker.learn(FakeSnapshot(generation, root=root))  # type: ignore[arg-type]
+    assert maker.record(event(generation=2), "").filter == "filter-499-0"
+    assert maker.record(event(generation=1), "").filter == "filter-1-0"
+
+
 def test_of_large_policies_only_the_last_two_are_kept_and_one_while_the_next_is_built() -> None:
     maker = RecordMaker()
     for generation in (1, 2, 3):
@@ -55,7 +65,7 @@ def test_of_large_policies_only_the_last_two_are_kept_and_one_while_the_next_is_
 
 def test_a_generation_long_gone_leaves_the_name_out() -> None:
     maker = RecordMaker()
-    for generation in range(KEPT_GENERATIONS + 2):
+    for generation in range(KEPT_BASES + 2):
         maker.learn(FakeSnapshot(generation))  # type: ignore[arg-type]
     assert maker.record(event(generation=1), "").filter is None
 
