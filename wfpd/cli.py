@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 DONE, NO, USAGE, UNREACHABLE, FAULT = 0, 1, 2, 3, 70
 DEFAULT_POLICY = "/etc/wfpd/policy.yaml"
 _FAILED_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+MAX_CHANGE = 30_000
+"""Bytes of a change: escaped, it has to fit into one line of the control socket."""
 _EXITS = "exit: 0 done, 1 the answer is no, 2 usage, 3 could not reach, open or not allowed, 70 a fault of wfpd's"
 
 
@@ -185,6 +187,13 @@ def _add_remote(add: Callable[..., argparse.ArgumentParser]) -> None:
     reload.add_argument("--confirm", type=seconds, metavar="TIME",
                         help="go back by itself after TIME (60s, 5m) unless `wfpd confirm` comes first")  # fmt: skip
     add("confirm", confirm_policy, "keep the policy of a reload with --confirm", as_json=True, socket=True)
+    filters = add("filters", change_filters, "add filters to the running policy, or delete some, at once",
+                  "What is added lies beside the policy file and stays over reloads, until it is deleted or the daemon "
+                  "ends. Exit 1: refused, nothing has changed.", as_json=True, socket=True)  # fmt: skip
+    filters.add_argument("step", choices=("add", "delete"), help="what to do")
+    filters.add_argument("what", nargs="+", metavar="FILE|KEY",
+                         help="add: one file (- is standard input) with `version: 1` and filters, sublayers, sets, as "
+                         "in a policy; delete: keys, as add prints them")  # fmt: skip
     events = add("events", show_events, "follow the daemon's events", as_json=True, socket=True)
     events.add_argument("--follow", action="store_true", help="go on until Ctrl-C (the default)")
     events.add_argument("--count", type=count, metavar="N", help="end after N events")
@@ -517,12 +526,50 @@ def confirm_policy(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def change_filters(arguments: argparse.Namespace) -> int:
+    """`wfpd filters`."""
+    try:
+        if arguments.step == "delete":
+            result = _ask(arguments, "filters.delete", keys=arguments.what)
+        else:
+            result = _ask(arguments, "filters.add", policy=_change_text(arguments.what))
+    except RpcError as error:
+        return _say_refusal(error, arguments.json)
+    if arguments.json:
+        _print_json(result)
+        return DONE
+    for item in result.get("filters", ()):
+        print(f"{item['key']}  {item['layer']}  {item['name']}")
+    done = f"{result['deleted']} deleted" if "deleted" in result else f"{len(result['filters'])} engine filters added"
+    _complain(f"generation {result['generation']}: {done}")
+    return DONE
+
+
+def _change_text(files: Sequence[str]) -> str:
+    """The text of the one file, or of standard input."""
+    if len(files) > 1:
+        raise ControlError("filters add takes one file", hint="what belongs together is one change")
+    if files[0] != "-":
+        _must_open(files[0])
+    try:
+        text = (sys.stdin.buffer.read(MAX_CHANGE + 1) if files[0] == "-" else Path(files[0]).read_bytes()).decode()
+    except (UnicodeDecodeError, OSError) as error:
+        raise ControlError(f"{files[0]}: is not UTF-8 text") from error
+    if len(text) > MAX_CHANGE:
+        raise ControlError(f"{files[0]}: a change is at most {MAX_CHANGE:,} bytes",
+                           hint="put many filters into the policy file and reload")  # fmt: skip
+    return text
+
+
 def _say_refusal(error: RpcError, as_json: bool) -> int:
     data = error.data if isinstance(error.data, dict) else {}
     if as_json:
         _print_json({"successful": False, "error": error.message, **data})
     else:
-        _complain(f"error: {error.message}" + (f"\n  hint: {data['hint']}" if "hint" in data else ""))
+        for problem in data.get("problems", ()):
+            _complain(f"error: {problem}")
+        if not data.get("problems"):
+            _complain(f"error: {error.message}" + (f"\n  hint: {data['hint']}" if "hint" in data else ""))
     return NO
 
 

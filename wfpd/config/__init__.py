@@ -1,6 +1,6 @@
 """Policy files: text in, a frozen `Policy` or every error out."""
 
 from wfpd.config.limits import Limits
-from wfpd.config.schema import load_policy
+from wfpd.config.schema import load_change, load_policy
 
-__all__ = ["Limits", "load_policy"]
+__all__ = ["Limits", "load_change", "load_policy"]

@@ -37,6 +37,7 @@ class Files:
         self._refuse = refuse
         self._uids = uids
         self._hash = hashlib.sha256()
+        self._alone = False
         self._n_bytes = 0
         self._n_policies = 0
         self._seen: dict[tuple[int, int], str] = {}
@@ -50,6 +51,19 @@ class Files:
     def read_policy(self, path: str) -> None:
         """The first file and everything it includes."""
         self._read_policy(path, None)
+
+    def take_text(self, name: str, data: bytes) -> None:
+        """A policy that came as text: it names no other files."""
+        self._alone = True
+        self._accept(name, data)
+        try:
+            root = parse(data, name, self.report, self.limits)
+        except Unparsable:
+            return
+        if isinstance(root, Mapping):
+            self.documents.append(Document(name, root))
+        else:
+            self.report.error("a policy is a mapping", Location(name, root.line), hint="the least is: version: 1")
 
     def _read_policy(self, path: str, named_at: tuple[Speaker, Node] | None) -> None:
         self._n_policies += 1
@@ -108,6 +122,9 @@ class Files:
 
     def read_set(self, path: str, speaker: Speaker, node: Node) -> bytes | None:
         """The bytes of a set file; None after an error."""
+        if self._alone:
+            speaker.error(node, f"{shown(path, 128)}: a policy that is no file names none", "give its values")
+            return None
         found = self._read(path, self.limits.set_file_size, (speaker, node))
         if found is None:
             return None

@@ -34,6 +34,9 @@ TOP_KEYS = (
     "sets", "filters",
 )  # fmt: skip
 
+CHANGE_KEYS = ("version", "providers", "sublayers", "provider_contexts", "sets", "filters")
+"""What a change may have: a part of a policy that lies beside that of the file."""
+
 Read = Callable[[Speaker, Node], None]
 """Reads one entry of a section."""
 
@@ -61,12 +64,20 @@ def load_policy(
             gc.enable()
 
 
+def load_change(text: str, *, limits: Limits = DEFAULT) -> Policy:
+    """Read a part of a policy that is no file.  Raises PolicyError with every error found; nothing else."""
+    schema = _Schema("change", True, limits, frozenset())
+    schema.top_keys = CHANGE_KEYS
+    return schema.read(text.encode("utf-8", "surrogatepass"))
+
+
 class _Schema:
     """One reading of one policy."""
 
     def __init__(self, path: str, refuse: bool, limits: Limits, uids: frozenset[int]) -> None:
         self.path = path
         self.limits = limits
+        self.top_keys: tuple[str, ...] = TOP_KEYS
         self.report = Report(limits.problems)
         self.files = Files(self.report, limits, refuse, uids)
         self.objects = ObjectReader(limits)
@@ -75,10 +86,13 @@ class _Schema:
         self.faults = Faults()
         self.attach: list[Attachment] = []
 
-    def read(self) -> Policy:
-        """The policy, or PolicyError."""
+    def read(self, data: bytes | None = None) -> Policy:
+        """The policy of the file, or of `data`; or PolicyError."""
         try:
-            self.files.read_policy(self.path)
+            if data is None:
+                self.files.read_policy(self.path)
+            else:
+                self.files.take_text(self.path, data)
             filters = self._read_sections()
         except TooManyProblems:
             raise PolicyError(self.report.sorted_errors()) from None
@@ -122,7 +136,7 @@ class _Schema:
     def _check_documents(self) -> None:
         for index, document in enumerate(self.files.documents):
             speaker = Speaker(self.report, document.path)
-            reader.known_keys(speaker, document.root, TOP_KEYS, "policy")
+            reader.known_keys(speaker, document.root, self.top_keys, "policy")
             node = document.root.entries.get("version")
             if node is not None:
                 self._check_version(speaker, node)

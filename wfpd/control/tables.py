@@ -122,7 +122,8 @@ class Tables:
     # ----------------------------------------------------------------------------- a new base
 
     def replace(self, packed: Any, callouts: CalloutSequence, **words: Any) -> Snapshot:
-        """A new base, of a policy file.  What `change` added stays; what it removed of the old base is back.
+        """A new base, of a policy file.  What `change` added stays, unless the file has a filter of that key now; what
+        it removed of the old base is back.
 
         `words` are those of Snapshot.
         """
@@ -132,10 +133,10 @@ class Tables:
             root = Root(part, list(callouts), *(() if before is None else (before.root, before.added)))
             beside = _Beside()
             if before is not None and (before.root.has_dynamic or self._beside.live()):
-                stays = self._dynamic()
+                stays = _unless_in(self._dynamic(), root)
                 if stays.part.n_filters > root.room:
                     root = self._with(root, [], stays)
-                elif stays.part.n_filters:
+                elif stays.live():
                     beside = _Beside(young=_moved(stays, before.root, root))
             snapshot = Snapshot(root, [], generation=self._next_generation(), previous=before,
                                 added=beside.searched(), **words)  # fmt: skip
@@ -424,6 +425,12 @@ def _folded(levels: Sequence[Added]) -> Added:
     part = Part(packed)
     part.prepare()
     return merged_added(part, origins, levels)
+
+
+def _unless_in(level: Added, root: Root) -> Added:
+    """The level without the filters whose keys the root has."""
+    twice = [place for place, key in enumerate(level.part.keys()) if root.find(key) is not None]
+    return level.without(twice) if twice else level
 
 
 def _together(beside: _Beside) -> _Beside:

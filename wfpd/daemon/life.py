@@ -21,7 +21,7 @@ from typing import Any
 
 from wfpd.callouts.registry import load_callouts
 from wfpd.control.handover import Compiled
-from wfpd.control.tables import CalloutSequence, Tables
+from wfpd.control.tables import Tables
 from wfpd.daemon import reading
 from wfpd.daemon.queues import QueueSet
 from wfpd.daemon.records import RecordMaker
@@ -165,7 +165,7 @@ class Daemon:
                 raise
             return self.generation
 
-    def change(self, packed: bytes | None, callouts: CalloutSequence = (), remove: Iterable[bytes] = ()) -> int:
+    def change(self, packed: bytes | None, remove: Iterable[bytes] = ()) -> int:
         """Add the filters of a packed policy beside that of the file, remove filters by key; the new generation.
 
         ControlError if that cannot be; nothing has changed then.
@@ -174,7 +174,7 @@ class Daemon:
             self._not_while_ending()
             snapshot = self.tables.snapshot
             hooks = frozenset() if snapshot is None else hooks_with_layers(snapshot)
-            snapshot = self.tables.change(packed, callouts, remove)
+            snapshot = self.tables.change(packed, (), remove)
             if self._queues.bound and hooks_with_layers(snapshot) != hooks:
                 self._install_rules()
             return int(snapshot.generation)

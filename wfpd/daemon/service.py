@@ -14,6 +14,7 @@ from typing import Any
 
 import wfpd
 from wfpd.control.admin import DEFAULT_GROUP, AdminServer, Method, Peer, Roles
+from wfpd.control.changes import Changes
 from wfpd.control.compile_child import compile_in_child
 from wfpd.control.handover import Compiled
 from wfpd.control.notify import Notifier
@@ -67,6 +68,7 @@ class Service:
         self.state = State()
         self.notifier = Notifier()
         self.manager = ReloadManager(path, self.daemon.publish, accepted=self._accepted)
+        self.changes = Changes(self.daemon.change)
         self.last_drop: EventRecord | None = None
         self._compiled = compiled
         self._metrics: MetricsServer | None = None
@@ -204,6 +206,10 @@ class Service:
             "events.reopen": Method(Role.OPERATE, self.reopen, changes=True),
             "reload": Method(Role.OPERATE, self.reload, changes=True, parameters=frozenset({"confirm"})),
             "confirm": Method(Role.OPERATE, self.confirm, changes=True),
+            "filters.add": Method(Role.ADMINISTER, self.changes.add, changes=True, parameters=frozenset({"policy"})),
+            "filters.delete": Method(
+                Role.ADMINISTER, self.changes.delete, changes=True, parameters=frozenset({"keys"})
+            ),
         }
 
     # ------------------------------------------------------------------------------------- life

@@ -189,6 +189,15 @@ def test_folding_does_not_change_the_generation_and_building_anew_does(tables: T
     assert tables.snapshot.generation == before.generation + 1
 
 
+def test_no_two_snapshots_have_one_generation(tables: Tables, publisher: Publisher) -> None:
+    before, beside = tables.snapshot, tables.beside
+    assert before is not None
+    tables.replace(packed(port(7)), [], **WORDS)
+    tables.restore(before, beside)
+    tables.replace(packed(port(8)), [], **WORDS)
+    assert [snapshot.generation for snapshot in publisher.published] == [1, 2, 1, 3]
+
+
 @pytest.mark.parametrize("changes", [3, 4 * FRESH])
 def test_the_background_builds_the_base_anew_by_itself(changes: int) -> None:
     tables = Tables(lambda snapshot: None)
@@ -238,3 +247,12 @@ def test_a_replacement_can_be_taken_back_with_what_lay_beside(tables: Tables) ->
     assert (matches(tables, 1), matches(tables, 3), matches(tables, 7)) == (["p1"], ["p3"], [])
     tables.change(remove=[port(3).key.bytes])
     assert matches(tables, 3) == []
+
+
+def test_a_file_that_has_a_filter_which_was_added_has_it_for_good(tables: Tables) -> None:
+    tables.change(packed(port(3), port(4)))
+    of_file = a_filter("p3", Action.BLOCK, when("ip_source_port", within(30, 30)))
+    tables.replace(packed(of_file), [], **WORDS)
+    assert (matches(tables, 3), matches(tables, 4), matches(tables, 30)) == ([], ["p4"], ["p3"])
+    tables.replace(packed(), [], **WORDS)
+    assert (matches(tables, 30), matches(tables, 4)) == ([], ["p4"])
