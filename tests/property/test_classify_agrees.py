@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from array import array
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from bench import application_rules, hostile_rules, workloads
 from tests.builders import field_values, policies, slot, snapshot
 from wfpd.dataplane import Snapshot
-from wfpd.dataplane._probe import classify_many
+from wfpd.dataplane._probe import classify_many, table_stats
+from wfpd.model.fields import FIELD
 from wfpd.model.policy import Action, FilterFlag
 
 ALWAYS_END = {item.name.lower() for item in (Action.PERMIT, Action.BLOCK, Action.CALLOUT_TERMINATING)}
@@ -29,6 +32,20 @@ def needed(taken: Snapshot, found: list[int]) -> list[int]:
         if info["action"] in ALWAYS_END and not info["flags"] & FilterFlag.AUDIT:
             ended.add(info["sublayer"])
     return kept
+
+
+def match_without(taken: Snapshot, at: int, values: Mapping[str, int | bytes | None], gone: set[int]) -> list[int]:
+    """What a search finds that ignores the filters of `gone`."""
+    held = {name: value for name, value in values.items() if value is not None}
+    texts = [value for value in held.values() if isinstance(value, bytes)]
+    row = array("Q")
+    for value in held.values():
+        number = texts.index(value) if isinstance(value, bytes) else value
+        row.extend((number >> 64, number & (2**64 - 1)))
+    # A packet without values: a text that is not there.
+    fields = [FIELD[name].id for name in held] or [FIELD["interface_name"].id]
+    rows = memoryview(row or array("Q", (0, 0))).cast("B").cast("Q", (1, 2 * len(fields)))
+    return classify_many(taken, at, fields, rows, texts=texts, gone=gone)[0]
 
 
 @settings(max_examples=80, deadline=None)
@@ -120,3 +137,76 @@ def test_application_sets_agree(family: int, sublayers: int, seed: int) -> None:
         for name in rng.sample(application_rules.FIELDS, rng.choice((0, 0, 1, 2))):
             del values[name]
         assert taken.match(at, values) == needed(taken, taken.matches_slow(at, values))
+
+
+def without(taken: Snapshot, found: list[int], gone: set[int]) -> list[int]:
+    """What is needed of the matching filters where those of `gone` are not there."""
+    return needed(taken, [index for index in found if index not in gone])
+
+
+@settings(max_examples=80, deadline=None)
+@given(policies(most=40), st.data())
+def test_an_ignored_filter_brings_back_what_it_hid(policy: Any, data: st.DataObject) -> None:
+    family = data.draw(st.sampled_from([4, 6]))
+    taken, at = snapshot(policy), slot(family=family)
+    gone = data.draw(st.sets(st.integers(0, taken.n_filters - 1))) if taken.n_filters else set()
+    for values in data.draw(st.lists(field_values(family), min_size=1, max_size=8)):
+        assert match_without(taken, at, values, gone) == without(taken, taken.matches_slow(at, values), gone)
+
+
+@pytest.mark.parametrize("share", [0.002, 0.1, 0.6, 1.0])
+@pytest.mark.parametrize("sublayers", [1, 4, 20])
+@pytest.mark.parametrize("shape", [*workloads.SHAPES, *hostile_rules.KINDS])
+def test_ignored_filters_of_generated_sets_bring_back_what_they_hid(shape: str, sublayers: int, share: float) -> None:
+    """Besides a share of all filters, those that match are ignored one after the other."""
+    own = shape in workloads.SHAPES
+    rules = workloads.rules(shape, 500, seed=sublayers) if own else hostile_rules.rules(shape, 500)
+    taken = snapshot(workloads.policy(rules, sublayers=sublayers))
+    rng = random.Random(f"{shape} {sublayers} {share}")
+    gone = {index for index in range(500) if rng.random() < share}
+    for packet in workloads.packets(rules, 40):
+        values = dict(zip(workloads.FIELDS, packet, strict=True))
+        matching = taken.matches_slow(slot(), values)
+        ignored = set(gone)
+        for _ in range(5):
+            answer = match_without(taken, slot(), values, ignored)
+            assert answer == without(taken, matching, ignored)
+            ignored.update(answer[:1])
+
+
+@pytest.mark.parametrize("sublayers", [1, 3, 20])
+def test_filters_behind_wide_ones_come_back_when_those_are_ignored(sublayers: int) -> None:
+    """Every tenth filter is wide enough to hide what stands behind it in some part of the table."""
+    rng = random.Random(sublayers)
+    rules: list[workloads.Rule] = []
+    for number in range(900):
+        width = 12_000 if number % 10 == 0 else 300
+        low, other = rng.randrange(65536 - width), rng.randrange(65536 - width)
+        span = workloads.PORTS if number % 10 == 0 else (other, other + width)
+        rules.append((hostile_rules.ANY, hostile_rules.ANY, (low, low + width), span, workloads.PROTOCOLS))
+    taken = snapshot(workloads.policy(rules, sublayers=sublayers))
+    assert table_stats(taken, slot())["hidden"] > (300 if sublayers == 1 else 0)
+    wide = {number for number in range(900) if rules[number][3] == workloads.PORTS}
+    names = {taken.filter_name(index): index for index in range(900)}
+    for packet in workloads.packets(rules, 100):
+        values = dict(zip(workloads.FIELDS, packet, strict=True))
+        for share in (0.5, 1.0):
+            gone = {names[f"r{number}"] for number in sorted(wide) if rng.random() < share}
+            assert match_without(taken, slot(), values, gone) == without(
+                taken, taken.matches_slow(slot(), values), gone
+            )
+
+
+def test_ignored_filters_of_a_list_with_many_parts_are_each_ignored_once() -> None:
+    """Filters of several boxes, wide ones in front: matches of both forests, none of them twice."""
+    rules = application_rules.rules(800, 3)
+    at = slot(application_rules.LAYER_NAME)
+    known = application_rules.texts(800)
+    taken = snapshot(application_rules.policy(rules, 800, sublayers=3))
+    rng = random.Random(7)
+    for packet in application_rules.packets(rules, 100, 800, 3):
+        values: dict[str, int | bytes] = dict(zip(application_rules.FIELDS, packet, strict=True))
+        for name in application_rules.TEXT_FIELDS:
+            values[name] = known[int(values[name])]
+        gone = {index for index in range(800) if rng.random() < 0.3}
+        assert match_without(taken, at, values, gone) == without(taken, taken.matches_slow(at, values), gone)

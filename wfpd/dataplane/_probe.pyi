@@ -1,15 +1,27 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, overload
 
 from wfpd.dataplane import Snapshot
 
 @overload
 def classify_many(
-    snapshot: Snapshot, slot: int, fields: Sequence[int], rows: Any, *, texts: Sequence[bytes] = ...
+    snapshot: Snapshot,
+    slot: int,
+    fields: Sequence[int],
+    rows: Any,
+    *,
+    texts: Sequence[bytes] = ...,
+    gone: Collection[int] = ...,
 ) -> list[list[int]]: ...
 @overload
 def classify_many(
-    snapshot: Snapshot, slot: int, fields: Sequence[int], rows: Any, rounds: int, texts: Sequence[bytes] = ...
+    snapshot: Snapshot,
+    slot: int,
+    fields: Sequence[int],
+    rows: Any,
+    rounds: int,
+    texts: Sequence[bytes] = ...,
+    gone: Collection[int] = ...,
 ) -> float: ...
 def build_seconds(snapshot: Snapshot) -> float: ...
 def table_stats(snapshot: Snapshot, slot: int) -> dict[str, int]: ...

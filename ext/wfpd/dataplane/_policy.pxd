@@ -142,7 +142,8 @@ cdef struct CompiledPolicy:
     uint32_t* counter_slots         # [n_ids] Slot in the counter pool; kept over reloads (key and content).
     FilterBrief* briefs             # [n_ids]
     uint32_t n_ids                  # Numbers in use: n_filters, and one for each filter ever added.
-    const uint64_t* gone            # Bit i: filter i is ignored; NULL: none is.
+    const uint64_t* gone            # [n_filters bits] 1: a search ignores this filter, as if it were not there.
+                                    # NULL, the usual: it ignores none.
     uint32_t n_added
     AddedFilters added[MAX_ADDED]
     const uint64_t* added_weights   # [n_ids - n_filters] Effective weights.

@@ -110,15 +110,35 @@ cdef list rows_answers(const CompiledPolicy* policy, unsigned int slot, const Ro
     return answers
 
 
+cdef uint64_t* gone_bits(uint32_t n_filters, gone) except NULL:
+    """The bits of filters `gone`; to be freed."""
+    cdef uint64_t* bits = <uint64_t*>calloc(n_filters // 64 + 1, sizeof(uint64_t))
+    cdef uint32_t index
+    if bits == NULL:
+        raise MemoryError()
+    try:
+        for index in gone:
+            if index >= n_filters:
+                raise IndexError(f"no filter {index}")
+            bits[index >> 6] |= (<uint64_t>1) << (index & 63)
+    except BaseException:
+        free(bits)
+        raise
+    return bits
+
+
 def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:, ::1] rows, unsigned int rounds=0,
-                  texts=()):
+                  texts=(), gone=()):
     """Classify every row.
 
     `fields` are field ids; a row holds (high, low) for each, where `low` of a text is its index in
     `texts` (beyond them: absent).  Without `rounds`: the filters of each row, as lists.  With it:
     mean nanoseconds of thread CPU time a row over that many rounds, less what filling values takes.
+    Filters of `gone` are ignored, as if they were not there.
     """
     cdef Rows described
+    cdef CompiledPolicy policy = snapshot.policy
+    cdef uint64_t* bits = NULL
     cdef double seconds
     cdef list held = list(texts)
     if slot >= N_SLOTS:
@@ -129,12 +149,16 @@ def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:
         if matches == NULL:
             raise MemoryError()
         rows_describe(&described, fields, rows, held)
+        if gone:
+            bits = gone_bits(policy.n_filters, gone)
+            policy.gone = bits
         if not rounds or not described.n:
-            return rows_answers(&snapshot.policy, slot, &described, matches)
+            return rows_answers(&policy, slot, &described, matches)
         with nogil:
-            seconds = net_seconds(&snapshot.policy, slot, &described, rounds, matches)
+            seconds = net_seconds(&policy, slot, &described, rounds, matches)
         return 1e9 * seconds / described.n
     finally:
+        free(bits)
         free(matches)
         free(described.texts)
         free(described.lengths)
@@ -171,7 +195,7 @@ def table_stats(Snapshot snapshot, unsigned int slot) -> dict:
     return {
         "filters": table.n_filters, "boxes": table.n_boxes, "copies": table.n_copies, "nodes": table.n_nodes,
         "leaves": table.n_leaves, "largest_leaf": table.largest_leaf, "depth": table.depth, "forks": table.forks,
-        "dimensions": table.n_dimensions, "refused": table.n_refused, "bytes": table.size,
+        "dimensions": table.n_dimensions, "refused": table.n_refused, "hidden": table.n_hidden, "bytes": table.size,
     }
 
 
