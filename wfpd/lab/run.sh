@@ -21,9 +21,10 @@ echo "   $((SECONDS - started)) s"
 echo "2. Build"
 started=$SECONDS
 [ -f .venv/.stamp ] || echo "   the first build makes .venv and compiles: some minutes, silent"
-touch "$work/before"
+modules() { find wfpd -name '*.so' -printf '%p %T@\n' | sort; }
+modules >"$work/before"
 make --no-print-directory -s build >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-compiled=$(find wfpd -name '*.so' -newer "$work/before" | wc -l)
+compiled=$(modules | comm -13 "$work/before" - | wc -l)
 if [ "$compiled" -gt 0 ]; then
     echo "   $compiled Cython modules were compiled, $((SECONDS - started)) s"
 else
