@@ -21,11 +21,11 @@ EDITORS = ("nano", "vi", "vim.tiny")
 
 
 def read_key() -> str:
-    """One key press, without waiting for Enter; Ctrl-C still interrupts."""
+    """One key press, without waiting for Enter; one that came during the last act counts.  Ctrl-C still interrupts."""
     handle = sys.stdin.fileno()
     before = termios.tcgetattr(handle)
     try:
-        tty.setcbreak(handle)
+        tty.setcbreak(handle, termios.TCSADRAIN)  # The default throws away what was typed before.
         return sys.stdin.read(1)
     finally:
         termios.tcsetattr(handle, termios.TCSADRAIN, before)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +47,17 @@ def test_each_key_is_one_act_and_others_are_none(story: Told, monkeypatch: pytes
     keys.converse(story)  # type: ignore[arg-type]
     assert story.acts == ["probe", "reload", "show_last_drop", "show_metrics"]
     assert all(f"[{key}]" in keys.HELP for key in "erpdmq")
+
+
+@pytest.mark.timeout(10)
+def test_a_key_that_was_pressed_too_early_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    with open(theirs, encoding="ascii") as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        os.write(ours, b"p")
+        time.sleep(0.1)  # The kernel hands it over in its own time.
+        assert keys.read_key() == "p"
+    os.close(ours)
 
 
 def test_the_end_of_input_ends_it(story: Told, monkeypatch: pytest.MonkeyPatch) -> None:
