@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 
 DONE, NO, USAGE, UNREACHABLE, FAULT = 0, 1, 2, 3, 70
 DEFAULT_POLICY = "/etc/wfpd/policy.yaml"
+_FIRST_STEPS = """\
+first steps, none of which touches this machine's traffic:
+  wfpd lab                                  watch it decide real packets (root)
+  wfpd check policy.yaml                    what is wrong with a policy
+  wfpd replay --policy policy.yaml x.pcap   what it decides about a capture
+  wfpd COMMAND --help                       more about one command
+
+exit: 0 done, 1 the answer is no, 2 usage, 3 could not reach, open or not
+allowed, 70 a fault of wfpd's"""
 _FAILED_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 MAX_CHANGE = 30_000
 """Bytes of a change: escaped, it has to fit into one line of the control socket."""
@@ -114,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                         help="show Python tracebacks")  # fmt: skip
     top = argparse.ArgumentParser(
-        prog="wfpd", parents=[common], epilog=_EXITS,
+        prog="wfpd", parents=[common], formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_FIRST_STEPS,
         description="The Windows Filtering Platform's policy model for Linux: decides packets by a policy file.",
     )  # fmt: skip
     top.set_defaults(debug=False)
@@ -140,17 +149,24 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_local(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Commands that need no daemon."""
-    run = add("run", run_daemon, "run the daemon in the foreground", "systemctl start wfpd does this for you.")
+    run = add(
+        "run",
+        run_daemon,
+        "run the daemon in the foreground",
+        "systemctl start wfpd does this for you. Exit 1: bad policy, 3: a queue is taken, or no CAP_NET_ADMIN.",
+    )
     run.add_argument("--policy", default=DEFAULT_POLICY, metavar="FILE", help="policy file (default: %(default)s)")
     run.add_argument("--audit", action="store_true", help="permit everything; log and count what would be blocked")
-    check = add("check", check_policy, "check a policy file", "Reports every error with its line; changes nothing.",
+    check = add("check", check_policy, "check a policy file", "Reports every error with its line; changes nothing. "
+                "Exit 1: it does not load, or --strict and a lint.",
                 as_json=True)  # fmt: skip
     check.add_argument("policy", nargs="?", metavar="FILE", help=f"policy file (default: {DEFAULT_POLICY})")
     check.add_argument("--policy", dest="policy_option", metavar="FILE", help=argparse.SUPPRESS)
     check.add_argument("--strict", action="store_true", help="lints are errors: exit 1")
     check.add_argument("--stats", action="store_true", help="show how large each layer's search table is")
     replay = add("replay", replay_capture, "decide the packets of a capture by a policy",
-                 "Touches neither the kernel nor the daemon.", as_json=True)  # fmt: skip
+                 "One line a packet; touches neither the kernel nor the daemon. "
+                 "Exit 1: bad policy, or the capture breaks off; 0 whatever the verdicts.", as_json=True)  # fmt: skip
     replay.add_argument("--policy", required=True, metavar="FILE", help="policy file")
     replay.add_argument("--hook", choices=("forward", "input", "output"), default="forward",
                         help="hook that every packet passes (default: %(default)s)")  # fmt: skip
@@ -161,7 +177,8 @@ def _add_local(add: Callable[..., argparse.ArgumentParser]) -> None:
     replay.add_argument("capture", metavar="CAPTURE", help="pcap or pcapng file")
     add("layers", show_layers, "list the layers, their fields and what feeds them", as_json=True)
     add("purge", purge_rules, "remove every rule of wfpd from the kernel",
-        "The only command that removes rules which on_absent: block left in place.", as_json=True)  # fmt: skip
+        "The only command that removes rules which on_absent: block left in place. Exit 0 also where there were none.",
+        as_json=True)  # fmt: skip
     add("lab", run_lab, "try wfpd on traffic of its own", "Makes network namespaces and removes them again.",
         as_json=True)  # fmt: skip
     bench = add("bench", run_bench, "measure what deciding a packet by a policy costs on this machine",
@@ -186,7 +203,8 @@ def _add_remote(add: Callable[..., argparse.ArgumentParser]) -> None:
                  "Waits and reports. Exit 1: refused, the old policy runs.", as_json=True, socket=True)  # fmt: skip
     reload.add_argument("--confirm", type=seconds, metavar="TIME",
                         help="go back by itself after TIME (60s, 5m) unless `wfpd confirm` comes first")  # fmt: skip
-    add("confirm", confirm_policy, "keep the policy of a reload with --confirm", as_json=True, socket=True)
+    add("confirm", confirm_policy, "keep the policy of a reload with --confirm",
+        "Exit 1: nothing waits to be confirmed.", as_json=True, socket=True)  # fmt: skip
     filters = add("filters", change_filters, "add filters to the running policy, or delete some, at once",
                   "What is added lies beside the policy file and stays over reloads, until it is deleted or the daemon "
                   "ends. Exit 1: refused, nothing has changed.", as_json=True, socket=True)  # fmt: skip
