@@ -179,3 +179,19 @@ def test_local_prefixes_decide_the_hooks(source: str, destination: str, hooks: t
 def test_a_local_prefix_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="nowhere"):
         parse_local("nowhere")
+
+
+@pytest.mark.parametrize("word", ["permit", "block"])
+def test_what_on_malformed_decides_names_no_row(tmp_path: pathlib.Path, word: str) -> None:
+    text = f"""version: 1
+faults: {{on_malformed: {word}}}
+filters: [{{name: p, layer: ipforward, action: permit}}]
+"""
+    data = bytes(IP(src="192.0.2.1", dst="198.51.100.2", proto=6)) + b"cut"
+    out = io.StringIO()
+    seen = iter([CapturedPacket(1, 1, data, len(data), True, None, 101)])
+    run(load(tmp_path, text), seen, as_json=True, out=out, err=io.StringIO())
+    line = json.loads(out.getvalue())
+    assert (line["verdict"], line["reason"], line["malformed"]) == (word, "malformed", "truncated_transport")
+    assert (line["layer"], line["sublayer"], line["filter"]) == (None, None, None)
+    assert [row["action"] for row in line["layers"]] == ["permit"]
