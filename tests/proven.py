@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 from typing import NoReturn
 
 import pytest
@@ -24,6 +25,25 @@ def why_no_namespaces() -> str:
         return f"network namespaces need root; running as uid {os.geteuid()}"
     done = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, text=True, check=False)
     return f"no network namespaces here: {done.stderr.strip()}" if done.returncode else ""
+
+
+OTHER_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+"""Runs a program as nobody; for root only."""
+
+
+@functools.cache
+def why_no_other_user() -> str:
+    """Why another user cannot run this checkout (root's home is closed to others); empty if one can."""
+    command = [*OTHER_USER, sys.executable, "-c", "import wfpd.model"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines()
+    return f"the checkout cannot be read by another user: {said[-1] if said else ''}" if done.returncode else ""
+
+
+def need_other_user() -> None:
+    """Skip unless another user can run what is tested."""
+    if reason := why_no_other_user():
+        skip(reason)
 
 
 def need_root() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration import netns
 from tests.integration.netns import Namespace, Network
+from tests.proven import OTHER_USER, need_other_user
 from wfpd.model.policy import Attachment, Faults, Reply, Word
 from wfpd.netfilter import conflicts, rules
 from wfpd.netfilter.conflicts import Kind
@@ -209,7 +210,8 @@ assert all(status.in_place for status in statuses) and len(statuses) == 10
 assert set(counters) == set(hooks)
 assert rules.purge(rules.Commands())
 """
-    argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+    need_other_user()
+    argv = [*OTHER_USER, "--no-new-privs"]
     argv += [f"--{kind}=-all,+net_admin" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
     net.router.run([*argv, sys.executable, "-c", program])
 
