@@ -126,7 +126,7 @@ def test_the_command_line_says_what_was_done_and_what_is_wrong(wfpd: Wfpd, net: 
     status, printed, told = said("add", str(change))
     assert status == 0 and printed.split()[1:] == ["ipforward_v4", "mine"] and "1 engine filters added" in told
     status, _, told = said("delete", printed.split()[0])
-    assert (status, told) == (0, "generation 3: 1 deleted\n")
+    assert status == 0 and told.endswith(": 1 deleted\n")
     change.write_text("version: 1\nfilters: [{name: a, layer: ipforwrd, action: blok}]")
     status, _, told = said("add", str(change))
     assert status == 1 and told.count("error: change:2:") == 2

@@ -19,6 +19,7 @@ from libc.string cimport memset
 
 import logging
 import os
+import threading
 import time
 
 from wfpd.errors import KernelError
@@ -67,6 +68,7 @@ cdef class Engine:
     cdef readonly uint32_t n_workers
     cdef readonly Flows flows
     cdef Publication current
+    cdef object publishing          # Lock: of `current` and `graveyard`.
     cdef list graveyard
     cdef list stats                 # Stats, one a worker
     cdef list contexts              # ClassifyContext, one a worker
@@ -91,6 +93,7 @@ cdef class Engine:
             raise MemoryError
         self.shared.marks_mask = marks_mask
         self.shared.marks_shift = (marks_mask & -marks_mask).bit_length() - 1
+        self.publishing = threading.Lock()
         self.late_after = late_after
         self.flows = Flows(flows_max, flows_block_when_full)
         self.graveyard, self.stats, self.contexts, self.states = [], [], [], []
@@ -139,23 +142,28 @@ cdef class Engine:
         """
         cdef Root root = snapshot.root
         cdef Stats stats
-        for stats in self.stats:
-            if stats_reserve(stats.worker, root.slots.size):
-                raise MemoryError(f"{root.slots.size} filter counters")
-            with nogil:
-                stats_begin(stats.worker, root.fresh + root.n_begun, root.n_fresh - root.n_begun)
-        root.n_begun = root.n_fresh
-        return self._publish(Publication(snapshot, None if self.current is None else self.current.host,
-                                          self.n_workers), timeout)
+        with self.publishing:
+            for stats in self.stats:
+                if stats_reserve(stats.worker, root.slots.size):
+                    raise MemoryError(f"{root.slots.size} filter counters")
+                with nogil:
+                    stats_begin(stats.worker, root.fresh + root.n_begun, root.n_fresh - root.n_begun)
+            root.n_begun = root.n_fresh
+            self._publish(snapshot, None if self.current is None else self.current.host)
+        return self._wait_for_readers(timeout)
 
     def set_host(self, Host host not None, *, timeout=1.0) -> bool:
         """Publish a new view of the host beside the running policy; like swap()."""
-        if self.current is None:
-            raise RuntimeError("set_host() needs a policy: call swap() first")
-        return self._publish(Publication(self.current.snapshot, host, self.n_workers), timeout)
+        with self.publishing:
+            if self.current is None:
+                raise RuntimeError("set_host() needs a policy: call swap() first")
+            self._publish(self.current.snapshot, host)
+        return self._wait_for_readers(timeout)
 
-    cdef bint _publish(self, Publication publication, timeout) except -1:
+    cdef int _publish(self, Snapshot snapshot, Host host) except -1:
+        """One store; `publishing` is held, so that no thread puts an older snapshot or host back."""
         cdef Publication old = self.current
+        cdef Publication publication = Publication(snapshot, host, self.n_workers)
         wfpd_store(&self.shared.current, &publication.c)
         self.current = publication
         if old is not None:
@@ -163,6 +171,10 @@ cdef class Engine:
             old.epochs = [(i, epoch) for i in range(len(self.states))
                           if (epoch := wfpd_read(&self._worker(i).epoch)) & 1]
             self.graveyard.append(old)
+        return 0
+
+    cdef bint _wait_for_readers(self, timeout) except -1:
+        """Whether nobody holds a replaced policy any more, after at most `timeout` seconds."""
         end = time.monotonic() + timeout
         while not self.reap():
             if time.monotonic() >= end:
@@ -172,8 +184,11 @@ cdef class Engine:
 
     def reap(self) -> bool:
         """Release replaced policies that no worker can hold any more; True when none is left."""
-        self.graveyard = [old for old in self.graveyard if self._in_use(old)]
-        return not self.graveyard
+        with self.publishing:
+            gone, self.graveyard = self.graveyard, [old for old in self.graveyard if self._in_use(old)]
+            left = bool(self.graveyard)
+        del gone                    # Freed here, where nobody waits for the lock.
+        return not left
 
     cdef bint _in_use(self, Publication old) except -1:
         for i, epoch in old.epochs:

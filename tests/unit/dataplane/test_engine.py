@@ -21,6 +21,7 @@ from wfpd.compiler.pack import pack
 from wfpd.config import load_policy
 from wfpd.dataplane import _context
 from wfpd.dataplane._engine import Engine
+from wfpd.dataplane._host import Host
 from wfpd.dataplane._table import Snapshot
 from wfpd.model.policy import Action
 
@@ -237,3 +238,35 @@ def test_a_counter_that_another_filter_had_begins_at_nothing_and_goes_on_while_i
         fourth = Snapshot(pack(a_policy([a_filter("new", Action.BLOCK)])), [], generation=5, previous=third, **words)
         assert fourth.counter_slots() == [slot]
         assert run(fourth, 5) == [1]
+
+
+def test_what_is_published_last_runs_whoever_else_publishes_meanwhile(tmp_path: pathlib.Path) -> None:
+    """Threads that publish the host and clear away what was replaced, while packets tell which policy decides them."""
+    with serving(tmp_path) as (engine, kernel, _):
+        stop, failures = threading.Event(), []
+
+        def again(step: Any) -> None:
+            try:
+                while not stop.wait(0.0001):
+                    step()
+            except BaseException as error:
+                failures.append(error)
+
+        steps = (lambda: engine.set_host(Host([], [], [], set(), 1), timeout=0), engine.reap)
+        threads = [threading.Thread(target=again, args=(step,), daemon=True) for step in steps]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(2, 200):
+                policy = a_policy([a_filter("one", Action.PERMIT if number % 2 else Action.BLOCK)])
+                taken = Snapshot(pack(policy), [], generation=number, previous=engine.snapshot, on_error=1,
+                                 on_malformed=1, on_late=1, flows_full=1)  # fmt: skip
+                engine.swap(taken, timeout=0)
+                kernel.say(packet(number))
+                verdicts = {verdict for _, verdict, identity in kernel.hear() if identity == number}
+                assert verdicts == {ACCEPT if number % 2 else DROP} and engine.snapshot is taken
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(5)
+        assert not failures and engine.reap()
