@@ -20,6 +20,7 @@ SMALL = {
     "bench_pause": ["--filters", "50", "--rebuilds", "3", "--json"],
     "bench_reading": ["--rounds", "1", "--filters", "50", "--values", "100", "--json"],
     "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
+    "bench_sets": ["--rounds", "1", "--small", "250", "--large", "1000", "--packets", "50", "--json"],
     "bench_stream": ["--rounds", "1", "--seconds", "1", "--filters", "50", "--json"],
 }
 TODAY = ["nf-queue.c", "an empty netfilterqueue callback", "netfilterqueue and Scapy"]
@@ -66,6 +67,15 @@ def test_pauses_are_told_with_and_without_rebuilds_and_callouts() -> None:
     (table,) = tables("bench_pause")
     assert [name.rpartition(", ")[2] for name in firsts(table)] == ["no rebuild", "3 rebuilds"] * 2
     assert all(float(row[1].replace(",", "")) > 0 for row in table["rows"])
+
+
+def test_sets_of_every_shape_are_compared_by_time_and_size() -> None:
+    (table,) = tables("bench_sets")
+    rows = {row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]}
+    named = {f"IPv{family} {shape}" for family in (4, 6) for shape in ("spread", "clumped", "nested")} | {"texts"}
+    assert set(rows) == {f"{name}, {traffic}" for name in named for traffic in ("hits", "misses", "both")}
+    for name, row in rows.items():
+        assert float(row["bytes an entry"]) <= (40 if "IPv6" in name else 12 if "IPv4" in name else 24)
 
 
 def test_reading_has_a_row_for_each_way() -> None:

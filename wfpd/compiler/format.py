@@ -2,13 +2,14 @@
 
 Written by `pack.py` (in a child process), read and bounds-checked by `dataplane.Snapshot`.
 Layout: MAGIC (8 bytes), u32 version, u32 section count, then for each section of SECTIONS in
-order u64 offset, u64 length in bytes; then the sections, each aligned to 16.  All integers are
-little-endian.  A record's layout is a `struct` format here and a C struct of the same size in
-`_table.pxd`; a contract test compares the sizes.
+order u64 offset, u64 length in bytes; then the sections, each aligned to a cache line (a reader asks
+for 16), so that no record of 32 bytes lies in two.  All integers are little-endian.  A record's layout is a
+`struct` format here and a C struct of the same size in `_policy.pxd`; a contract test compares the sizes.
 """
 
 MAGIC = b"WFPDPACK"
 VERSION = 1
+ALIGNMENT = 64
 NONE32 = 0xFFFFFFFF
 
 SECTIONS = (

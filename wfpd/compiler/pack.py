@@ -246,14 +246,14 @@ def _clamped(atom: Atom, bits: int) -> tuple[Op, int, int]:
 
 
 def _assemble(sections: tuple[Sequence[bytes | bytearray], ...]) -> bytes:
-    """The header, then each section aligned to 16."""
-    out: list[bytes | bytearray] = [b""]
+    """The header, then each section aligned to a cache line."""
+    out: list[bytes | bytearray] = [b"", b"\0" * (-(16 + 16 * len(sections)) % fmt.ALIGNMENT)]
     table = []
-    offset = 16 + 16 * len(sections)
+    offset = 16 + 16 * len(sections) + len(out[1])
     for records in sections:
         data = records[0] if len(records) == 1 else b"".join(records)
         table.append(struct.pack("<QQ", offset, len(data)))
-        padding = -len(data) % 16
+        padding = -len(data) % fmt.ALIGNMENT
         out += (data, b"\0" * padding)
         offset += len(data) + padding
     out[0] = struct.pack("<8sII", fmt.MAGIC, fmt.VERSION, len(sections)) + b"".join(table)

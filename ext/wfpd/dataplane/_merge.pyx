@@ -8,7 +8,7 @@ keys are the same.  Strings, texts and sets are copied where a filter that is le
 a policy which changes for ever does not grow.  Sets of the same name and content are one.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -36,7 +36,8 @@ cdef enum:
     STRINGS = 11
     BYTES = 12
     N_SECTIONS = 13
-    HEADER = 16 + 16 * N_SECTIONS
+    LINE = 64                       # wfpd.compiler.format.ALIGNMENT
+    HEADER = (16 + 16 * N_SECTIONS + LINE - 1) // LINE * LINE
 
 cdef struct Section:                # Bytes that grow.
     uint8_t* at
@@ -322,7 +323,7 @@ cdef void _assemble(const Output* out, uint8_t* to) noexcept nogil:
         (<uint64_t*>(to + 24 + 16 * i))[0] = out.sections[i].n
         if out.sections[i].n:
             memcpy(to + offset, out.sections[i].at, out.sections[i].n)
-        offset += (out.sections[i].n + 15) & ~<uint64_t>15
+        offset += (out.sections[i].n + LINE - 1) & ~<uint64_t>(LINE - 1)
 
 
 cdef class _Merger:
@@ -438,7 +439,7 @@ cdef class _Merger:
                 self.sources[i].new_callout[k] = number[key]
         return list(number)
 
-    cdef bytes run(self):
+    cdef object run(self):
         cdef uint64_t size = HEADER
         cdef uint32_t slot, i
         cdef bint done = True
@@ -454,13 +455,14 @@ cdef class _Merger:
         for i in range(N_SECTIONS):
             if self.out.sections[i].n >= <uint64_t>0xFFFFFFFF:
                 raise MemoryError("a section too large")
-            size += (self.out.sections[i].n + 15) & ~<uint64_t>15
-        whole = PyBytes_FromStringAndSize(NULL, size)
-        cdef uint8_t* to = <uint8_t*>PyBytes_AS_STRING(whole)
+            size += (self.out.sections[i].n + LINE - 1) & ~<uint64_t>(LINE - 1)
+        whole = PyByteArray_FromStringAndSize(NULL, size + LINE - 1)
+        cdef uint8_t* memory = <uint8_t*>PyByteArray_AS_STRING(whole)
+        cdef size_t first = <size_t>-<size_t>memory & (LINE - 1)
         with nogil:
-            memset(to, 0, size)
-            _assemble(&self.out, to)
-        return whole
+            memset(memory, 0, size + LINE - 1)
+            _assemble(&self.out, memory + first)
+        return memoryview(whole)[first:first + size].toreadonly()
 
 
 def merge(Root root, added, bint dynamic_only=False) -> tuple:

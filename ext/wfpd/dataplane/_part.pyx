@@ -19,6 +19,7 @@ from ._policy cimport (
 )
 from ._set cimport SetIndex, set_build, set_free
 from ._tables cimport tables_build, tables_free
+from ._text_set cimport SetText, TextSet, text_set_build, text_set_free
 from ._types cimport (
     FILTER_CALLOUT_TERMINATING, FILTER_CALLOUT_UNKNOWN, FILTER_PERMIT, N_FIELDS, N_SLOTS, NO_FILTER,
     REPLY_ICMP_UNREACHABLE, WORD_BLOCK,
@@ -52,12 +53,13 @@ cdef uint64_t key_seed = int.from_bytes(os.urandom(8), "little")
 
 
 cdef int _index_sets(CompiledPolicy* policy) noexcept nogil:
-    """Directories of the sets of numbers; -1 when memory ran out."""
+    """What leads to the values of each set; -1 when memory ran out."""
     cdef uint32_t i
     cdef const PackedSet* item
     cdef int status = 0
     policy.set_index = <SetIndex*>calloc(policy.n_sets + 1, sizeof(SetIndex))
-    if policy.set_index == NULL:
+    policy.text_index = <TextSet*>calloc(policy.n_sets + 1, sizeof(TextSet))
+    if policy.set_index == NULL or policy.text_index == NULL:
         return -1
     for i in range(policy.n_sets):
         item = &policy.sets[i]
@@ -65,6 +67,9 @@ cdef int _index_sets(CompiledPolicy* policy) noexcept nogil:
             status = set_build(&policy.set_index[i], policy.ranges32 + 2 * <uint64_t>item.first, NULL, item.count)
         elif item.kind == SET_RANGES128:
             status = set_build(&policy.set_index[i], NULL, policy.ranges128 + 4 * <uint64_t>item.first, item.count)
+        else:
+            status = text_set_build(&policy.text_index[i], <const SetText*>(policy.texts + item.first), policy.bytes,
+                                    item.count)
         if status != 0:
             return -1
     return 0
@@ -72,10 +77,13 @@ cdef int _index_sets(CompiledPolicy* policy) noexcept nogil:
 
 cdef void _forget_sets(CompiledPolicy* policy) noexcept nogil:
     cdef uint32_t i
-    if policy.set_index != NULL:
-        for i in range(policy.n_sets):
+    for i in range(policy.n_sets):
+        if policy.set_index != NULL:
             set_free(&policy.set_index[i])
+        if policy.text_index != NULL:
+            text_set_free(&policy.text_index[i])
     free(policy.set_index)
+    free(policy.text_index)
 
 
 cdef inline uint64_t _key_hash(const uint8_t* key) noexcept nogil:

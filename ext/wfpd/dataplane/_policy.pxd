@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._set cimport SetIndex
+from ._text_set cimport SetText, TextSet
 from ._types cimport FieldValues, N_SLOTS
 
 cdef enum:                          # wfpd.model.conditions.Op
@@ -131,6 +132,7 @@ cdef struct CompiledPolicy:
     PackedSet* sets
     uint32_t n_sets
     SetIndex* set_index             # [n_sets] Directories; all 0 for sets of texts.
+    TextSet* text_index             # [n_sets] The same for sets of texts.
     uint32_t* ranges32              # Pairs.
     uint64_t* ranges128             # Quadruples.
     PackedText* texts

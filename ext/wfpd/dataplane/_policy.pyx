@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from ._set cimport set_has
+from ._text_set cimport SetText, text_set_has
 from ._types cimport FieldValues, value_present
 
 
@@ -107,26 +108,11 @@ cdef bint _glob_holds(const uint8_t* glob, uint64_t length, const uint8_t* text,
     return g == length
 
 
-cdef bint _in_texts(const CompiledPolicy* policy, const PackedText* texts, uint32_t count, const uint8_t* text,
-                    uint64_t length) noexcept nogil:
-    cdef uint32_t low = 0, high = count, middle
-    cdef int order
-    while low < high:
-        middle = low + (high - low) // 2
-        order = text_compare(policy.bytes + texts[middle].offset, texts[middle].length, text, length)
-        if order == 0:
-            return True
-        if order < 0:
-            low = middle + 1
-        else:
-            high = middle
-    return False
-
-
 cdef bint _in_set(const CompiledPolicy* policy, uint32_t ref, uint64_t hi, uint64_t lo) noexcept nogil:
     cdef const PackedSet* item = policy.sets + ref
     if item.kind == SET_TEXTS:
-        return _in_texts(policy, policy.texts + item.first, item.count, <const uint8_t*>hi, lo)
+        return text_set_has(policy.text_index + ref, <const SetText*>(policy.texts + item.first), policy.bytes,
+                            item.count, <const uint8_t*>hi, lo)
     return set_has(policy.set_index + ref, hi, lo)
 
 

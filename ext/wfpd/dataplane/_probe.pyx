@@ -7,9 +7,10 @@ from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from ._boxes cimport Bound, BoxSet, boxes_free, boxes_make, boxes_of
 from ._layered cimport classify
-from ._policy cimport CompiledPolicy
+from ._policy cimport SET_RANGES128, SET_RANGES32, CompiledPolicy, PackedSet
 from ._table cimport Snapshot
 from ._tables cimport tables_build, tables_free
+from ._text_set cimport HashedText
 from ._tree cimport LEAF_BIT, LEAF_HEADER, LEAF_LANES, Table
 from ._types cimport N_FIELDS, N_SLOTS, FieldValues, value_clear, value_set128, value_set_text
 
@@ -162,6 +163,21 @@ def classify_many(Snapshot snapshot, unsigned int slot, fields, const uint64_t[:
         free(matches)
         free(described.texts)
         free(described.lengths)
+
+
+def set_bytes(Snapshot snapshot) -> int:
+    """What the values of all sets and the ways to them take; of texts, without their letters."""
+    cdef const CompiledPolicy* policy = &snapshot.policy
+    cdef const PackedSet* item
+    cdef uint64_t size = 0
+    cdef uint32_t i
+    for i in range(policy.n_sets):
+        item = &policy.sets[i]
+        size += <uint64_t>item.count * (8 if item.kind == SET_RANGES32 else 32 if item.kind == SET_RANGES128 else 8)
+        size += <uint64_t>policy.set_index[i].n_words * 4
+        if policy.text_index[i].first != NULL:
+            size += <uint64_t>item.count * sizeof(HashedText) + 4 * ((<uint64_t>1 << (32 - policy.text_index[i].shift)) + 1)
+    return size
 
 
 def build_seconds(Snapshot snapshot) -> float:

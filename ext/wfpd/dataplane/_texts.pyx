@@ -8,31 +8,13 @@ a chain is as long as the policy's texts make it.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from ._policy cimport (
     OP_IN_SET, OP_TEXT_EQUAL, OP_TEXT_EQUAL_NO_CASE, SET_TEXTS, CompiledPolicy, PackedAtom, PackedCondition, PackedFilter,
     PackedSet, PackedTerm, PackedText,
 )
-
-cdef uint64_t PRIME = 0x9E3779B97F4A7C15
-cdef uint64_t CASE = 0x2020202020202020
-
-
-cdef uint32_t text_hash(const uint8_t* text, uint64_t length) noexcept nogil:
-    cdef uint64_t hash = length, word
-    while length >= 8:
-        memcpy(&word, text, 8)
-        hash = (hash ^ (word | CASE)) * PRIME
-        hash ^= hash >> 32
-        text += 8
-        length -= 8
-    if length:
-        word = 0
-        memcpy(&word, text, length)
-        hash = (hash ^ (word | CASE)) * PRIME
-        hash ^= hash >> 32
-    return <uint32_t>(hash >> 8)
+from ._text_set cimport text_hash
 
 
 cdef inline uint8_t lower(uint8_t byte) noexcept nogil:

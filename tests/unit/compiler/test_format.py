@@ -25,5 +25,5 @@ def test_the_header_names_every_section_aligned_and_in_order() -> None:
     magic, version, count = struct.unpack_from("<8sII", content)
     assert (magic, version, count) == (fmt.MAGIC, fmt.VERSION, len(fmt.SECTIONS))
     places = [struct.unpack_from("<QQ", content, 16 + 16 * index) for index in range(count)]
-    assert all(offset % 16 == 0 and offset + length <= len(content) for offset, length in places)
+    assert all(offset % 64 == 0 and offset + length <= len(content) for offset, length in places)
     assert [offset for offset, _ in places] == sorted(offset for offset, _ in places)

@@ -66,8 +66,47 @@ def test_dense_sets_agree_with_a_plain_scan(edges, base, wide):
     agrees(ranges_of(base + edge for edge in edges), wide)
 
 
+def crowds(rng, bits, count):
+    """Each a sixteenth as wide as the one around it."""
+    found = set()
+    for width in range(bits, 10, -4):
+        found |= {rng.getrandbits(width) for _ in range(count * 4 // bits)}
+    return found
+
+
+SHAPES = {
+    "spread": lambda rng, bits: {rng.getrandbits(bits) for _ in range(40_000)},
+    "clumps": lambda rng, bits: {(net << bits - 21) + n for net in rng.sample(range(2**21), 160)
+                                 for n in rng.sample(range(2**11), 250)},
+    "small clumps": lambda rng, bits: {(net << bits - 21) + 3 * n for net in rng.sample(range(2**21), 1200)
+                                       for n in range(34)},
+    "crowds": lambda rng, bits: crowds(rng, bits, 40_000),
+    "one far away": lambda rng, bits: {2**bits - 1, *(rng.getrandbits(bits - 9) for _ in range(40_000))},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("wide", [False, True])
-def test_the_directory_takes_at_most_a_byte_and_a_bit_a_range(wide):
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_way_to_a_value_is_short_and_takes_few_bytes_whatever_the_set(shape, wide):
     rng = random.Random(1)
-    ranges = ranges_of(rng.getrandbits(128 if wide else 32) for _ in range(40_000))
-    assert 0 < SetDoor(ranges, wide).directory_bytes <= 1.1 * len(ranges)
+    ranges = [(value, value) for value in sorted(SHAPES[shape](rng, 128 if wide else 32))]
+    door = SetDoor(ranges, wide)
+    assert 1 <= door.levels <= 4
+    assert 0 < door.directory_bytes <= (8 if wide else 4) * len(ranges)
+    members = dict(ranges)
+    for value in rng.sample(sorted(members), 2000):
+        assert value in door
+        assert (value + 1 in door) == (value + 1 in members)
+        assert (value - 1 in door) == (value - 1 in members)
+
+
+def test_clumps_have_directories_of_their_own():
+    rng = random.Random(2)
+    spread = [(value, value) for value in sorted(rng.sample(range(2**32), 4000))]
+    clumped = [
+        (value, value) for value in sorted({rng.getrandbits(12) << 20 | n for n in rng.sample(range(2**20), 4000)})
+    ]
+    assert SetDoor(spread).levels == 1
+    one_net = [(2**31 + value, 2**31 + value) for value in sorted(rng.sample(range(2**16), 4000))]
+    assert SetDoor([(7, 7), *one_net]).levels == 2
+    assert SetDoor(clumped).levels <= 2
