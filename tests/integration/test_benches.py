@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "bench_change": ["--rounds", "1", "--filters", "200", "--changes", "70", "--json"],
+    "bench_cache": ["--rounds", "1", "--filters", "50", "--json"],
     "bench_classify": ["100", "--rounds", "1", "--packets", "100"],
     "bench_drain": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_pause": ["--filters", "50", "--rebuilds", "3", "--json"],
@@ -67,6 +68,12 @@ def test_pauses_are_told_with_and_without_rebuilds_and_callouts() -> None:
     (table,) = tables("bench_pause")
     assert [name.rpartition(", ")[2] for name in firsts(table)] == ["no rebuild", "3 rebuilds"] * 2
     assert all(float(row[1].replace(",", "")) > 0 for row in table["rows"])
+
+
+def test_the_cache_is_measured_with_and_without_for_each_traffic() -> None:
+    (table,) = tables("bench_cache")
+    kinds = ("hit", "miss", "every other", "three in four")
+    assert firsts(table) == [f"IPv{family}, {kind}" for family in (4, 6) for kind in kinds]
 
 
 def test_sets_of_every_shape_are_compared_by_time_and_size() -> None:

@@ -9,9 +9,23 @@ class CacheDoor:
     def counts(self) -> dict[str, int]: ...
     @overload
     def decide_many(
-        self, snapshot: Snapshot, slot: int, fields: Sequence[int], rows: Any, *, cached: bool = True
+        self,
+        snapshot: Snapshot,
+        slot: int,
+        fields: Sequence[int],
+        rows: Any,
+        *,
+        cached: bool = True,
+        decided: bool = True,
     ) -> list[tuple[str, bool, int, int | None, list[int]] | None]: ...
     @overload
     def decide_many(
-        self, snapshot: Snapshot, slot: int, fields: Sequence[int], rows: Any, rounds: int, cached: bool = True
+        self,
+        snapshot: Snapshot,
+        slot: int,
+        fields: Sequence[int],
+        rows: Any,
+        rounds: int,
+        cached: bool = True,
+        decided: bool = True,
     ) -> float: ...

@@ -7,6 +7,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from ._table cimport CompiledPolicy
 
+cdef enum:
+    NO_SUBLAYER = 0xFFFF
+
 cdef enum ArbitrationStep:
     STEP_DONE = 0
     STEP_CALLOUT = 1                # Call filter `asked`'s callout, then arbitrate_answer().

@@ -19,9 +19,6 @@ from ._types cimport (
     REPLY_NONE,
 )
 
-cdef enum:
-    NO_SUBLAYER = 0xFFFF
-
 ACTION_NAMES = (None, "permit", "block")
 REASON_NAMES = (
     "no_match", "filter", "callout", "veto", "missing_callout", "malformed", "flow", "limit", "late", "error", "not_ip",

@@ -13,8 +13,8 @@ cdef enum:
     LARGE_HITS = 11
     CACHE_SETS = 8192           # Power of two, of 128 bytes: 1 MiB, untouched until used.
     CACHE_WINDOW = 128          # Lookups between two looks at the hit rate.
-    CACHE_NAP = 16384           # Lookups left out when a window hit less than one in CACHE_WORTH.
-    CACHE_WORTH = 8
+    CACHE_NAP = 16384           # Lookups left out when a window hit less than CACHE_WORTH times.
+    CACHE_WORTH = 86            # Two in three: a miss costs about twice what a hit saves.
     CACHE_FILTERS = 16          # Default of min_filters: such a layer is searched as quickly as looked up.
     HEAD_LARGE = 0x1000         # Bit of a head: the entry takes the whole set.
 
@@ -22,11 +22,11 @@ cdef enum:
 cdef struct CachePlan:
     uint8_t ready               # Made for the cache's policy.
     uint8_t cacheable           # Texts, and more words than fit, are not.
-    uint8_t n_words
+    uint8_t n_wide              # The first pairs are each one value of 64 bits, the others two of 32.
     uint8_t n_pairs
+    uint64_t head               # Of a key whose every value is there, without the generation.
     uint64_t needed[2]          # The fields, as FieldValues.present.
-    uint16_t word[KEY_WORDS]    # As Dimension.word and .shift; the last of an odd number is doubled.
-    uint8_t shift[KEY_WORDS]
+    uint16_t word[KEY_WORDS]    # As Dimension.word, two a pair; the last of an odd number is doubled.
     uint8_t field[KEY_WORDS]    # The word's field.
 
 # Compared in full, up to the plan's pairs.  Words are put together two and two before they are

@@ -16,7 +16,7 @@ Design, with the price of each point:
   Price: nothing is kept where a callout was asked, or more than SMALL_HITS filters were hit.
 - The snapshot's generation is part of the key: a reload makes every entry old, nothing is flushed.
 - Two ways a set, keyed hash (random seed a process): the probing is bounded and a collision costs
-  one entry.  The hash folds two words a multiplication, as the table of flows does.
+  one entry.  The hash multiplies values with values, all at once.
 - Where a window of lookups hits too little, the next CACHE_NAP lookups leave the cache out: a flood
   pays for less than one lookup in a hundred.  The safe direction of error: a needless search.
 """
@@ -28,11 +28,11 @@ from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 import os
 
-from ._arbitrate cimport STEP_CALLOUT, arbitrate_begin, arbitrate_run
+from ._arbitrate cimport NO_SUBLAYER, STEP_CALLOUT, arbitrate_begin, arbitrate_run
 from ._boxes cimport SHAPE_ADDRESS6, SHAPE_DOUBLE, SHAPE_OTHER, FieldShape, field_shape
 from ._layered cimport classify
 from ._table cimport Snapshot
-from ._types cimport N_FIELDS, value_set128
+from ._types cimport N_FIELDS, NO_FILTER, value_set128
 
 cdef extern from *:
     """
@@ -52,77 +52,91 @@ cdef extern from *:
 ACTIONS = ("none", "permit", "block")
 
 
+cdef bint _plan_pairs(CachePlan* plan, const uint64_t* needed, unsigned int slot, bint wide) noexcept nogil:
+    """Add the fields of 64 bits and more, or the others; whether they fit."""
+    cdef uint32_t field, i, n = 2 * plan.n_pairs, values, copies = 2 if wide else 1
+    cdef FieldShape shape
+    for field in range(N_FIELDS):
+        shape = field_shape(field, slot & 1)
+        if not (needed[field >> 6] >> (field & 63)) & 1 or (shape == SHAPE_ADDRESS6 or shape == SHAPE_DOUBLE) != wide:
+            continue
+        values = 2 if shape == SHAPE_ADDRESS6 else 1
+        if shape == SHAPE_OTHER or n + copies * values > KEY_WORDS:
+            return False
+        for i in range(copies * values):
+            plan.word[n] = <uint16_t>(2 + field + (N_FIELDS if values == 2 and i < 2 else 0))
+            plan.field[n] = <uint8_t>field
+            n += 1
+    if n % 2:
+        plan.word[n] = plan.word[n - 1]
+        plan.field[n] = plan.field[n - 1]
+        n += 1
+    plan.n_pairs = <uint8_t>(n // 2)
+    return True
+
+
 cdef void _plan(CachePlan* plan, const CompiledPolicy* policy, unsigned int slot, uint32_t min_filters) noexcept nogil:
     """The key of the slot's fields, or `cacheable` 0."""
-    cdef uint32_t field, i, words
-    cdef FieldShape shape
     memset(plan, 0, sizeof(CachePlan))
     plan.ready = 1
-    if policy.layers[slot].count < min_filters:
-        return
-    for field in range(N_FIELDS):
-        if not (policy.fields_needed[slot][field >> 6] >> (field & 63)) & 1:
-            continue
-        shape = field_shape(field, slot & 1)
-        words = 4 if shape == SHAPE_ADDRESS6 else 2 if shape == SHAPE_DOUBLE else 1
-        if shape == SHAPE_OTHER or plan.n_words + words > KEY_WORDS:
-            return
-        for i in range(words):
-            plan.word[plan.n_words] = <uint16_t>(2 + field + (N_FIELDS if words == 4 and i < 2 else 0))
-            plan.shift[plan.n_words] = 32 if words > 1 and i % 2 == 0 else 0
-            plan.field[plan.n_words] = <uint8_t>field
-            plan.n_words += 1
     plan.needed[0] = policy.fields_needed[slot][0]
     plan.needed[1] = policy.fields_needed[slot][1]
-    plan.n_pairs = (plan.n_words + 1) // 2
-    if plan.n_words % 2:
-        plan.word[plan.n_words] = plan.word[plan.n_words - 1]
-        plan.shift[plan.n_words] = plan.shift[plan.n_words - 1]
-        plan.field[plan.n_words] = plan.field[plan.n_words - 1]
-    plan.cacheable = 1
+    if policy.layers[slot].count < min_filters or not _plan_pairs(plan, plan.needed, slot, True):
+        return
+    plan.n_wide = plan.n_pairs
+    plan.cacheable = _plan_pairs(plan, plan.needed, slot, False)
+    plan.head = (<uint64_t>slot << 16 | (<uint32_t>1 << 2 * plan.n_pairs) - 1
+                 | (HEAD_LARGE if plan.n_pairs > SMALL_PAIRS else 0))
 
 
-cdef uint32_t _presence(const CachePlan* plan, const FieldValues* values) noexcept nogil:
-    """Bit i: word i has a value."""
-    cdef uint32_t i, present = 0
+cdef void _leave_absent(const CachePlan* plan, const FieldValues* values, CacheKey* key) noexcept nogil:
+    """An absent value may be anything in FieldValues: its part of the key is 0, and its bit too."""
+    cdef uint32_t i
+    cdef uint64_t has
     for i in range(2 * plan.n_pairs):
-        present |= <uint32_t>((values.present[plan.field[i] >> 6] >> (plan.field[i] & 63)) & 1) << i
-    return present
+        has = (values.present[plan.field[i] >> 6] >> (plan.field[i] & 63)) & 1
+        key.head ^= (has ^ 1) << i
+        key.pairs[i // 2] &= ~((has - 1) & <uint64_t>0xFFFFFFFF << 32 * (i % 2))
 
 
-cdef inline uint64_t _key(const DecisionCache* cache, const CachePlan* plan, unsigned int slot,
-                          const FieldValues* values, CacheKey* key) noexcept nogil:
-    """Fill `key`, without the generation; its hash.  The hash leaves the generation out, so that old entries are written over first."""
+cdef inline uint64_t _key(const DecisionCache* cache, const CachePlan* plan, const FieldValues* values,
+                          CacheKey* key) noexcept nogil:
+    """Fill `key`, without the generation; its hash.
+
+    That leaves the generation out as well, so that old entries are written over first.
+    """
     cdef const uint64_t* at = <const uint64_t*>values
-    cdef uint64_t pair, h
-    cdef uint32_t i, present
-    if values.present[0] & plan.needed[0] == plan.needed[0] and values.present[1] & plan.needed[1] == plan.needed[1]:
-        present = (<uint32_t>1 << 2 * plan.n_pairs) - 1
-    else:
-        present = _presence(plan, values)
-    key.head = <uint64_t>slot << 16 | present | (HEAD_LARGE if plan.n_pairs > SMALL_PAIRS else 0)
-    h = wfpd_fold(key.head ^ cache.seed[0], cache.seed[1])
-    for i in range(plan.n_pairs):
-        # An absent value may be anything in FieldValues; its word is 0 here.
-        pair = (<uint32_t>(at[plan.word[2 * i]] >> plan.shift[2 * i]) & (0 - (<uint64_t>(present >> 2 * i) & 1))
-                | ((at[plan.word[2 * i + 1]] >> plan.shift[2 * i + 1]) << 32
-                   & (0 - (<uint64_t>(present >> 2 * i + 1) & 1))))
-        key.pairs[i] = pair
-        h = wfpd_fold(pair ^ h, cache.seed[1] + i)
+    cdef uint32_t i, n = plan.n_pairs
+    cdef uint64_t h
+    key.head = plan.head
+    if n == 0:
+        key.pairs[0] = 0
+    for i in range(plan.n_wide):
+        key.pairs[i] = at[plan.word[2 * i]]
+    for i in range(plan.n_wide, n):
+        key.pairs[i] = <uint32_t>at[plan.word[2 * i]] | at[plan.word[2 * i + 1]] << 32
+    if (plan.needed[0] & ~values.present[0]) | (plan.needed[1] & ~values.present[1]):
+        _leave_absent(plan, values, key)
+    # Multiplications that do not wait for each other.
+    h = wfpd_fold(key.head ^ cache.seed[0], key.pairs[0] ^ cache.seed[1])
+    for i in range(1, n, 2):
+        h ^= wfpd_fold(key.pairs[i] ^ (cache.seed[0] + i), (key.pairs[i + 1] if i + 1 < n else 0) ^ (cache.seed[1] - i))
     return h
 
 
-cdef inline bint _same(uint64_t head, const uint64_t* pairs, const CacheKey* key, uint32_t n_pairs) noexcept nogil:
+cdef inline uint64_t _differ(uint64_t head, const uint64_t* pairs, const CacheKey* key,
+                             uint32_t n_pairs) noexcept nogil:
+    """0: the same key."""
     cdef uint64_t differ = head ^ key.head
     cdef uint32_t i
     for i in range(n_pairs):
         differ |= pairs[i] ^ key.pairs[i]
-    return differ == 0
+    return differ
 
 
 cdef void _judge(DecisionCache* cache) noexcept nogil:
     """A window is over: go on looking, or leave the next lookups out."""
-    if cache.window_hits * CACHE_WORTH < CACHE_WINDOW:
+    if cache.window_hits < CACHE_WORTH:
         cache.nap = CACHE_NAP
     cache.window_left = CACHE_WINDOW
     cache.window_hits = 0
@@ -134,33 +148,37 @@ cdef void _begin(DecisionCache* cache, uint64_t generation) noexcept nogil:
     cache.generation = generation
     cache.nap = 0
     cache.window_left = CACHE_SETS // 2
-    cache.window_hits = CACHE_WINDOW // CACHE_WORTH
+    cache.window_hits = CACHE_WORTH
 
 
 cdef bint cache_look(DecisionCache* cache, const CompiledPolicy* policy, unsigned int slot, const FieldValues* values,
                      CacheProbe* probe, Arbitration* state, uint32_t* hits, uint32_t* n_hits) noexcept nogil:
     cdef CachePlan* plan = &cache.plans[slot]
     cdef CacheSet* found
+    cdef SmallEntry* small
     cdef uint32_t way
     if cache.generation != policy.generation:
         _begin(cache, policy.generation)
-    if not plan.ready:
-        _plan(plan, policy, slot, cache.min_filters)
     if not plan.cacheable:
-        return False
+        if not plan.ready:
+            _plan(plan, policy, slot, cache.min_filters)
+        if not plan.cacheable:
+            return False
     if cache.window_left == 0:
         _judge(cache)
     cache.window_left -= 1
     probe.n_pairs = plan.n_pairs
-    found = &cache.sets[_key(cache, plan, slot, values, &probe.key) & (CACHE_SETS - 1)]
+    found = &cache.sets[_key(cache, plan, values, &probe.key) & (CACHE_SETS - 1)]
     wfpd_set_near(found)
     probe.key.head |= policy.generation << 32
     if plan.n_pairs <= SMALL_PAIRS:
+        # One jump, mostly foreseen: taking the second by arithmetic would wait for the first, 5 ns.
         for way in range(2):
-            if _same(found.small[way].head, found.small[way].pairs, &probe.key, plan.n_pairs):
-                _restore(&found.small[way].result, found.small[way].hits, policy, state, hits, n_hits)
+            small = &found.small[way]
+            if _differ(small.head, small.pairs, &probe.key, plan.n_pairs) == 0:
+                _restore(&small.result, small.hits, policy, state, hits, n_hits)
                 return _hit(cache)
-    elif _same(found.large.head, found.large.pairs, &probe.key, plan.n_pairs):
+    elif _differ(found.large.head, found.large.pairs, &probe.key, plan.n_pairs) == 0:
         _restore(&found.large.result, found.large.hits, policy, state, hits, n_hits)
         return _hit(cache)
     probe.set = found
@@ -177,7 +195,12 @@ cdef inline bint _hit(DecisionCache* cache) noexcept nogil:
 cdef inline void _restore(const CachedResult* result, const uint32_t* kept, const CompiledPolicy* policy,
                           Arbitration* state, uint32_t* hits, uint32_t* n_hits) noexcept nogil:
     cdef uint32_t i
-    arbitrate_begin(state, policy, NULL, 0)
+    state.policy = policy
+    state.matches = NULL
+    state.n_matches = 0
+    state.next = 0
+    state.asked = NO_FILTER
+    state.ended = NO_SUBLAYER
     state.standing = result.standing
     state.action = result.action
     state.right = result.right
@@ -253,6 +276,24 @@ cdef void cache_destroy(DecisionCache* cache) noexcept nogil:
     cache.sets = NULL
 
 
+cdef inline bint _decide(DecisionCache* cache, const CompiledPolicy* policy, unsigned int slot,
+                         const FieldValues* values, Arbitration* state, uint32_t* matches, uint32_t capacity,
+                         uint32_t* n_hits) noexcept nogil:
+    """As a visit does; False if a callout is asked."""
+    cdef CacheProbe probe
+    cdef uint32_t n
+    probe.set = NULL
+    if cache != NULL and cache_find(cache, policy, slot, values, &probe, state, matches + capacity, n_hits):
+        return True
+    n = classify(policy, slot, values, matches)
+    arbitrate_begin(state, policy, matches, n)
+    if arbitrate_run(state, matches + capacity, n_hits) == STEP_CALLOUT:
+        return False
+    if cache != NULL:
+        cache_store(cache, &probe, state, matches + capacity, n_hits[0])
+    return True
+
+
 cdef class CacheDoor:
     """Cold door for tests and benches: one cache, asked before the classifier as the packet path asks it."""
 
@@ -273,13 +314,13 @@ cdef class CacheDoor:
         return {"hits": self.cache.hits, "misses": self.cache.misses}
 
     def decide_many(self, Snapshot snapshot not None, unsigned int slot, fields, const uint64_t[:, ::1] rows,
-                    unsigned int rounds=0, bint cached=True):
+                    unsigned int rounds=0, bint cached=True, bint decided=True):
         """Decide every row; `fields` are field ids, a row holds (high, low) for each (an absent one is left out
         of `fields`).
 
         Without `rounds`: (action, right, reason, filter or None, hits) of each row; a row whose
         arbitration asks a callout is None.  With it: mean nanoseconds of thread CPU time a row;
-        `cached` False leaves the cache out, for comparison.
+        `cached` False leaves the cache out, `decided` False everything but reading the values, for comparison.
         """
         cdef FieldValues values
         cdef timespec start, end
@@ -308,7 +349,8 @@ cdef class CacheDoor:
                             for i in range(n_fields):
                                 value_set128(&values, ids[i], rows[row, 2 * i], rows[row, 2 * i + 1])
                             n_hits = 0
-                            _decide(cache, &snapshot.policy, slot, &values, &state, matches, capacity, &n_hits)
+                            if decided:
+                                _decide(cache, &snapshot.policy, slot, &values, &state, matches, capacity, &n_hits)
                     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end)
                 return (1e9 * (end.tv_sec - start.tv_sec) + (end.tv_nsec - start.tv_nsec)) / (<double>rounds * n)
             for row in range(n):
@@ -326,20 +368,3 @@ cdef class CacheDoor:
             return result
         finally:
             free(matches)
-
-
-cdef bint _decide(DecisionCache* cache, const CompiledPolicy* policy, unsigned int slot, const FieldValues* values,
-                  Arbitration* state, uint32_t* matches, uint32_t capacity, uint32_t* n_hits) noexcept nogil:
-    """As a visit does; False if a callout is asked."""
-    cdef CacheProbe probe
-    cdef uint32_t n
-    probe.set = NULL
-    if cache != NULL and cache_find(cache, policy, slot, values, &probe, state, matches + capacity, n_hits):
-        return True
-    n = classify(policy, slot, values, matches)
-    arbitrate_begin(state, policy, matches, n)
-    if arbitrate_run(state, matches + capacity, n_hits) == STEP_CALLOUT:
-        return False
-    if cache != NULL:
-        cache_store(cache, &probe, state, matches + capacity, n_hits[0])
-    return True
