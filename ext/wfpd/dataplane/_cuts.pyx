@@ -16,17 +16,20 @@ from ._tree cimport LEAF_LANES, MAX_FORKS
 
 cdef enum:
     SAMPLES = 1024
+    NEAR = 1024                 # Boxes of a table that the nearest caches hold.
     N_WIDTHS = 7
 
 cdef uint32_t[N_WIDTHS] WIDTHS = [2, 4, 8, 32, 128, 512, 1024]
 
-# Costs in about nanoseconds of one machine.  On ClassBench-like sets half or twice of any of them
-# changes what a search touches by less than a twentieth; a dearer fork makes smaller tables, no slower ones.
-cdef double COST_CUT = 6
+# Costs, a block's being 10.  What is reached by a reference (a cut, a fork's other tree, a leaf) waits for
+# memory and for the branch that depends on it; a leaf's blocks lie in a row and are loaded ahead.  The
+# larger the table, the farther away is what a reference leads to, so these grow with it (`distance`).
+cdef double COST_CUT = 30
 cdef double COST_PART = 0.006       # Of each part: larger nodes miss the caches.
-cdef double COST_FORK = 40
-cdef double COST_LEAF = 16
+cdef double COST_FORK = 20
+cdef double COST_LEAF = 30
 cdef double COST_BLOCK = 10
+cdef double FARTHER = 0.35          # Each doubling above NEAR boxes.
 
 cdef struct Sample:
     const BoxSet* boxes
@@ -34,6 +37,7 @@ cdef struct Sample:
     uint32_t n                  # Of the list.
     uint32_t step               # One box of each `step` is looked at.
     uint32_t size               # Boxes looked at.
+    double far                  # What following a reference costs, against a small table.
 
 cdef struct Window:
     uint32_t lo
@@ -50,12 +54,21 @@ cdef inline Bound sampled(const Sample* sample, uint32_t index, uint32_t dimensi
     return sample.boxes.bounds[<size_t>sample.list[at] * sample.boxes.n_dimensions + dimension]
 
 
-cdef inline double cost_of(double n) noexcept nogil:
+cdef double distance(uint32_t n) noexcept nogil:
+    """What following a reference costs in a table of `n` boxes, against a small one."""
+    cdef double far = 1
+    while n > NEAR:
+        far += FARTHER
+        n >>= 1
+    return far
+
+
+cdef inline double cost_of(const Sample* sample, double n) noexcept nogil:
     """Expected cost of searching `n` boxes: growing, but slower than n."""
-    cdef double blocks = n / LEAF_LANES
+    cdef double blocks = n / LEAF_LANES, leaf = sample.far * COST_LEAF
     if blocks <= 1:
-        return COST_LEAF + COST_BLOCK
-    return COST_LEAF + COST_BLOCK * (1 + (blocks - 1) / (1 + blocks / 48))
+        return leaf + COST_BLOCK
+    return leaf + COST_BLOCK * (1 + (blocks - 1) / (1 + blocks / 48))
 
 
 cdef void find_window(const Sample* sample, uint32_t d, Bound region, Window* window) noexcept nogil:
@@ -119,13 +132,13 @@ cdef void score_cut(const Sample* sample, const Place* place, Plan* plan) noexce
     scale = <double>sample.n / sample.size
     plan.score = 0
     if copies <= sample.size * allowed:
-        plan.score = COST_CUT + COST_PART * plan.parts + cost_of(scale * squares / copies)
+        plan.score = sample.far * COST_CUT + COST_PART * plan.parts + cost_of(sample, scale * squares / copies)
         plan.most = ALL
     if n_wide and n_wide * 16 < 15 * sample.size and place.forks < MAX_FORKS:
         t = sample.size - n_wide
         if copies_narrow <= t * allowed:
-            score = COST_FORK + COST_CUT + COST_PART * plan.parts + cost_of(
-                scale * squares_narrow / copies_narrow) + cost_of(scale * n_wide)
+            score = sample.far * (COST_FORK + COST_CUT) + COST_PART * plan.parts + cost_of(
+                sample, scale * squares_narrow / copies_narrow) + cost_of(sample, scale * n_wide)
             if plan.score == 0 or score < plan.score:
                 plan.score = score
                 plan.most = most
@@ -142,7 +155,8 @@ cdef void best_plan(const BoxSet* boxes, const uint32_t* list, uint32_t n, const
     sample.n = n
     sample.step = 1 if exact else (n + SAMPLES - 1) // SAMPLES
     sample.size = (n + sample.step - 1) // sample.step
-    best.score = COST_LEAF + COST_BLOCK * <double>n / LEAF_LANES
+    sample.far = distance(boxes.n)
+    best.score = sample.far * COST_LEAF + COST_BLOCK * <double>n / LEAF_LANES
     best.parts = 0
     for d in range(boxes.n_dimensions):
         find_window(&sample, d, place.region[d], &window)

@@ -45,7 +45,7 @@ def test_names_and_ports_are_cut_together():
     sizes = agrees([[text(named(name)), when("ip_source_port", equal(port))]
                     for name in NAMES[:40] for port in range(20)])  # fmt: skip
     assert sizes["dimensions"] == 2
-    assert sizes["largest_leaf"] <= 16
+    assert sizes["largest_leaf"] <= 32
 
 
 def test_negations_lists_empty_and_absent_values():
