@@ -20,20 +20,35 @@ cdef enum:
     FEW = 8                     # Entries of a bucket that are looked at one by one; a set without buckets.
 
 
+cdef inline uint64_t word_at(const uint8_t* text) noexcept nogil:
+    cdef uint64_t word
+    memcpy(&word, text, 8)
+    return word | CASE
+
+
+cdef inline uint64_t mixed(uint64_t hash, uint64_t word) noexcept nogil:
+    hash = (hash ^ word) * PRIME
+    return hash ^ hash >> 32
+
+
 cdef uint32_t text_hash(const uint8_t* text, uint64_t length) noexcept nogil:
-    cdef uint64_t hash = length, word
-    while length >= 8:
-        memcpy(&word, text, 8)
-        hash = (hash ^ (word | CASE)) * PRIME
-        hash ^= hash >> 32
+    """Two words a step, which do not wait for each other; the last ones may overlap what was read."""
+    cdef uint64_t hash = length, other = PRIME, word = 0, left = length
+    while left >= 16:
+        hash = mixed(hash, word_at(text))
+        other = mixed(other, word_at(text + 8))
+        text += 16
+        left -= 16
+    if left >= 8:
+        hash = mixed(hash, word_at(text))
         text += 8
-        length -= 8
-    if length:
-        word = 0
-        memcpy(&word, text, length)
-        hash = (hash ^ (word | CASE)) * PRIME
-        hash ^= hash >> 32
-    return <uint32_t>(hash >> 8)
+        left -= 8
+    if left and length >= 8:
+        other = mixed(other, word_at(text + left - 8))
+    elif left:
+        memcpy(&word, text, left)
+        other = mixed(other, word | CASE)
+    return <uint32_t>(mixed(hash, other) >> 8)
 
 
 cdef inline int _order(const SetText* known, const uint8_t* bytes, const uint8_t* text, uint64_t length) noexcept nogil:

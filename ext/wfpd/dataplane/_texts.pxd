@@ -9,8 +9,9 @@ cdef enum:
 
 cdef struct TextEntry:
     uint32_t hash
-    uint32_t text               # Index in the policy's texts.
     uint32_t id                 # From 1 on; 0: the entry is free.
+    uint32_t offset             # Of the text in the policy's bytes.
+    uint32_t length
 
 cdef struct TextIds:
     uint16_t field

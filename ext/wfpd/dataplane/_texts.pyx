@@ -16,6 +16,9 @@ from ._policy cimport (
 )
 from ._text_set cimport text_hash
 
+cdef enum:
+    FIRST_ENTRIES = 16
+
 
 cdef inline uint8_t lower(uint8_t byte) noexcept nogil:
     return byte + 32 if 65 <= byte <= 90 else byte
@@ -36,15 +39,14 @@ cdef bint text_equal(const TextIds* ids, const uint8_t* a, const uint8_t* b, uin
 cdef TextEntry* text_entry(const TextIds* ids, const CompiledPolicy* policy, const uint8_t* text, uint64_t length,
                            uint32_t hash) noexcept nogil:
     """The entry of the text, or the free one where it would be."""
+    cdef TextEntry* entry
     cdef uint32_t at = hash & ids.mask
-    cdef const PackedText* known
-    while ids.entries[at].id:
-        if ids.entries[at].hash == hash:
-            known = &policy.texts[ids.entries[at].text]
-            if known.length == length and text_equal(ids, policy.bytes + known.offset, text, length):
-                break
+    while True:
+        entry = &ids.entries[at]
+        if entry.id == 0 or entry.hash == hash and entry.length == length and text_equal(
+                ids, policy.bytes + entry.offset, text, length):
+            return entry
         at = (at + 1) & ids.mask
-    return &ids.entries[at]
 
 
 cdef uint32_t text_id(const TextIds* ids, const CompiledPolicy* policy, const uint8_t* text,
@@ -53,74 +55,101 @@ cdef uint32_t text_id(const TextIds* ids, const CompiledPolicy* policy, const ui
     return found if found else TEXT_OTHER
 
 
-cdef void text_add(TextIds* ids, const CompiledPolicy* policy, uint32_t index) noexcept nogil:
+cdef bint texts_room(TextIds* ids) noexcept nogil:
+    """Room for one text more, with half of the entries free; whether there is."""
+    cdef uint32_t i, at, mask = 2 * ids.mask + 1
+    cdef TextEntry* entries
+    if 2 * ids.n + 2 <= ids.mask + 1:
+        return True
+    entries = <TextEntry*>calloc(<size_t>mask + 1, sizeof(TextEntry)) if mask < <uint32_t>1 << 30 else NULL
+    if entries == NULL:
+        return False
+    for i in range(ids.mask + 1):
+        if ids.entries[i].id:
+            at = ids.entries[i].hash & mask
+            while entries[at].id:
+                at = (at + 1) & mask
+            entries[at] = ids.entries[i]
+    free(ids.entries)
+    ids.entries = entries
+    ids.mask = mask
+    return True
+
+
+cdef bint text_add(TextIds* ids, const CompiledPolicy* policy, uint32_t index) noexcept nogil:
+    """Give the text an id if it has none; False when memory ran out."""
     cdef const PackedText* text = &policy.texts[index]
     cdef const uint8_t* start = policy.bytes + text.offset
-    cdef uint32_t hash = text_hash(start, text.length)
-    cdef TextEntry* entry = text_entry(ids, policy, start, text.length, hash)
+    cdef uint32_t hash
+    cdef TextEntry* entry
+    if ids.entries == NULL:
+        return True
+    if not texts_room(ids):
+        return False
+    hash = text_hash(start, text.length)
+    entry = text_entry(ids, policy, start, text.length, hash)
     if entry.id == 0:
         ids.n += 1
         entry.hash = hash
-        entry.text = index
         entry.id = ids.n
+        entry.offset = text.offset
+        entry.length = text.length
+    return True
 
 
-cdef uint64_t atom_texts(TextIds* ids, const CompiledPolicy* policy, const PackedAtom* atom,
-                         uint32_t most_set) noexcept nogil:
-    """How many whole texts the atom names; added to `ids` once that has entries."""
+cdef bint atom_texts(TextIds* ids, const CompiledPolicy* policy, const PackedAtom* atom,
+                     uint32_t most_set) noexcept nogil:
+    """Add the whole texts that the atom names; False when memory ran out."""
     cdef const PackedSet* item
     cdef uint32_t i
     if atom.op == OP_TEXT_EQUAL or atom.op == OP_TEXT_EQUAL_NO_CASE:
         ids.folded = ids.folded or atom.op == OP_TEXT_EQUAL_NO_CASE
-        if ids.entries != NULL:
-            text_add(ids, policy, atom.ref)
-        return 1
+        return text_add(ids, policy, atom.ref)
     if atom.op != OP_IN_SET:
-        return 0
+        return True
     item = &policy.sets[atom.ref]
-    if item.kind != SET_TEXTS or item.count > most_set:
-        return 0
-    if ids.entries != NULL:
+    if item.kind == SET_TEXTS and item.count <= most_set:
         for i in range(item.count):
-            text_add(ids, policy, item.first + i)
-    return item.count
+            if not text_add(ids, policy, item.first + i):
+                return False
+    return True
 
 
-cdef uint64_t field_texts(TextIds* ids, const CompiledPolicy* policy, uint32_t first, uint32_t count,
+cdef bint condition_texts(TextIds* ids, const CompiledPolicy* policy, const PackedCondition* condition,
                           uint32_t most_set) noexcept nogil:
-    """All texts of the filters' conditions on the field, counted with repetition."""
-    cdef const PackedFilter* filter
-    cdef const PackedCondition* condition
+    """Add the whole texts that the condition names; False when memory ran out."""
     cdef const PackedTerm* term
-    cdef uint64_t n = 0
-    cdef uint32_t i, c, t, a
+    cdef uint32_t t, a
+    for t in range(condition.n_terms):
+        term = &policy.terms[condition.first_term + t]
+        for a in range(term.n_atoms):
+            if not atom_texts(ids, policy, &policy.atoms[term.first_atom + a], most_set):
+                return False
+    return True
+
+
+cdef bint field_texts(TextIds* ids, const CompiledPolicy* policy, uint32_t first, uint32_t count,
+                      uint32_t most_set) noexcept nogil:
+    """Add all texts of the filters' conditions on the field; False when memory ran out."""
+    cdef const PackedFilter* filter
+    cdef uint32_t i, c
     for i in range(first, first + count):
         filter = &policy.filters[i]
-        for c in range(filter.n_conditions):
-            condition = &policy.conditions[filter.first_condition + c]
-            if condition.field != ids.field:
-                continue
-            for t in range(condition.n_terms):
-                term = &policy.terms[condition.first_term + t]
-                for a in range(term.n_atoms):
-                    n += atom_texts(ids, policy, &policy.atoms[term.first_atom + a], most_set)
-    return n
+        for c in range(filter.first_condition, filter.first_condition + filter.n_conditions):
+            if policy.conditions[c].field == ids.field and not condition_texts(
+                    ids, policy, &policy.conditions[c], most_set):
+                return False
+    return True
 
 
 cdef int texts_make(const CompiledPolicy* policy, uint32_t first, uint32_t count, uint16_t field, uint32_t most_set,
                     TextIds* ids) noexcept nogil:
-    cdef uint64_t n, size = 16
     memset(ids, 0, sizeof(TextIds))
     ids.field = field
-    n = field_texts(ids, policy, first, count, most_set)
-    while size < 2 * n:
-        size *= 2
-    ids.entries = <TextEntry*>calloc(size, sizeof(TextEntry)) if size <= <uint64_t>1 << 30 else NULL
-    if ids.entries == NULL:
-        return -1
-    ids.mask = <uint32_t>(size - 1)
-    field_texts(ids, policy, first, count, most_set)
-    return 0
+    field_texts(ids, policy, first, count, most_set)  # Without entries: only whether some filter ignores case.
+    ids.mask = FIRST_ENTRIES - 1
+    ids.entries = <TextEntry*>calloc(FIRST_ENTRIES, sizeof(TextEntry))
+    return 0 if ids.entries != NULL and field_texts(ids, policy, first, count, most_set) else -1
 
 
 cdef void texts_free(TextIds* ids) noexcept nogil:
