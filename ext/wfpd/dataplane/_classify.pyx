@@ -14,7 +14,11 @@ from ._types cimport NO_FILTER, FieldValues, value_present
 
 cdef extern from "_leaf.h" nogil:
     uint32_t leaf_next(const uint32_t* leaf, const uint32_t* x, uint32_t* at, uint32_t until, int level)
+    uint64_t leaf_masks(const uint32_t* leaf, const uint32_t* x, uint32_t at, uint32_t count, int level)
     uint32_t lowest_bit(uint32_t mask)
+    uint32_t lowest_bit_of(uint64_t mask)
+    enum:
+        LEAF_CHUNK
 
 cdef enum:
     FEW = 32                    # Matches that insertion sorts faster.
@@ -140,26 +144,38 @@ cdef inline bint _take_lanes(Search* search, const uint32_t* filters, uint32_t l
 
 
 cdef inline bint _is_behind(const Search* search, const uint32_t* filters, uint32_t lane) noexcept nogil:
-    """Whether the lane's filter stands behind one that ended its sublayer."""
+    """Whether all of a block, whose last entry is `lane`, stands behind a filter that ended its sublayer."""
     cdef uint32_t rank = filters[LEAF_LANES + lane] >> 8
-    return rank < TRACKED and filters[lane] > search.ended[rank]
+    return rank < TRACKED and filters[0] > search.ended[rank]
 
 
-cdef void _scan_again(Search* search, const uint32_t* leaf, const uint32_t* filters, uint32_t words,
-                      uint32_t n_blocks) noexcept nogil:
-    """A leaf of several blocks and sublayers when earlier leaves gave matches: block by block, without runs that ended."""
-    cdef uint32_t block = 0, at, lanes, last = (leaf[0] - 1) % LEAF_LANES
+cdef inline uint32_t _take_chunk(Search* search, const uint32_t* leaf, uint32_t n_blocks, uint32_t block,
+                                 uint32_t past) noexcept nogil:
+    """Add the matching filters of blocks block..past-1, each sublayer's up to its end; the block to go on with."""
+    cdef uint32_t words = 2 * LEAF_LANES * (leaf[1] + 1), at, lanes
+    cdef const uint32_t* filters = leaf + LEAF_HEADER + 2 * LEAF_LANES * leaf[1]
     cdef const uint32_t* following = leaf + LEAF_HEADER + <size_t>n_blocks * words
-    cdef const uint32_t* here
+    cdef uint64_t masks = leaf_masks(leaf, search.x, block, past - block, search.table.level)
+    while masks:
+        at = block + lowest_bit_of(masks) // LEAF_LANES
+        lanes = <uint32_t>(masks >> (LEAF_LANES * (at - block))) & 0xFF
+        at = following[at] if _take_lanes(search, filters + <size_t>at * words, lanes) else at + 1
+        if at >= past:
+            return at
+        masks &= ~<uint64_t>0 << (LEAF_LANES * (at - block))
+    return past
+
+
+cdef void _scan_runs(Search* search, const uint32_t* leaf, uint32_t n_blocks) noexcept nogil:
+    """A leaf of several blocks and sublayers: chunk by chunk, without runs that are known to have ended."""
+    cdef uint32_t words = 2 * LEAF_LANES * (leaf[1] + 1), block = 0, last
+    cdef const uint32_t* filters = leaf + LEAF_HEADER + 2 * LEAF_LANES * leaf[1]
     while block < n_blocks:
-        here = filters + <size_t>block * words
-        at = block
-        lanes = leaf_next(leaf, search.x, &at, block + 1, search.table.level)
-        if lanes and _take_lanes(search, here, lanes) or _is_behind(
-                search, here, last if block + 1 == n_blocks else LEAF_LANES - 1):
-            block = following[block]
+        last = LEAF_LANES - 1 if block + 1 < n_blocks else (leaf[0] - 1) % LEAF_LANES
+        if search.n and _is_behind(search, filters + <size_t>block * words, last):
+            block = leaf[LEAF_HEADER + <size_t>n_blocks * words + block]
         else:
-            block += 1
+            block = _take_chunk(search, leaf, n_blocks, block, min(block + LEAF_CHUNK, n_blocks))
 
 
 cdef inline void _scan_leaf(Search* search, const uint32_t* leaf) noexcept nogil:
@@ -167,14 +183,12 @@ cdef inline void _scan_leaf(Search* search, const uint32_t* leaf) noexcept nogil
     cdef uint32_t n_blocks = (leaf[0] + LEAF_LANES - 1) // LEAF_LANES, n_dims = leaf[1], block = 0, lanes
     cdef uint32_t words = 2 * LEAF_LANES * (n_dims + 1), before = search.n
     cdef const uint32_t* filters = leaf + LEAF_HEADER + 2 * LEAF_LANES * n_dims
-    if search.leaves:
-        if search.table.n_ranks == 1:
-            if filters[0] > search.ended[0]:
-                return
-        elif n_blocks > 1:
-            _scan_again(search, leaf, filters, words, n_blocks)
-            search.leaves += search.n != before
-            return
+    if n_blocks > 1 and search.table.n_ranks > 1:
+        _scan_runs(search, leaf, n_blocks)
+        search.leaves += search.n != before
+        return
+    if search.leaves and search.table.n_ranks == 1 and filters[0] > search.ended[0]:
+        return
     while block < n_blocks:
         lanes = leaf_next(leaf, search.x, &block, n_blocks, search.table.level)
         if lanes == 0:

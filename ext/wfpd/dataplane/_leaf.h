@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-enum { LEAF_LANES = 8, LEAF_HEADER = 8 };
+enum { LEAF_LANES = 8, LEAF_HEADER = 8, LEAF_CHUNK = 8 };
 #define LEAF_BIAS 0x80000000u
 
 typedef int32_t leaf_s4 __attribute__((vector_size(16)));
@@ -45,6 +45,24 @@ typedef float leaf_f8 __attribute__((vector_size(32)));
         return 0;                                                                                     \
     }
 
+/* Of `count` blocks from block `at` on, at most LEAF_CHUNK, the lanes that hold `x`, eight bits a block.  No branch
+ * depends on them: several matches are to come. */
+#define LEAF_MASKS(name, OUTSIDE)                                                                     \
+    static uint64_t name(const uint32_t *leaf, const uint32_t *x, uint32_t at, uint32_t count) {      \
+        const uint32_t n = leaf[0], n_dims = leaf[1];                                                 \
+        const uint32_t words = 2 * LEAF_LANES * (n_dims + 1);                                         \
+        const uint8_t *dims = (const uint8_t *)(leaf + 2);                                            \
+        const uint32_t *block = leaf + LEAF_HEADER + (uint64_t)at * words;                            \
+        const uint64_t left = n - (uint64_t)LEAF_LANES * at;                                          \
+        uint64_t masks = 0;                                                                           \
+        uint32_t b, i, bits;                                                                          \
+        for (b = 0; b < count; b++, block += words) {                                                 \
+            OUTSIDE(block, x, dims, n_dims, i, bits)                                                  \
+            masks |= (uint64_t)(~bits & 0xFFu) << (LEAF_LANES * b);                                   \
+        }                                                                                             \
+        return left < 64 ? masks & ~(~(uint64_t)0 << left) : masks;                                   \
+    }
+
 /* Two vectors of four: wider ones would be taken apart into scalars by a compiler that lacks them. */
 #define LEAF_OUTSIDE4(block, x, dims, n_dims, i, bits)                                                \
     const leaf_v4 *pair = (const leaf_v4 *)(const void *)(block);                                     \
@@ -65,6 +83,7 @@ static inline uint32_t leaf_bits4(leaf_s4 outside) {
 #endif
 }
 LEAF_NEXT(leaf_next_plain, LEAF_OUTSIDE4)
+LEAF_MASKS(leaf_masks_plain, LEAF_OUTSIDE4)
 
 #if defined(__x86_64__)
 #define LEAF_OUTSIDE8(block, x, dims, n_dims, i, bits)                                                \
@@ -77,9 +96,11 @@ LEAF_NEXT(leaf_next_plain, LEAF_OUTSIDE4)
     }                                                                                                 \
     bits = (uint32_t)__builtin_ia32_movmskps256((leaf_f8)outside);
 __attribute__((target("avx2"))) LEAF_NEXT(leaf_next_avx2, LEAF_OUTSIDE8)
+__attribute__((target("avx2"))) LEAF_MASKS(leaf_masks_avx2, LEAF_OUTSIDE8)
 static inline int leaf_level(void) { return __builtin_cpu_supports("avx2") != 0; }
 #else
 #define leaf_next_avx2 leaf_next_plain
+#define leaf_masks_avx2 leaf_masks_plain
 static inline int leaf_level(void) { return 0; }
 #endif
 
@@ -88,6 +109,11 @@ static inline uint32_t leaf_next(const uint32_t *leaf, const uint32_t *x, uint32
     return level ? leaf_next_avx2(leaf, x, at, until) : leaf_next_plain(leaf, x, at, until);
 }
 
+static inline uint64_t leaf_masks(const uint32_t *leaf, const uint32_t *x, uint32_t at, uint32_t count, int level) {
+    return level ? leaf_masks_avx2(leaf, x, at, count) : leaf_masks_plain(leaf, x, at, count);
+}
+
+static inline uint32_t lowest_bit_of(uint64_t mask) { return (uint32_t)__builtin_ctzll(mask); }
 static inline uint32_t lowest_bit(uint32_t mask) { return (uint32_t)__builtin_ctz(mask); }
 
 #endif
