@@ -311,7 +311,7 @@ cdef class Snapshot:
     def _rank(self, uint32_t index) -> tuple:
         """The order of arbitration, the first one smallest."""
         sublayer = self.policy.briefs[index].sublayer
-        return -<int>self.policy.sublayer_weights[sublayer], sublayer, -self._filter(index).weight, index
+        return -<int>self.policy.sublayer_weights[sublayer], sublayer, -<object>self._filter(index).weight, index
 
     cdef unsigned int _slot(self, unsigned int slot) except? 0xFFFF:
         if slot >= N_SLOTS:
