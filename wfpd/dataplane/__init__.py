@@ -2,6 +2,8 @@
 
 from wfpd.dataplane._arbitrate import REASON_NAMES as REASON_NAMES
 from wfpd.dataplane._engine import Engine as Engine
+from wfpd.dataplane._explain import explain_values as explain_values
+from wfpd.dataplane._explain import filter_conditions as filter_conditions
 from wfpd.dataplane._flow import Flows as Flows
 from wfpd.dataplane._host import Host as Host
 from wfpd.dataplane._merge import merge as merge

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 from wfpd.dataplane._context import ClassifyContext
@@ -34,4 +35,6 @@ class Replayer:
         in_interface: int = 0,
         out_interface: int = 0,
         capture_interface: int = 0,
+        answers: Callable[[int], tuple[str, bool]] | None = None,
+        near: int = -1,
     ) -> dict[str, Any]: ...

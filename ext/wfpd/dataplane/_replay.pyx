@@ -13,13 +13,14 @@ from ._arbitrate import REASON_NAMES
 from ._arbitrate cimport CalloutAnswer
 from ._cache cimport DecisionCache, cache_create, cache_destroy
 from ._context cimport ClassifyContext
+from ._explain cimport answer_fill, explain_layer
 from ._flow cimport Flows
 from ._host cimport Host
 from ._parse cimport PARSE_VERIFY_CHECKSUMS, parse_status_name
 from ._stats cimport WorkerStats
 from ._table cimport Snapshot
 from ._types cimport *
-from ._visit cimport Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin
+from ._visit cimport MAX_ROWS, Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin
 
 _ACTIONS = ("none", "permit", "block")
 _REPLIES = (None, "tcp_reset", "icmp_unreachable")
@@ -38,6 +39,7 @@ cdef class Replayer:
     cdef DecisionCache cache
     cdef Trace trace
     cdef list asked                 # Filters whose callouts this visit has called, in order.
+    cdef list given                 # What was answered in their place.
     cdef readonly Snapshot snapshot
     cdef readonly Flows flows
     cdef Host host
@@ -72,16 +74,19 @@ cdef class Replayer:
     def __dealloc__(self):
         free(self.visitor.matches)
         free(self.visitor.hits)
+        free(self.trace.values)
         cache_destroy(&self.cache)
 
     def visit(self, bytes data not None, str hook, uint64_t now_ns, *, int original=-1, interface_name=None,
               bint loopback=False, mark=None, uint32_t in_interface=0, uint32_t out_interface=0,
-              uint32_t capture_interface=0):
+              uint32_t capture_interface=0, answers=None, int near=-1):
         """Decide `data` (an IP packet) at `hook`; `now_ns` is the clock, `original` the length before a cut,
         `capture_interface` names the interface in an ended flow.
 
         Returns a dict: verdict, reason, malformed, slot, filter (index or None), veto, reply,
         flow_id, to_server, noted ((filter, reason) of those with `log: true` that permitted or in audit mode that matched), rows as (slot, action, right, filter, callouts, discard).
+        With `answers` no callout is called: answers(callout index) says (kind, clear_right) in its place.
+        With `near` from 0 on, `layers` explains each row as explain_values() does, with that many near misses.
         """
         cdef VisitInput given
         cdef VisitStep step
@@ -107,18 +112,35 @@ cdef class Replayer:
         self.trace.n_rows = 0
         self.trace.n_callouts = 0
         self.asked = []
+        self.given = []
+        if near >= 0 and self.trace.values == NULL:
+            self.trace.values = <FieldValues*>calloc(MAX_ROWS, sizeof(FieldValues))
+            if self.trace.values == NULL:
+                raise MemoryError()
         with nogil:
             step = visit_begin(&self.visitor, &given)
         while step == VISIT_CALLOUT:
             started = time.monotonic()
             asked = self.visitor.arbitration.asked
             self.asked.append(asked)
-            self.context.call(&self.visitor, self.snapshot, &answer)
-            if time.monotonic() - started > self.late_after:
+            if answers is None:
+                self.context.call(&self.visitor, self.snapshot, &answer)
+            else:
+                self.given.append(answers(self.snapshot.policy.briefs[asked].callout))
+                answer_fill(&answer, self.given[len(self.given) - 1])
+            if answers is None and time.monotonic() - started > self.late_after:
                 return self._late(asked)
             with nogil:
                 step = visit_answer(&self.visitor, &answer)
-        return self._result()
+        result = self._result()
+        if near >= 0:
+            result["layers"] = [self._explained(i, near) for i in range(self.trace.n_rows)]
+        return result
+
+    cdef dict _explained(self, uint32_t number, uint32_t near):
+        cdef const TraceRow* row = &self.trace.rows[number]
+        given = self.given[row.first_callout:row.first_callout + row.n_callouts]
+        return explain_layer(self.snapshot, row.slot, &self.trace.values[number], near, given)
 
     def _late(self, uint32_t asked):
         """The verdict that `on_late` declares, given without waiting for the rest."""

@@ -8,7 +8,7 @@ from ._policy cimport (
     PackedSet, PackedSublayer, PackedTerm, PackedText,
 )
 from ._root cimport Root
-from ._types cimport N_SLOTS
+from ._types cimport FieldValues, N_SLOTS
 
 cdef class Snapshot:
     cdef CompiledPolicy policy
@@ -26,3 +26,6 @@ cdef class Snapshot:
     cdef const PackedFilter* _filter(self, uint32_t index) except NULL
     cdef str _string(self, uint32_t index, uint32_t string)
     cdef unsigned int _slot(self, unsigned int slot) except? 0xFFFF
+
+# Fill `vector` from values by field name; the list keeps the texts' memory.
+cdef list _fill_values(FieldValues* vector, dict values, unsigned int is_v6)

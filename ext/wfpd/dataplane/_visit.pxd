@@ -54,6 +54,7 @@ cdef struct TraceRow:
 cdef struct Trace:
     uint32_t n_rows
     uint32_t n_callouts
+    FieldValues* values             # [MAX_ROWS] The layers' values, row by row; NULL: not kept.
     TraceRow rows[MAX_ROWS]
 
 cdef struct Visitor:

@@ -211,6 +211,8 @@ cdef void _trace_row(Visitor* visitor) noexcept nogil:
     if visitor.trace == NULL or visitor.trace.n_rows >= MAX_ROWS:
         return
     row = &visitor.trace.rows[visitor.trace.n_rows]
+    if visitor.trace.values != NULL:
+        visitor.trace.values[visitor.trace.n_rows] = visitor.values
     visitor.trace.n_rows += 1
     row.slot = visitor.slot
     row.action = visitor.arbitration.action

@@ -28,6 +28,39 @@ def test_rows_name_slots_and_filters_by_number(tmp_path: pathlib.Path) -> None:
     assert result["reply"] == "icmp_unreachable" and result["slot"] == LAYER["ipforward"].slot(4)
 
 
+def test_rows_are_explained_where_that_is_asked_for(tmp_path: pathlib.Path) -> None:
+    text = (
+        "  - {name: dns, layer: ipforward_v4, action: block, when: {ip_destination_port: 53}}\n"
+        "  - {name: web, layer: ipforward_v4, action: permit, when: {ip_destination_port: 80}}\n"
+    )
+    replay = replayer(tmp_path, text)
+    assert "layers" not in replay.visit(PACKET, "forward", 1)
+    (layer,) = replay.visit(PACKET, "forward", 1, near=2)["layers"]
+    assert (layer["held"], layer["near"]) == ([0], [(1, 0)])
+    assert layer["values"] == {"ip_destination_port": 53}
+    assert [(step["said"], step["stands"]) for step in layer["steps"]] == [("block", True)]
+    again = replay.visit(PACKET, "forward", 2, near=0)
+    assert again["layers"] == [{**layer, "near": [], "order": [0]}] and again["rows"][0][3] == 0
+
+
+def test_answers_stand_in_for_callouts(tmp_path: pathlib.Path) -> None:
+    text = (
+        "  - {name: asks, layer: ipforward_v4, action: {callout: c, kind: unknown}}\n"
+        'callouts: [{name: c, use: "wfpd.callouts.fixed:Fixed", options: {answer: raise}}]\n'
+    )
+    replay = replayer(tmp_path, text)
+    for answer, verdict in ((("block", True), "block"), (("permit", False), "permit"), (("continue", False), "permit")):
+        asked: list[int] = []
+
+        def answers(callout: int, answer: tuple[str, bool] = answer, asked: list[int] = asked) -> tuple[str, bool]:
+            asked.append(callout)
+            return answer
+
+        found = replay.visit(PACKET, "forward", 1, answers=answers, near=0)
+        assert (found["verdict"], asked) == (verdict, [0])
+        assert [step["answer"] for step in found["layers"][0]["steps"]] == [answer]
+
+
 def test_an_unknown_hook_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(KeyError):
         replayer(tmp_path, "  - {name: one, layer: ipforward, action: block}\n").visit(PACKET, "sideways", 1)
