@@ -1,0 +1,8 @@
+"""Which filters of two policies are the same: key, content, what their sets hold, and order."""
+
+from ._space cimport Side
+
+# Lists `added`, `removed`, `changed`, `moved`, by place in the slot (pairs: old, new).  Fills `twin` of
+# those that are neither.  A filter has moved if it is out of order among those that stay; as few
+# as possible are said to have.
+cdef dict compare_filters(Side* sides, unsigned int slot)

@@ -1,0 +1,5 @@
+from typing import Any
+
+from wfpd.dataplane import Snapshot
+
+def policy_diff(old: Snapshot, new: Snapshot, slot: int, most: int = ..., work: int = ...) -> dict[str, Any]: ...
