@@ -67,6 +67,12 @@ class WfpdError(Exception):
         self.hint = hint
 
 
+class UsageError(WfpdError):
+    """The command was given something that it cannot mean."""
+
+    exit_status = 2
+
+
 class PolicyError(WfpdError):
     """The operator's file is wrong.  `problems` holds every error found, in file order."""
 

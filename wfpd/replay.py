@@ -14,7 +14,7 @@ from typing import IO, Any
 from wfpd.callouts.registry import load_callouts
 from wfpd.capture import CapturedPacket, read_capture
 from wfpd.compiler.pack import pack
-from wfpd.dataplane import Flows, Replayer, Snapshot
+from wfpd.dataplane import Flows, Host, Replayer, Snapshot
 from wfpd.errors import CaptureError
 from wfpd.model.layers import BY_SLOT, slot_name
 from wfpd.model.policy import FilterFlag, Policy
@@ -23,6 +23,8 @@ from wfpd.observe.record import EventRecord
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Result = dict[str, Any]
+Answers = Callable[[int], tuple[str, bool]]
+"""A callout's index to what it is taken to answer: permit, block or continue, and whether it clears the right."""
 
 ENDED = 4096
 """Ended flows that wait for ended() at most."""
@@ -112,14 +114,21 @@ class Replay:
 
     def __init__(
         self, policy: Policy, *, hook: str = "forward", local: LocalPrefixes | None = None, checksums: bool = False,
-        flow_ends: bool = False,
+        flow_ends: bool = False, snapshot: Snapshot | None = None, host: Host | None = None,
+        answers: Answers | None = None, live: bool = False, flows_max: int | None = None,
     ) -> None:  # fmt: skip
-        """`flow_ends`: ended() is going to be asked for."""
-        self.snapshot = make_snapshot(policy)
-        self.flows = Flows(
-            policy.daemon.flows_max, policy.daemon.flows_full.name == "BLOCK", ENDED if flow_ends else 0, FLOW_IDS
+        """`flow_ends`: ended() is going to be asked for.  `answers` stand in for the callouts, `snapshot` and
+        `host` for what the policy alone gives; `live`: mid-stream flows have the live path's direction.
+        `flows_max`: room for fewer flows than the policy has."""
+        self.snapshot = snapshot or make_snapshot(policy)
+        block = policy.daemon.flows_full.name == "BLOCK"
+        self.flows = Flows(flows_max or policy.daemon.flows_max, block, ENDED if flow_ends else 0, FLOW_IDS)
+        self.replayer = Replayer(
+            self.snapshot, self.flows, host, checksums=checksums, late_after=policy.faults.late_after, live=live
         )
-        self.replayer = Replayer(self.snapshot, self.flows, checksums=checksums, late_after=policy.faults.late_after)
+        self.visits: list[tuple[str, Result]] = []
+        """The hooks that the last packet passed, and what each visit gave."""
+        self._answers = answers
         self.told: Result = {}
         """What events say beside the line: the deciding visit, and `noted` of all visits."""
         self._interfaces: dict[bytes | None, int] = {None: 0}
@@ -130,14 +139,15 @@ class Replay:
         self._sublayers: dict[int, str] = {}
         self._timestamp_ns = 0
 
-    def decide(self, packet: CapturedPacket) -> Result:
-        """One captured packet as replay's JSON object."""
+    def decide(self, packet: CapturedPacket, *, near: int = -1, mark: int | None = None, interface: int = 0) -> Result:
+        """One captured packet as replay's JSON object; with `near` from 0 on the visits are explained too."""
         self._now_ns += max(0, packet.timestamp_ns - self._timestamp_ns)
         self._timestamp_ns = packet.timestamp_ns
+        self.visits = []
         if not packet.is_ip:
             self.told = {}
             return self._line(packet.number, [])
-        interface = self._interfaces.setdefault(packet.interface_name, len(self._interfaces))
+        number = self._interfaces.setdefault(packet.interface_name, len(self._interfaces))
         hooks = self._hook if self._local is None else hooks_for(packet.data, self._local)
         visits: list[Result] = []
         for hook in hooks:
@@ -148,9 +158,15 @@ class Replay:
                 original=packet.original_length,
                 interface_name=packet.interface_name,
                 loopback=len(hooks) > 1,
-                capture_interface=interface,
+                capture_interface=number,
+                mark=mark,
+                in_interface=0 if hook == "output" else interface,
+                out_interface=interface if hook == "output" else 0,
+                answers=self._answers,
+                near=near,
             )
             visits.append(visit)
+            self.visits.append((hook, visit))
             if visit["verdict"] == "block":
                 break
         self.told = _deciding(visits) | {"noted": [self._noted(*noted) for visit in visits for noted in visit["noted"]]}

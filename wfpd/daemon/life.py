@@ -112,6 +112,8 @@ class Daemon:
         self._checking: threading.Thread | None = None
         self._hook_queues: dict[str, tuple[int, ...]] = {}
         self._interfaces: dict[int, str] = {}
+        self.host: Host | None = None
+        """What the packet path knows of this host."""
         self._tasks: list[tuple[float, Callable[[], None]]] = []
         workers = workers_of(loaded)
         self.attach = loaded.policy.attach
@@ -408,16 +410,19 @@ class Daemon:
         info = read_host()
         self._interfaces = {item.index: item.name for item in info.interfaces}
         tunnels = {131: 1}
-        self.engine.set_host(
-            Host(
-                [(i.index, os.fsencode(i.name), i.iana_type, i.is_loopback, tunnels.get(i.iana_type, 0))
-                 for i in info.interfaces],
-                [low for low, high in info.broadcast4 if low == high],
-                [low for low, high in info.anycast6 if low == high],
-                listening_ports(),
-                os.stat("/proc/thread-self/ns/net").st_ino & 0xFFFFFFFF,
-            )
+        self.host = Host(
+            [(i.index, os.fsencode(i.name), i.iana_type, i.is_loopback, tunnels.get(i.iana_type, 0))
+             for i in info.interfaces],
+            [low for low, high in info.broadcast4 if low == high],
+            [low for low, high in info.anycast6 if low == high],
+            listening_ports(),
+            os.stat("/proc/thread-self/ns/net").st_ino & 0xFFFFFFFF,
         )  # fmt: skip
+        self.engine.set_host(self.host)
+
+    def interface_index(self, name: str) -> int:
+        """The number of an interface as the packet path knows it, 0 if it does not."""
+        return next((index for index, known in self._interfaces.items() if known == name), 0)
 
     # ------------------------------------------------------------------------------------- stop
 

@@ -22,6 +22,7 @@ from wfpd.control.protocol import INVALID_PARAMS, Role, RpcError
 from wfpd.control.reload import MAX_CONFIRM, ReloadManager, ReloadResult, policy_path
 from wfpd.control.state import State
 from wfpd.daemon import absent
+from wfpd.daemon.asked import PARAMETERS, explain_live
 from wfpd.daemon.life import TICK_SECONDS, Daemon, Leftover, Signals
 from wfpd.errors import ControlError, KernelError, PolicyError, WfpdError, first_of
 from wfpd.model.policy import Policy
@@ -197,11 +198,16 @@ class Service:
         """The last block, as an event; empty if there was none."""
         return {} if self.last_drop is None else Encoder(b"last").event(self.last_drop)
 
+    def explain(self, parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
+        """Why a described packet would be permitted or blocked now."""
+        return explain_live(self.daemon, parameters)
+
     def methods(self) -> dict[str, Method]:
         """The control socket's methods (hello and events.subscribe are the server's own)."""
         return {
             "status": Method(Role.READ, self.status),
             "version": Method(Role.READ, lambda parameters, peer: {"version": wfpd.__version__}),
+            "explain": Method(Role.READ, self.explain, parameters=PARAMETERS),
             "events.last": Method(Role.READ, self.last),
             "events.reopen": Method(Role.OPERATE, self.reopen, changes=True),
             "reload": Method(Role.OPERATE, self.reload, changes=True, parameters=frozenset({"confirm"})),
