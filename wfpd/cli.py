@@ -176,6 +176,13 @@ def _add_local(add: Callable[..., argparse.ArgumentParser]) -> None:
     replay.add_argument("--checksums", action="store_true", help="verify checksums; a wrong one is malformed")
     replay.add_argument("capture", metavar="CAPTURE", help="pcap or pcapng file")
     _add_explain(add)
+    diff = add("diff", compare_policies, "compare two policies by the traffic whose verdict changes",
+               "Exact over the values of the fields. Exit 1: some verdict changes, or it is not decided.",
+               as_json=True)  # fmt: skip
+    diff.add_argument("old", metavar="OLD", help="policy file")
+    diff.add_argument("new", metavar="NEW", help="policy file")
+    diff.add_argument("--most", type=up_to(10000), default=200, metavar="N",
+                      help="regions shown of each layer (default: %(default)s)")  # fmt: skip
     add("layers", show_layers, "list the layers, their fields and what feeds them", as_json=True)
     add("purge", purge_rules, "remove every rule of wfpd from the kernel",
         "The only command that removes rules which on_absent: block left in place. Exit 0 also where there were none.",
@@ -488,6 +495,22 @@ def _explained_live(arguments: argparse.Namespace) -> dict[str, Any]:
             wrong = UsageError if error.code == protocol.INVALID_PARAMS else ControlError
             raise wrong(f"explain: {error.message}", hint=hint) from error
     return found
+
+
+def compare_policies(arguments: argparse.Namespace) -> int:
+    """`wfpd diff`."""
+    from wfpd.comparing import compare, render
+    from wfpd.config import load_policy
+
+    for path in (arguments.old, arguments.new):
+        _must_open(path)
+    old, new = (load_policy(path, trust="warn") for path in (arguments.old, arguments.new))
+    document = compare(old, new, arguments.most)
+    if arguments.json:
+        _print_json(document)
+    else:
+        sys.stdout.write(render(document))
+    return DONE if document["same"] else NO
 
 
 def show_layers(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.builders import a_filter, a_policy, field_values, policies, slot, snapshot, sublayer, when, within
 from tests.oracle.arbitration import Answer, decide_layer
+from wfpd.comparing import corner
 from wfpd.dataplane import policy_diff
 from wfpd.model.policy import Action, Filter, FilterFlag, Policy
 
@@ -70,6 +71,9 @@ def test_the_regions_of_static_policies_are_exactly_where_the_verdict_changes(pa
     old, new = pair
     found = policy_diff(snapshot(old), snapshot(new), slot(), most=5000)
     assert found["complete"]
+    for was, becomes, where in found["regions"]:
+        witness = corner(where)
+        assert (verdict(old, slot(), witness), verdict(new, slot(), witness)) == (was, becomes) and was != becomes
     for port, address in itertools.product((None, *range(TOP + 2)), repeat=2):
         values = {"ip_source_port": port, "ip_source_address": address}
         verdicts = verdict(old, slot(), values), verdict(new, slot(), values)

@@ -1,0 +1,103 @@
+"""Two policies by their verdicts: regions in words, the filters that decide them, and what is not decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wfpd.comparing import compare, corner, render, say_part
+from wfpd.config import load_policy
+from wfpd.model.fields import FIELD
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+WHOLE = (0, 2**32 - 1)
+SSH = "  - {name: ssh, layer: ipforward, action: block, when: {ip_protocol: tcp, ip_destination_port: 22}}\n"
+REST = "  - {name: rest, layer: ipforward, action: permit}\n"
+
+
+def compared(tmp_path: Path, old: str, new: str, most: int = 200) -> dict[str, Any]:
+    policies = []
+    for name, text in (("old", old), ("new", new)):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text("version: 1\nfilters:\n" + text)
+        policies.append(load_policy(str(path), trust="warn"))
+    return compare(policies[0], policies[1], most)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.yaml")))
+def test_a_policy_is_the_same_as_itself(name: str) -> None:
+    policy = load_policy(str(EXAMPLES / f"{name}.yaml"), trust="warn")
+    assert compare(policy, policy) == {"format": 1, "same": True, "layers": []}
+    assert render(compare(policy, policy)) == "the policies have the same filters\nthe verdicts are the same\n"
+
+
+def test_a_region_names_the_filters_that_decide_it(tmp_path: Path) -> None:
+    document = compared(tmp_path, SSH + REST, SSH.replace("22}", "[22, 23]}") + REST)
+    v4, v6 = document["layers"]
+    assert (v4["layer"], v6["layer"], document["same"]) == ("ipforward_v4", "ipforward_v6", False)
+    assert v4["changed"] == ["ssh"] and not v4["added"] and v4["complete"]
+    assert v4["regions"] == [{"old": "permit", "new": "block", "old_filter": "rest", "new_filter": "ssh",
+                              "where": {"ip_protocol": "tcp", "ip_destination_port": "23"}}]  # fmt: skip
+    assert render(document).splitlines()[:3] == [
+        "ipforward_v4:", "  changed  ssh",
+        "  permit -> block  ip_protocol tcp, ip_destination_port 23  (rest -> ssh)",
+    ]  # fmt: skip
+    assert render(document).endswith("THE VERDICTS DIFFER, or a condition or callout that no region can hold decides\n")
+
+
+def test_filters_may_change_and_no_verdict(tmp_path: Path) -> None:
+    document = compared(tmp_path, SSH, SSH + REST)
+    assert document["same"] and [layer["added"] for layer in document["layers"]] == [["rest"], ["rest"]]
+    assert render(document).startswith("ipforward_v4:\n  added    rest\n  no packet's verdict changes here\n")
+
+
+def test_what_no_region_can_hold_is_both_verdicts_and_not_the_same(tmp_path: Path) -> None:
+    by_glob = SSH.replace("ip_protocol: tcp", "interface_name: {glob: 'e*'}")
+    document = compared(tmp_path, REST, by_glob + REST)
+    (region,) = document["layers"][0]["regions"]
+    assert (region["old"], region["new"], region["new_filter"], document["same"]) == ("permit", None, None, False)
+    assert "  permit -> permit or block  ip_destination_port 22  (rest -> -)\n" in render(document)
+
+
+def test_too_many_regions_are_said_to_be(tmp_path: Path) -> None:
+    many = SSH.replace("22}", f"[{', '.join(str(port) for port in range(1, 30, 2))}]}}")
+    document = compared(tmp_path, REST, many + REST, most=3)
+    assert [layer["complete"] for layer in document["layers"]] == [False, False]
+    assert "  and more: there are more regions than are shown\n" in render(document)
+    none = compared(tmp_path, REST, many + REST, most=0)
+    assert not none["same"] and len(none["layers"]) == 2
+
+
+def test_the_example_in_the_docs_is_what_is_printed(tmp_path: Path) -> None:
+    host = (EXAMPLES / "host.yaml").read_text()
+    changed = tmp_path / "new.yaml"
+    changed.write_text(host.replace("ip_remote_port: 25}", "ip_remote_port: [25, 587]}"))
+    old, new = (load_policy(str(path), trust="warn") for path in (EXAMPLES / "host.yaml", changed))
+    example = (EXAMPLES.parent / "explain.md").read_text().split("```\n")[3]
+    assert example.startswith("ale_auth_connect_v4:") and render(compare(old, new)).startswith(example)
+
+
+def test_a_region_everywhere_is_every_packet(tmp_path: Path) -> None:
+    assert "block -> permit  every packet  (rest -> rest)" in render(
+        compared(tmp_path, REST.replace("permit", "block"), REST)
+    )
+
+
+@pytest.mark.parametrize(("field", "family", "told", "says", "lowest"), [
+    ("ip_protocol", 4, ([(6, 6)], False), "tcp", 6), ("ip_destination_port", 4, ([(1, 9)], True), "1-9 or empty", 1),
+    ("ip_destination_port", 4, ([], True), "empty", None), ("flags", 4, ([WHOLE], False), "any value", 0),
+    ("ip_source_address", 4, ([(0x0A000000, 0x0AFFFFFF)], False), "10.0.0.0/8", 0x0A000000),
+    ("ip_source_address", 6, ([(0, 0), (0, 0), (1, 1), WHOLE], False), "::1:0:0/96", 1 << 32),
+    ("ip_source_address", 6, ([(0, 1), (5, 5), WHOLE, WHOLE], False),
+     "32-bit words 0x0-0x1 0x5 0x0-0xffffffff 0x0-0xffffffff", 5 << 64),
+    ("interface_name", 4, ([b"eth0", b"lo"], False), '"eth0", "lo"', b"eth0"),
+    ("interface_name", 4, ([None, b"eth0"], True), 'none_of ["eth0"] or empty', b"any other text"),
+    ("interface_name", 4, ([None, b"any other text"], False), 'none_of ["any other text"]', b"any other text "),
+])  # fmt: skip
+def test_a_part_of_a_region_has_words_and_a_lowest_corner(
+    field: str, family: int, told: Any, says: str, lowest: int | bytes | None
+) -> None:
+    assert say_part(FIELD[field], family, told) == says
+    assert corner({field: told}) == {field: lowest}

@@ -1,0 +1,148 @@
+"""`wfpd diff`: what changes for traffic from one policy to another, layer by layer.
+
+Filters are boxes, so the regions where the verdict is another are computed, not sampled.  What only a
+residual condition or a callout could settle is told as both verdicts, and a limit that was met is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from wfpd.dataplane import Snapshot, explain_values, policy_diff
+from wfpd.explaining import bare_snapshot
+from wfpd.model.fields import FIELD, Field
+from wfpd.model.layers import BY_SLOT, slot_name
+from wfpd.model.policy import Policy
+from wfpd.observe.wording import quoted, say_range
+
+FORMAT = 1
+"""Version of the document; members are only added."""
+MOST = 200
+"""Regions of one layer."""
+OTHER = b"any other text"
+
+_QUIET = ("layer", "complete")
+_SAME = "the verdicts are the same"
+_DIFFER = "THE VERDICTS DIFFER, or a condition or callout that no region can hold decides"
+
+Document = dict[str, Any]
+Told = tuple[Sequence[Any], bool]
+"""What a region says of a field, as policy_diff() has it."""
+
+
+def compare(old: Policy, new: Policy, most: int = MOST) -> Document:
+    """Both policies' tables, at every layer that has filters in one of them."""
+    before, after = bare_snapshot(old), bare_snapshot(new)
+    layers = [
+        _layer(before, after, slot, most) for slot in BY_SLOT if before.layer_count(slot) or after.layer_count(slot)
+    ]
+    changed = [layer for layer in layers if any(value for key, value in layer.items() if key not in _QUIET)
+               or not layer["complete"]]  # fmt: skip
+    return {"format": FORMAT, "same": all(layer["complete"] and not layer["regions"] for layer in layers),
+            "layers": changed}  # fmt: skip
+
+
+def _layer(before: Snapshot, after: Snapshot, slot: int, most: int) -> Document:
+    found = policy_diff(before, after, slot, most)
+    family = 6 if slot & 1 else 4
+    return {
+        "layer": slot_name(slot),
+        "added": [after.filter_name(index) for index in found["added"]],
+        "removed": [before.filter_name(index) for index in found["removed"]],
+        "changed": [after.filter_name(index) for _, index in found["changed"]],
+        "moved": [after.filter_name(index) for _, index in found["moved"]],
+        "regions": [
+            {"old": told_old, "new": told_new, "where": {n: say_part(FIELD[n], family, t) for n, t in where.items()},
+             "old_filter": _deciding(before, slot, told_old, where),
+             "new_filter": _deciding(after, slot, told_new, where)}
+            for told_old, told_new, where in found["regions"]
+        ],
+        "complete": found["complete"],
+    }  # fmt: skip
+
+
+def _deciding(snapshot: Snapshot, slot: int, verdict: str | None, where: Mapping[str, Told]) -> str | None:
+    """The filter that decides at the region's lowest corner; None where none does, or it is not decided."""
+    if verdict is None:
+        return None
+    steps = explain_values(snapshot, slot, corner(where), 0)["steps"]
+    standing = [step["filter"] for step in steps if step["stands"]]
+    return snapshot.filter_name(standing[-1]) if standing else None
+
+
+def corner(where: Mapping[str, Told]) -> dict[str, Any]:
+    """One packet's values inside the region."""
+    return {name: _lowest(values) for name, (values, _) in where.items()}
+
+
+def _lowest(values: Sequence[Any]) -> int | bytes | None:
+    if not values:
+        return None
+    if values[0] is None:
+        return next(text for text in _others() if text not in values)
+    if isinstance(values[0], bytes):
+        return values[0]
+    found = 0
+    for low, _ in values:
+        found = found << 32 | low
+    return found
+
+
+def _others() -> Iterator[bytes]:
+    number = 0
+    while True:
+        yield OTHER + b" " * number
+        number += 1
+
+
+def say_part(field: Field, family: int, told: Told) -> str:
+    """What a region says of one field, in the words of the policy file."""
+    values, empty = told
+    if not values:
+        return "empty"
+    if values[0] is None:
+        text = f"none_of [{', '.join(quoted(item) for item in values[1:])}]"
+    elif isinstance(values[0], bytes):
+        text = ", ".join(quoted(item) for item in values)
+    else:
+        text = _say_words(field, family, values)
+    return f"{text} or empty" if empty else text
+
+
+def _say_words(field: Field, family: int, words: Sequence[tuple[int, int]]) -> str:
+    """Bounds by 32 bits: a range of the field where they are one, else word by word."""
+    full = [(low, high) == (0, 2**32 - 1) for low, high in words]
+    apart = next((place for place, (low, high) in enumerate(words) if low != high), len(words))
+    low = high = 0
+    for one, other in words:
+        low, high = low << 32 | one, high << 32 | other
+    if all(full):
+        return "any value"
+    if all(full[apart + 1 :]):
+        return say_range(field, family, low, high)
+    return "32-bit words " + " ".join(f"{one:#x}" if one == other else f"{one:#x}-{other:#x}" for one, other in words)
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The document for a person."""
+    lines = []
+    for layer in document["layers"]:
+        lines.append(f"{layer['layer']}:")
+        lines += [f"  {kind:<8} {name}" for kind in ("added", "removed", "changed", "moved") for name in layer[kind]]
+        lines += [f"  {_region(region)}" for region in layer["regions"]]
+        if not layer["complete"]:
+            lines.append("  and more: there are more regions than are shown")
+        elif not layer["regions"]:
+            lines.append("  no packet's verdict changes here")
+    if not document["layers"]:
+        lines.append("the policies have the same filters")
+    lines.append(_SAME if document["same"] else _DIFFER)
+    return "\n".join(lines) + "\n"
+
+
+def _region(region: Mapping[str, Any]) -> str:
+    old, new = (region[side] or "permit or block" for side in ("old", "new"))
+    where = ", ".join(f"{name} {text}" for name, text in region["where"].items()) or "every packet"
+    by = " -> ".join(region[side] or "-" for side in ("old_filter", "new_filter"))
+    return f"{old} -> {new}  {where}  ({by})"
