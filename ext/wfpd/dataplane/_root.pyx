@@ -6,6 +6,7 @@ gain nothing; what it removes is a bit in a map that each snapshot copies.  A ba
 the room is used up, or in the background long before (`wfpd.control.tables`).
 """
 
+cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -45,6 +46,7 @@ cdef void _brief(FilterBrief* brief, const PackedFilter* item, uint16_t sublayer
     brief.slot, brief.on_error = item.slot, item.on_error
 
 
+@cython.no_gc_clear  # __dealloc__ gives the counter slots back and needs `slots` for it.
 cdef class Root:
     """A base of snapshots.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -136,3 +137,17 @@ def test_an_empty_policy_is_a_base_like_others() -> None:
     root = Root(Part(pack(Policy())), [])
     part = a_part(a_filter("a", PERMIT))
     assert names(over(root, 1, Added(part, root.add(part, [])))) == ["a"]
+
+
+def test_a_base_in_a_circle_of_references_gives_its_counters_back() -> None:
+    class Watch:
+        def classify(self, context: object) -> None: ...
+
+    watch = Watch()
+    policy = a_policy([a_filter("a", Action.CALLOUT_UNKNOWN, callout="c")], callouts=[callout("c")])
+    first = Snapshot(pack(policy), [watch.classify], generation=1, **WORDS)
+    slots, watch.of = first.slots, first  # type: ignore[attr-defined]
+    del first, watch
+    gc.collect()
+    again = Snapshot(pack(a_policy([a_filter("b", PERMIT)])), [], generation=2, **WORDS)
+    assert slots.size == 1 and again.slots.size == 1
