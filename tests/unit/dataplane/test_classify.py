@@ -125,14 +125,15 @@ def test_wide_vectors_are_used_in_the_function_for_them_and_nowhere_else():
     """One build has to run on any x86-64: the choice is made by the CPU that loads it."""
     found = functions(_classify.__file__)
     wide = {name for name, body in found.items() if "%ymm" in body}
-    assert wide == {"leaf_next_avx2"}
-    assert "vpcmpgtd" in found["leaf_next_avx2"]
-    assert "pcmpgtd" in found["leaf_next_plain"]
+    assert wide == {"leaf_next_avx2", "leaf_masks_avx2"}
+    for name in ("leaf_next", "leaf_masks"):
+        assert "vpcmpgtd" in found[f"{name}_avx2"]
+        assert "pcmpgtd" in found[f"{name}_plain"]
     assert "leaf_level" not in wide
 
 
 def test_both_forms_of_a_leafs_search_give_the_same_lanes(tmp_path):
-    """`_leaf.h` compiled by itself: random leaves, both forms against the definition."""
+    """`_leaf.h` compiled by itself: random leaves of up to five blocks, both forms against the definition."""
     program = tmp_path / "leaf.c"
     program.write_text(LEAF_PROGRAM)
     folder = Path(__file__).resolve().parents[3] / "ext" / "wfpd" / "dataplane"
@@ -170,15 +171,21 @@ int main(void) {
                 pair[8 + i % 8] = hi[i][d] - lo[i][d] + LEAF_BIAS;
             }
         for (int level = 0; level <= leaf_level(); level++) {
+            uint64_t wanted = 0;
+            for (uint32_t i = 0; i < n; i++) {
+                int inside = 1;
+                for (uint32_t d = 0; d < n_dims; d++) inside &= lo[i][d] <= x[3 * d] && x[3 * d] <= hi[i][d];
+                wanted |= (uint64_t)inside << i;
+            }
             for (uint32_t b = 0; b < blocks; b++) {
-                uint32_t at = b, wanted = 0;
-                uint32_t lanes = leaf_next(memory, x, &at, b + 1, level);
-                for (uint32_t i = 8 * b; i < n && i < 8 * b + 8; i++) {
-                    int inside = 1;
-                    for (uint32_t d = 0; d < n_dims; d++) inside &= lo[i][d] <= x[3 * d] && x[3 * d] <= hi[i][d];
-                    wanted |= (uint32_t)inside << (i % 8);
+                for (uint32_t until = b + 1; until <= blocks; until++) {
+                    uint32_t at = b, first = b, count = until - b;
+                    uint32_t lanes = leaf_next(memory, x, &at, until, level);
+                    uint64_t mask = count < 8 ? ~(~0ull << 8 * count) : ~0ull;
+                    while (first < until && !(wanted >> 8 * first & 0xFF)) first++;
+                    if (at != first || lanes != (first < until ? wanted >> 8 * first & 0xFF : 0)) return 1;
+                    if (leaf_masks(memory, x, b, count, level) != (wanted >> 8 * b & mask)) return 2;
                 }
-                if (lanes != wanted || at != (wanted ? b : b + 1)) return 1;
             }
         }
     }
