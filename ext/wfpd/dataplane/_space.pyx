@@ -14,7 +14,6 @@ from libc.string cimport memcpy
 from wfpd.model.fields import FIELDS
 
 from ._boxes cimport MAX_DIMENSIONS, Bound, BoxSet, Dimension, FilterRest, boxes_free, boxes_make
-from ._explain cimport text_at
 from ._policy cimport CompiledPolicy, PackedFilter
 from ._table cimport Snapshot
 from ._texts cimport TEXT_OTHER, TextIds
@@ -114,13 +113,15 @@ cdef class Numbering:
 
     cdef list of(self, const TextIds* ids, const CompiledPolicy* policy):
         """The texts by id."""
+        cdef const char* text
         cdef uint32_t i
         if ids == NULL:
             return []
         found = [b""] * ids.n
         for i in range(ids.mask + 1):
             if ids.entries[i].id:
-                found[ids.entries[i].id - 1] = text_at(policy, ids.entries[i].text)
+                text = <const char*>policy.bytes + ids.entries[i].offset
+                found[ids.entries[i].id - 1] = text[:ids.entries[i].length]
         return found
 
     cdef int learn(self, const Side* old, const Side* new, uint32_t field) except -1:
