@@ -33,9 +33,11 @@ class HitLedger:
         for key, count in hits.items():
             name, layer, action = key
             label = (name if name in self._named else OTHER, layer, action)
-            grown = max(0, count - self._seen.get(key, 0))
-            self._seen[key] = max(count, self._seen.get(key, 0))
+            seen = self._seen.get(key, 0)
+            # A filter that changed under its name counts from 0 again: what is less is all new.
+            grown = count - seen if count >= seen else count
             self._exported[label] = self._exported.get(label, 0) + grown
+        self._seen = dict(hits)  # One that is not there now begins at 0 when it comes back.
         return dict(self._exported)
 
     def _admit(self, names: Sequence[str]) -> None:

@@ -24,3 +24,19 @@ def test_other_never_falls_when_a_filter_gets_a_place_later() -> None:
     ledger.update(1, [], {("b", "l", "permit"): 7})
     rows = ledger.update(2, ["b"], {("b", "l", "permit"): 9})
     assert rows == {("other", "l", "permit"): 7, ("b", "l", "permit"): 2}
+
+
+def test_a_filter_that_changed_under_its_name_goes_on_from_what_was_exported() -> None:
+    ledger = HitLedger(10)
+    key = ("web", "ipforward_v4", "permit")
+    assert ledger.update(1, ["web"], {key: 100}) == {key: 100}
+    assert ledger.update(2, ["web"], {key: 5}) == {key: 105}
+    assert ledger.update(2, ["web"], {key: 7}) == {key: 107}
+
+
+def test_a_filter_that_comes_back_begins_at_nothing() -> None:
+    ledger = HitLedger(10)
+    key = ("web", "ipforward_v4", "permit")
+    ledger.update(1, ["web"], {key: 3})
+    assert ledger.update(2, [], {}) == {key: 3}
+    assert ledger.update(3, ["web"], {key: 5}) == {key: 8}
