@@ -71,6 +71,11 @@ def _rounded(count: int) -> int:
     return int(10 ** round(math.log10(count), 1)) if count else 0
 
 
+def _time(power: int) -> str:
+    """10 to the power of so many nanoseconds."""
+    return f"{10**power} ns" if power < 3 else f"{10 ** (power - 3)} µs"
+
+
 def plot(rows: Sequence[Row]) -> str:
     """Nanoseconds a packet against the number of filters, both logarithmic: ours and the linear scan."""
     lines = series(rows)
@@ -93,7 +98,7 @@ def plot(rows: Sequence[Row]) -> str:
     for power in range(low, high + 1):
         _, y = at(10**first, 10**power)
         out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" stroke="#ddd"/>')
-        out.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{10**power:,} ns</text>')
+        out.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{_time(power)}</text>')
     for count in counts:
         x, _ = at(count, 10**low)
         out.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{count:,}</text>')
