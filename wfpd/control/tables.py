@@ -130,6 +130,8 @@ class Tables:
         with self._lock:
             before = self._snapshot
             part = Part(packed)
+            if self._threads:  # Changes come: the first one after this does not wait for the keys.
+                part.prepare()
             root = Root(part, list(callouts), *(() if before is None else (before.root, before.added)))
             beside = _Beside()
             if before is not None and (before.root.has_dynamic or self._beside.live()):
