@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -216,11 +217,14 @@ class Tables:
     def _check(self, part: Part | None, removed: Sequence[bytes]) -> None:
         for key in removed:
             if not self.has(key):
-                raise ControlError(f"FWP_E_FILTER_NOT_FOUND: no filter has the key {key.hex()}")
+                raise ControlError(f"FWP_E_FILTER_NOT_FOUND: no filter has the key {uuid.UUID(bytes=key)}")
         added: set[bytes] = set()
         for key in () if part is None else part.keys():
             if key in added or (key not in removed and self.has(key)):
-                raise ControlError(f"FWP_E_ALREADY_EXISTS: a filter has the key {key.hex()}")
+                raise ControlError(
+                    f"FWP_E_ALREADY_EXISTS: a filter has the key {uuid.UUID(bytes=key)}",
+                    hint="the key of a filter comes from its name: give it another name, or delete that one first",
+                )
             added.add(key)
 
     def _change(self, part: Part | None, callouts: CalloutSequence, removed: Sequence[bytes]) -> Snapshot:
