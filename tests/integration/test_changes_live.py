@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,11 @@ def expect(receiver: UdpReceiver, count: int) -> None:
 def decided(wfpd: Wfpd, **verdicts: int) -> None:
     """So many packets are permitted and blocked."""
     for verdict, count in verdicts.items():
-        assert wait_until(lambda v=verdict, n=count: wfpd.metric("wfpd_packets_total", verdict=v) == n), verdict  # type: ignore[misc]
+        assert wait_until(partial(_is, wfpd, verdict, count)), verdict
+
+
+def _is(wfpd: Wfpd, verdict: str, count: int) -> bool:
+    return wfpd.metric("wfpd_packets_total", verdict=verdict) == count
 
 
 def blocking(name: str, port: int) -> str:

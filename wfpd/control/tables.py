@@ -54,7 +54,7 @@ class _Beside:
     """The fresh ones as one part that can be searched."""
 
     def levels(self) -> list[Added]:
-        return [*self.frozen, *([] if self.young is None else [self.young]), *self.fresh]
+        return [*self.frozen, *self.unfrozen()]
 
     def searched(self) -> tuple[Added, ...]:
         """What a snapshot searches."""
@@ -63,6 +63,17 @@ class _Beside:
 
     def live(self) -> int:
         return sum(level.live() for level in self.levels())
+
+    def unfrozen(self) -> list[Added]:
+        return [*([] if self.young is None else [self.young]), *self.fresh]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What ran at one moment, for `Tables.restore`."""
+
+    snapshot: Snapshot
+    beside: _Beside
 
 
 class Tables:
@@ -89,6 +100,8 @@ class Tables:
         self._generation = 0
         self._structure = 0
         """Rises when levels are moved: a fold that began before is void."""
+        self._base = object()
+        """Of the running base, another one for each that is published: a base built from an earlier one is void."""
         self._journals: list[list[bytes]] = []
         self._pending = 0
         self._oldest = self._not_before = 0.0
@@ -144,7 +157,7 @@ class Tables:
             snapshot = Snapshot(root, [], generation=self._next_generation(), previous=before,
                                 added=beside.searched(), **words)  # fmt: skip
             self._publish(snapshot)
-            self._settle(snapshot, beside)
+            self._settle_base(snapshot, beside)
             self._pending = 0
             self._note(beside.live())
             return snapshot
@@ -169,17 +182,22 @@ class Tables:
         dynamic = root.dynamic_of(origins)
         return Root(Part(packed), callables, running.root, running.added, None, dynamic)
 
-    def restore(self, snapshot: Snapshot, beside: object) -> None:
-        """Go back to what ran: `snapshot` and `beside` as they were read before `replace`."""
-        assert isinstance(beside, _Beside)
-        with self._lock:
-            self._publish(snapshot)
-            self._settle(snapshot, beside)
-
     @property
-    def beside(self) -> object:
-        """What lies beside the base, for `restore`."""
-        return self._beside
+    def state(self) -> State | None:
+        """What runs, for `restore`; None before the first policy."""
+        with self._lock:
+            return None if self._snapshot is None else State(self._snapshot, self._beside)
+
+    def restore(self, state: State) -> None:
+        """Go back to what ran before `replace`; nothing was changed meanwhile but by the background."""
+        with self._lock:
+            self._publish(state.snapshot)
+            self._settle_base(state.snapshot, state.beside)
+
+    def _settle_base(self, snapshot: Snapshot, beside: _Beside) -> None:
+        """Another base runs."""
+        self._base = object()
+        self._settle(snapshot, beside)
 
     def _settle(self, snapshot: Snapshot, beside: _Beside) -> None:
         """Levels were moved."""
@@ -235,8 +253,7 @@ class Tables:
         if part is not None:
             new = Added(part, root.add(part, list(callouts)))
             if part.n_filters > FRESH:
-                levels = [*([] if beside.young is None else [beside.young]), *beside.fresh, new]
-                beside = _Beside(beside.frozen, _folded(levels))
+                beside = _Beside(beside.frozen, _folded([*beside.unfrozen(), new]))
             else:
                 beside = _together(replace(beside, fresh=(*beside.fresh, new)))
         for index in of_base:
@@ -292,7 +309,7 @@ class Tables:
             for index in of_base:
                 running.root.restore(index)
             raise
-        self._settle(snapshot, _Beside())
+        self._settle_base(snapshot, _Beside())
         self._pending = 0
         return snapshot
 
@@ -319,12 +336,11 @@ class Tables:
         """Make one part of everything that is not frozen; whether that was done."""
         with self._lock:
             before, structure = self._beside, self._structure
-            levels = [*([] if before.young is None else [before.young]), *before.fresh]
             if not before.fresh:
                 return False
             journal = self._begin()
         try:
-            young = _folded(levels)
+            young = _folded(before.unfrozen())
             with self._lock:
                 if self._structure != structure or self._snapshot is None:
                     return False
@@ -354,11 +370,11 @@ class Tables:
             frozen = tuple(level for level in (self._beside.young, self._beside.together) if level is not None)
             self._beside = _Beside(frozen)
             self._structure += 1
-            journal = self._begin()
+            base, journal = self._base, self._begin()
         try:
             root = _merged(running.root, frozen)
             with self._lock:
-                if self._snapshot is None or self._snapshot.root is not running.root:
+                if self._base is not base:
                     return False
                 self._publish_base(root, journal)
                 self._pending -= pending
@@ -380,7 +396,7 @@ class Tables:
         beside = _together(_Beside((), young, fresh))
         snapshot = running.moved(root, self._next_generation(), beside.searched())
         self._publish(snapshot)
-        self._settle(snapshot, beside)
+        self._settle_base(snapshot, beside)
 
     def _begin(self) -> list[bytes]:
         """From now on each removal is noted, until `_end`."""

@@ -21,11 +21,11 @@ from typing import Any
 
 from wfpd.callouts.registry import load_callouts
 from wfpd.control.handover import Compiled
-from wfpd.control.tables import Tables
+from wfpd.control.tables import State, Tables
 from wfpd.daemon import reading
 from wfpd.daemon.queues import QueueSet
 from wfpd.daemon.records import RecordMaker
-from wfpd.dataplane import Engine, Host, Snapshot
+from wfpd.dataplane import Engine, Host, Part, Snapshot
 from wfpd.errors import ControlError, KernelError, WfpdError
 from wfpd.model.layers import BY_SLOT
 from wfpd.model.policy import Attachment, Faults, Policy, Word
@@ -157,20 +157,20 @@ class Daemon:
         with self._publish_lock:
             self._not_while_ending()
             self.records.make_room()
-            before, beside = self.tables.snapshot, self.tables.beside
-            policy, attach = self.policy, self.attach
+            before, policy, attach = self.tables.state, self.policy, self.attach
             try:
                 self._switch(loaded, loaded.policy.attach if self._fits(loaded.policy) else attach)
             except BaseException:
                 if self._queues.bound and before is not None:
-                    self._back_to(before, beside, policy, attach)
+                    self._back_to(before, policy, attach)
                 raise
             return self.generation
 
     def change(self, packed: bytes | None, remove: Iterable[bytes] = ()) -> int:
         """Add the filters of a packed policy beside that of the file, remove filters by key; the new generation.
 
-        ControlError if that cannot be; nothing has changed then.
+        ControlError if that cannot be, KernelError if the rules for what was added cannot be installed: nothing is
+        added then.
         """
         with self._publish_lock:
             self._not_while_ending()
@@ -178,8 +178,16 @@ class Daemon:
             hooks = frozenset() if snapshot is None else hooks_with_layers(snapshot)
             snapshot = self.tables.change(packed, (), remove)
             if self._queues.bound and hooks_with_layers(snapshot) != hooks:
-                self._install_rules()
+                self._rules_after_change(packed)
             return int(snapshot.generation)
+
+    def _rules_after_change(self, packed: bytes | None) -> None:
+        try:
+            self._install_rules()
+        except WfpdError:
+            if packed is not None:
+                self.tables.change(remove=Part(packed, search=False).keys())
+            raise
 
     def _fits(self, policy: Policy) -> bool:
         """Whether the queues that are bound serve the policy's attachments: same hooks, same queues, same order."""
@@ -214,11 +222,11 @@ class Daemon:
         if not snapshot.needs_payload:
             self._queues.narrow()
 
-    def _back_to(self, snapshot: Snapshot, beside: object, policy: Policy, attach: tuple[Attachment, ...]) -> None:
+    def _back_to(self, before: State, policy: Policy, attach: tuple[Attachment, ...]) -> None:
         self._faults = policy.faults
         try:
-            self.tables.restore(snapshot, beside)
-            self._settle(snapshot, policy, attach)
+            self.tables.restore(before)
+            self._settle(before.snapshot, policy, attach)
         except WfpdError as error:
             logger.error("going back to the former policy: %s", error.message)
 

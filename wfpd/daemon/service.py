@@ -167,7 +167,7 @@ class Service:
             raise RpcError(INVALID_PARAMS, f"confirm is above 0 and at most {MAX_CONFIRM:g} seconds")
         self.notifier.reloading()
         try:
-            result: ReloadResult = self.manager.reload(confirm)
+            result: ReloadResult = self._now(self.manager.reload(confirm))
         except WfpdError:
             self.notifier.ready(self._line())
             raise
@@ -187,7 +187,11 @@ class Service:
 
     def confirm(self, _parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
         """Keep the policy that waits to be confirmed."""
-        return dict(self.manager.confirm().as_json())
+        return dict(self._now(self.manager.confirm()).as_json())
+
+    def _now(self, result: ReloadResult) -> ReloadResult:
+        """With the generation that runs: changes may have come since the policy was published."""
+        return replace(result, generation=self.daemon.generation)
 
     def reopen(self, _parameters: Mapping[str, Any] | None = None, _peer: Peer | None = None) -> dict[str, Any]:
         """Open the event files anew, after their rotation."""

@@ -11,6 +11,7 @@ from libc.string cimport memmove, memset
 from ._policy cimport (
     OP_EMPTY, OP_IN_SET, OP_RANGE, OP_TEXT_EQUAL, OP_TEXT_EQUAL_NO_CASE, SET_RANGES128, SET_RANGES32, CompiledPolicy,
     PackedAtom, PackedCondition, PackedFilter, PackedSet, PackedTerm, PackedText,
+    always_ends,
 )
 from ._texts cimport TEXT_OTHER, TextIds, text_id, texts_free, texts_make
 from ._types cimport (
@@ -23,8 +24,7 @@ from ._types cimport (
     FIELD_IP_LOCAL_ADDRESS_TYPE, FIELD_IP_LOCAL_INTERFACE, FIELD_IP_PHYSICAL_NEXTHOP_INTERFACE,
     FIELD_IP_TTL, FIELD_NEXTHOP_INTERFACE_PROFILE_ID, FIELD_NEXTHOP_TUNNEL_TYPE,
     FIELD_ORIGINAL_ICMP_TYPE, FIELD_ORIGINAL_PROFILE_ID, FIELD_PACKET_MARK, FIELD_REAUTHORIZE_REASON,
-    FIELD_TCP_FLAGS, FIELD_TCP_MSS, FIELD_TCP_WINDOW, FIELD_TCP_WINDOW_SCALE, FILTER_BLOCK,
-    FILTER_CALLOUT_TERMINATING, FILTER_PERMIT, FLAG_AUDIT, N_FIELDS, FieldValues,
+    FIELD_TCP_FLAGS, FIELD_TCP_MSS, FIELD_TCP_WINDOW, FIELD_TCP_WINDOW_SCALE, N_FIELDS, FieldValues,
 )
 
 cdef enum:
@@ -539,9 +539,7 @@ cdef int boxes_make(const CompiledPolicy* policy, unsigned int slot, BoxSet* box
         if i and filter.sublayer != policy.filters[first + i - 1].sublayer:
             rank += 1
         boxes.rest[i].rank = <uint16_t>rank
-        boxes.rest[i].ends = not filter.flags & FLAG_AUDIT and (
-            filter.action == FILTER_PERMIT or filter.action == FILTER_BLOCK
-            or filter.action == FILTER_CALLOUT_TERMINATING)
+        boxes.rest[i].ends = always_ends(filter.action, filter.flags)
         if filter_boxes(boxes, policy, first, i, &shapes) != 0:
             return -1
     return 0

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from ._boxes cimport MAX_DIMENSIONS, Dimension, FilterRest
-from ._policy cimport CompiledPolicy, condition_matches
+from ._policy cimport CompiledPolicy, condition_matches, is_gone
 from ._texts cimport TextIds, text_id
 from ._tree cimport (
     CUT_HEADER, EMPTY_LEAF, FORK_BIT, LANE_ENDS, LANE_NEEDS, LANE_RESIDUAL, LEAF_BIT, LEAF_HEADER, LEAF_LANES, MAX_FORKS,
@@ -100,7 +100,7 @@ cdef bint _is_known(const Search* search, uint32_t filter) noexcept nogil:
 cdef bint _is_ignored(Search* search, uint32_t filter) noexcept nogil:
     """Whether the filter is gone, or known."""
     cdef uint32_t index = search.table.first + filter
-    if (search.policy.gone[index >> 6] >> (index & 63)) & 1:
+    if is_gone(search.policy.gone, index):
         search.missed = True
         return True
     return _is_known(search, filter)

@@ -20,7 +20,7 @@ from ._layered cimport classify
 from ._part cimport Part
 from ._policy cimport (
     AddedFilters, CompiledPolicy, FilterBrief, OP_EMPTY, OP_IN_SET, OP_TEXT_EQUAL, OP_TEXT_RANGE, PackedAtom,
-    PackedCondition, PackedFilter, PackedLayer, PackedTerm, PackedText, condition_matches,
+    PackedCondition, PackedFilter, PackedLayer, PackedTerm, PackedText, condition_matches, is_gone,
 )
 from ._table cimport Snapshot, _fill_values
 from ._types cimport (
@@ -55,7 +55,7 @@ cdef void part_collect(const CompiledPolicy* part, const PackedLayer* layer, con
     cdef uint32_t index, fails, kept = 0, sublayer = NO_FILTER
     cdef const PackedFilter* item
     for index in range(layer.first, layer.first + layer.count):
-        if gone != NULL and (gone[index >> 6] >> (index & 63)) & 1:
+        if is_gone(gone, index):
             continue
         item = part.filters + index
         if item.sublayer != sublayer:
@@ -153,12 +153,12 @@ cdef list sublayers_of(Snapshot snapshot, unsigned int slot):
         raise MemoryError()
     try:
         for i in range(layer.first, layer.first + layer.count):
-            if policy.gone == NULL or not (policy.gone[i >> 6] >> (i & 63)) & 1:
+            if not is_gone(policy.gone, i):
                 counts[policy.briefs[i].sublayer] += 1
         for k in range(policy.n_added):
             part = policy.added[k].policy
             for i in range(part.layers[slot].first, part.layers[slot].first + part.layers[slot].count):
-                if part.gone == NULL or not (part.gone[i >> 6] >> (i & 63)) & 1:
+                if not is_gone(part.gone, i):
                     counts[policy.briefs[policy.added[k].ids[i]].sublayer] += 1
         found = [(i, policy.sublayer_weights[i], counts[i]) for i in range(<uint32_t>n) if counts[i]]
         return sorted(found, key=lambda entry: (-entry[1], entry[0]))

@@ -6,8 +6,8 @@ it; merging may put an end before it, and what stands behind that is left out ag
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from ._policy cimport AddedFilters, CompiledPolicy, FilterBrief
-from ._types cimport FILTER_BLOCK, FILTER_CALLOUT_TERMINATING, FILTER_PERMIT, FLAG_AUDIT, FieldValues
+from ._policy cimport AddedFilters, CompiledPolicy, FilterBrief, always_ends
+from ._types cimport FieldValues
 
 cdef enum:
     FEW = 32                    # Matches that insertion sorts faster.
@@ -71,12 +71,6 @@ cdef void _sort(const CompiledPolicy* policy, uint32_t* at, uint32_t n) noexcept
         _sift(policy, at, 0, i)
 
 
-cdef inline bint _ends(const FilterBrief* item) noexcept nogil:
-    """Whether its action always ends the sublayer."""
-    return not item.flags & FLAG_AUDIT and (
-        item.action == FILTER_PERMIT or item.action == FILTER_BLOCK or item.action == FILTER_CALLOUT_TERMINATING)
-
-
 cdef uint32_t _prune(const CompiledPolicy* policy, uint32_t* at, uint32_t n) noexcept nogil:
     """Leave out what stands behind the end of its sublayer."""
     cdef uint32_t i, kept = 0
@@ -88,7 +82,7 @@ cdef uint32_t _prune(const CompiledPolicy* policy, uint32_t* at, uint32_t n) noe
             continue
         at[kept] = at[i]
         kept += 1
-        if _ends(item):
+        if always_ends(item.action, item.flags):
             ended = item.sublayer
     return kept
 

@@ -17,6 +17,7 @@ from ._part cimport Part
 from ._policy cimport (
     OP_IN_SET, OP_TEXT_EQUAL, OP_TEXT_RANGE, SET_RANGES128, SET_RANGES32, CompiledPolicy, PackedAtom, PackedCallout,
     PackedCondition, PackedFilter, PackedLayer, PackedSet, PackedSublayer, PackedTerm, PackedText,
+    is_gone,
 )
 from ._root cimport Added, Root
 from ._types cimport N_SLOTS, NO_FILTER
@@ -264,9 +265,8 @@ cdef inline uint32_t _head(const Source* source) noexcept nogil:
 
 
 cdef inline void _skip_gone(Source* source) noexcept nogil:
-    if source.gone != NULL:
-        while source.next < source.past and (source.gone[_head(source) >> 6] >> (_head(source) & 63)) & 1:
-            source.next += 1
+    while source.next < source.past and is_gone(source.gone, _head(source)):
+        source.next += 1
 
 
 cdef inline uint32_t _age(const Source* source) noexcept nogil:

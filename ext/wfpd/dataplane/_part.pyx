@@ -15,7 +15,7 @@ from libc.string cimport memcmp, memset
 
 from ._policy cimport (
     N_OPS, OP_EMPTY, OP_IN_SET, OP_RANGE, OP_TEXT_EQUAL, OP_TEXT_RANGE, SET_RANGES128, SET_RANGES32, SET_TEXTS, at_most,
-    text_compare,
+    is_gone, text_compare,
 )
 from ._set cimport SetIndex, set_build, set_free
 from ._tables cimport tables_build, tables_free
@@ -94,10 +94,6 @@ cdef inline uint64_t _key_hash(const uint8_t* key) noexcept nogil:
     h ^= words[1]
     h = (h ^ h >> 32) * <uint64_t>0xBF58476D1CE4E5B9
     return h ^ h >> 29
-
-
-cdef inline bint _is_gone(const uint64_t* gone, uint32_t index) noexcept nogil:
-    return gone != NULL and (gone[index >> 6] >> (index & 63)) & 1
 
 
 cdef void _look_at_fields(CompiledPolicy* policy) noexcept nogil:
@@ -214,7 +210,7 @@ cdef class Part:
         cdef uint32_t i
         if self.policy.n_filters <= FEW:
             for i in range(self.policy.n_filters):
-                if memcmp(self.policy.filters[i].key, key, 16) == 0 and not _is_gone(gone, i):
+                if memcmp(self.policy.filters[i].key, key, 16) == 0 and not is_gone(gone, i):
                     return i
             return NO_FILTER
         if self.key_table == NULL:
@@ -222,7 +218,7 @@ cdef class Part:
         at = _key_hash(key) & self.key_mask
         while self.key_table[at]:
             i = self.key_table[at] - 1
-            if memcmp(self.policy.filters[i].key, key, 16) == 0 and not _is_gone(gone, i):
+            if memcmp(self.policy.filters[i].key, key, 16) == 0 and not is_gone(gone, i):
                 return i
             at = (at + 1) & self.key_mask
         return NO_FILTER

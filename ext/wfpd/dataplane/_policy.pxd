@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._set cimport SetIndex
 from ._text_set cimport SetText, TextSet
-from ._types cimport FieldValues, N_SLOTS
+from ._types cimport FILTER_BLOCK, FILTER_CALLOUT_TERMINATING, FILTER_PERMIT, FLAG_AUDIT, FieldValues, N_SLOTS
 
 cdef enum:                          # wfpd.model.conditions.Op
     OP_RANGE = 0
@@ -174,3 +174,12 @@ cdef int text_compare(const uint8_t* a, uint64_t a_length, const uint8_t* b, uin
 
 cdef inline bint at_most(uint64_t a_hi, uint64_t a_lo, uint64_t b_hi, uint64_t b_lo) noexcept nogil:
     return a_hi < b_hi or (a_hi == b_hi and a_lo <= b_lo)
+
+# Whether the map (NULL: nothing) has the filter's bit.
+cdef inline bint is_gone(const uint64_t* gone, uint32_t index) noexcept nogil:
+    return gone != NULL and (gone[index >> 6] >> (index & 63)) & 1
+
+# Whether the action always ends the sublayer, whatever a callout answers.
+cdef inline bint always_ends(uint8_t action, uint16_t flags) noexcept nogil:
+    return not flags & FLAG_AUDIT and (
+        action == FILTER_PERMIT or action == FILTER_BLOCK or action == FILTER_CALLOUT_TERMINATING)

@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from ._counters cimport CounterSlots
 from ._part cimport Part
-from ._policy cimport CompiledPolicy, FilterBrief, PackedFilter
+from ._policy cimport CompiledPolicy, FilterBrief, PackedFilter, is_gone
 from ._types cimport N_SLOTS, NO_FILTER
 
 include "_resolve.pxi"
@@ -32,10 +32,6 @@ cdef inline uint64_t _filter_hash(const PackedFilter* item) noexcept nogil:
 cdef inline void _count_out(SlotContent* content, const PackedFilter* item) noexcept nogil:
     content[item.slot].count -= 1
     content[item.slot].hash ^= _filter_hash(item)
-
-
-cdef inline bint _is_gone(const uint64_t* gone, uint32_t index) noexcept nogil:
-    return gone != NULL and (gone[index >> 6] >> (index & 63)) & 1
 
 
 cdef void _brief(FilterBrief* brief, const PackedFilter* item, uint16_t sublayer, uint32_t callout,
@@ -173,12 +169,12 @@ cdef class Root:
             old = &previous.part.policy
         for entry in added:
             for i in range(entry.part.policy.n_filters):
-                if not _is_gone(entry.gone, i):
+                if not is_gone(entry.gone, i):
                     items[entry.ids[i]] = &entry.part.policy.filters[i]
         with nogil:
             if old != NULL:
                 for i in range(previous.n_filters):
-                    if not _is_gone(previous.gone, i):
+                    if not is_gone(previous.gone, i):
                         items[i] = &old.filters[i]
             failed = counters_inherit(policy, items, n, counted, self.counter_slots)
             free(items)
@@ -299,7 +295,7 @@ cdef class Root:
     def remove(self, uint32_t index) -> None:
         """Mark a filter of the base as gone, in the snapshots made from now on."""
         cdef const PackedFilter* item = self.part.filter(index)
-        if _is_gone(self.gone, index):
+        if is_gone(self.gone, index):
             raise KeyError(index)
         self.gone[index >> 6] |= <uint64_t>1 << (index & 63)
         self.n_gone += 1
@@ -308,7 +304,7 @@ cdef class Root:
     def restore(self, uint32_t index) -> None:
         """Take a removal back."""
         cdef const PackedFilter* item = self.part.filter(index)
-        if not _is_gone(self.gone, index):
+        if not is_gone(self.gone, index):
             raise KeyError(index)
         self.gone[index >> 6] &= ~(<uint64_t>1 << (index & 63))
         self.n_gone -= 1
@@ -334,7 +330,7 @@ cdef class Root:
         cdef uint64_t[::1] found = memoryview(out).cast("Q")
         with nogil:
             for i in range(n):
-                if pairs[2 * i] or _is_gone(self.dynamic, pairs[2 * i + 1]):
+                if pairs[2 * i] or is_gone(self.dynamic, pairs[2 * i + 1]):
                     found[i >> 6] |= <uint64_t>1 << (i & 63)
         return bytes(out)
 
@@ -394,7 +390,7 @@ cdef class Added:
             self.gone = <uint64_t*>calloc((self.part.policy.n_filters >> 6) + 1, sizeof(uint64_t))
             if self.gone == NULL:
                 raise MemoryError()
-        if _is_gone(self.gone, place):
+        if is_gone(self.gone, place):
             raise KeyError(place)
         self.gone[place >> 6] |= <uint64_t>1 << (place & 63)
         self.n_gone += 1
@@ -415,11 +411,6 @@ cdef class Added:
             other._remove(place)
         return other
 
-    def ids_of(self) -> list:
-        """The number of each filter in the root."""
-        cdef uint32_t i
-        return [self.ids[i] for i in range(self.part.policy.n_filters)]
-
     def find(self, bytes key not None):
         """The position of the filter of this key that is not gone, or None."""
         cdef uint32_t found
@@ -433,7 +424,7 @@ cdef class Added:
         cdef uint32_t i
         if self.gone == NULL:
             return []
-        return [i for i in range(self.part.policy.n_filters) if _is_gone(self.gone, i)]
+        return [i for i in range(self.part.policy.n_filters) if is_gone(self.gone, i)]
 
     def live(self) -> int:
         """Filters that are not gone."""

@@ -24,7 +24,6 @@ cdef class Snapshot:
     cdef int _take(self, tuple added) except -1
     cdef int _take_part(self, uint32_t at) except -1
     cdef const PackedFilter* _filter(self, uint32_t index) except NULL
-    cdef str _string(self, uint32_t index, uint32_t string)
     cdef unsigned int _slot(self, unsigned int slot) except? 0xFFFF
 
 # Fill `vector` from values by field name; the list keeps the texts' memory.

@@ -11,26 +11,15 @@ from libc.string cimport memcpy, memset
 
 from ._layered cimport classify
 from ._part cimport Part
-from ._policy cimport MAX_ADDED, filter_matches
+from ._policy cimport MAX_ADDED, filter_matches, is_gone
 from ._root cimport Added, Root
-from ._types cimport FieldValues, N_FIELDS, N_SLOTS, NO_FILTER, WORD_BLOCK, WORD_PERMIT, value_set128, value_set_text
+from ._types cimport FieldValues, N_SLOTS, NO_FILTER, WORD_BLOCK, WORD_PERMIT, value_set128, value_set_text
 
 from wfpd.model.fields import FIELD, FIELD_ALIASES, FIELDS
 from wfpd.model.layers import slot_name
 from wfpd.model.policy import Action, FilterFlag
 
 from ._root import says
-
-cdef uint8_t[2][N_FIELDS] field_bits    # By family (0: v4); 0: a text.
-
-
-cdef void _learn_widths():
-    for item in FIELDS:
-        field_bits[0][<uint32_t>item.id] = item.type_for(4).bits
-        field_bits[1][<uint32_t>item.id] = item.type_for(6).bits
-
-
-_learn_widths()
 
 
 cdef class Snapshot:
@@ -144,10 +133,6 @@ cdef class Snapshot:
         part, place = self.root.place(index)
         return (<Part>part).filter(place)
 
-    cdef str _string(self, uint32_t index, uint32_t string):
-        """A string that the filter's record names."""
-        return (<Part>self.root.place(index)[0]).name(string)
-
     @property
     def buffer(self):
         """The base's packed bytes."""
@@ -174,14 +159,11 @@ cdef class Snapshot:
         """The number of every filter: of the base's in rank order, then of the added ones."""
         cdef uint32_t i
         cdef Added entry
-        found = [i for i in range(self.root.n_filters) if not self._is_gone(i)]
+        found = [i for i in range(self.root.n_filters) if not is_gone(self.gone, i)]
         for entry in self.added:
             found += [entry.ids[i] for i in range(entry.part.policy.n_filters)
-                      if entry.gone == NULL or not (entry.gone[i >> 6] >> (i & 63)) & 1]
+                      if not is_gone(entry.gone, i)]
         return found
-
-    def _is_gone(self, uint32_t index) -> bool:
-        return self.gone != NULL and bool((self.gone[index >> 6] >> (index & 63)) & 1)
 
     @property
     def audit(self) -> bool:
@@ -230,12 +212,11 @@ cdef class Snapshot:
         cdef Added entry
         found = []
         for i in range(self.root.n_filters):
-            if self.policy.briefs[i].flags & flags and not self._is_gone(i):
+            if self.policy.briefs[i].flags & flags and not is_gone(self.gone, i):
                 found.append((i, self.policy.counter_slots[i]))
         for entry in self.added:
             for i in range(entry.part.policy.n_filters):
-                if entry.part.policy.filters[i].flags & flags and not (
-                        entry.gone != NULL and (entry.gone[i >> 6] >> (i & 63)) & 1):
+                if entry.part.policy.filters[i].flags & flags and not is_gone(entry.gone, i):
                     found.append((entry.ids[i], self.policy.counter_slots[entry.ids[i]]))
         return found
 
@@ -245,7 +226,8 @@ cdef class Snapshot:
         return tuple([self.root.fresh[i] for i in range(self.root.n_fresh)])
 
     def filter_name(self, uint32_t index) -> str:
-        return self._string(index, self._filter(index).name)
+        part, place = self.root.place(index)
+        return (<Part>part).name((<Part>part).filter(place).name)
 
     def sublayer_name(self, uint32_t index) -> str:
         return self.root.sublayer_names[index]
@@ -298,12 +280,11 @@ cdef class Snapshot:
         cdef uint32_t i
         texts = _fill_values(&vector, values, slot & 1)
         found = [i for i in range(layer.first, layer.first + layer.count)
-                 if not self._is_gone(i) and filter_matches(&self.root.part.policy, i, &vector)]
+                 if not is_gone(self.gone, i) and filter_matches(&self.root.part.policy, i, &vector)]
         for entry in self.added:
             layer = &entry.part.policy.layers[slot]
             for i in range(layer.first, layer.first + layer.count):
-                if filter_matches(&entry.part.policy, i, &vector) and not (
-                        entry.gone != NULL and (entry.gone[i >> 6] >> (i & 63)) & 1):
+                if not is_gone(entry.gone, i) and filter_matches(&entry.part.policy, i, &vector):
                     found.append(entry.ids[i])
         del texts
         return sorted(found, key=self._rank) if self.added else found
@@ -329,7 +310,7 @@ cdef list _fill_values(FieldValues* vector, dict values, unsigned int is_v6):
         if value is None:
             continue
         index = FIELD[FIELD_ALIASES.get(name, name)].id
-        bits = field_bits[is_v6][<uint32_t>index]
+        bits = FIELDS[index].type_for(6 if is_v6 else 4).bits
         if not bits:
             text = value.encode() if isinstance(value, str) else bytes(value)
             texts.append(text)

@@ -190,10 +190,10 @@ def test_folding_does_not_change_the_generation_and_building_anew_does(tables: T
 
 
 def test_no_two_snapshots_have_one_generation(tables: Tables, publisher: Publisher) -> None:
-    before, beside = tables.snapshot, tables.beside
+    before = tables.state
     assert before is not None
     tables.replace(packed(port(7)), [], **WORDS)
-    tables.restore(before, beside)
+    tables.restore(before)
     tables.replace(packed(port(8)), [], **WORDS)
     assert [snapshot.generation for snapshot in publisher.published] == [1, 2, 1, 3]
 
@@ -239,11 +239,11 @@ def test_a_step_in_the_background_that_fails_is_logged_and_tried_again(
 
 def test_a_replacement_can_be_taken_back_with_what_lay_beside(tables: Tables) -> None:
     tables.change(packed(port(3)))
-    before, beside = tables.snapshot, tables.beside
+    before = tables.state
     assert before is not None
     tables.replace(packed(port(7)), [], **WORDS)
     assert (matches(tables, 1), matches(tables, 3), matches(tables, 7)) == ([], ["p3"], ["p7"])
-    tables.restore(before, beside)
+    tables.restore(before)
     assert (matches(tables, 1), matches(tables, 3), matches(tables, 7)) == (["p1"], ["p3"], [])
     tables.change(remove=[port(3).key.bytes])
     assert matches(tables, 3) == []
@@ -256,3 +256,22 @@ def test_a_file_that_has_a_filter_which_was_added_has_it_for_good(tables: Tables
     assert (matches(tables, 3), matches(tables, 4), matches(tables, 30)) == ([], ["p4"], ["p3"])
     tables.replace(packed(), [], **WORDS)
     assert (matches(tables, 30), matches(tables, 4)) == ([], ["p4"])
+
+
+def test_a_base_that_was_begun_before_a_replacement_was_taken_back_is_void(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables.change(packed(port(3)))
+    before, merged = tables.state, module._merged
+    assert before is not None
+
+    def meanwhile(*arguments: Any) -> Any:
+        tables.replace(packed(port(7)), [], **WORDS)
+        tables.restore(before)
+        return merged(*arguments)
+
+    monkeypatch.setattr(module, "_merged", meanwhile)
+    assert not tables.rebuild()
+    assert tables.snapshot is not None
+    assert [matches(tables, number) for number in (1, 3, 7)] == [["p1"], ["p3"], []]
+    assert tables.snapshot.n_filters == 3

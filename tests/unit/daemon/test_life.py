@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import signal
 import socket
@@ -14,7 +15,7 @@ from wfpd.config import load_policy
 from wfpd.control.handover import Compiled
 from wfpd.daemon.life import Daemon, Signals, hooks_with_layers, listening_ports
 from wfpd.errors import KernelError
-from wfpd.model.policy import Policy, Word
+from wfpd.model.policy import Attachment, Policy, Word
 from wfpd.netfilter import rules
 from wfpd.netfilter.ruleset import needed_hooks
 from wfpd.replay import make_snapshot
@@ -110,3 +111,24 @@ def test_a_policy_whose_rules_cannot_be_installed_is_taken_back(
         daemon.publish(second)
     assert daemon.engine.snapshot is running and daemon.policy is first.policy and daemon.generation == 1
     assert queues.words == [Word.BLOCK, Word.PERMIT] and len(refused) == 2
+
+
+def test_a_filter_whose_rules_cannot_be_installed_is_taken_back(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def install(ruleset: rules.RuleSet, commands: object) -> bool:
+        raise KernelError("no")
+
+    policy = load(tmp_path, "inbound_ippacket")
+    daemon = Daemon(Compiled(policy, memoryview(pack(policy)), frozenset()))
+    daemon.publish(Compiled(policy, memoryview(pack(policy)), frozenset()))
+    monkeypatch.setattr(daemon, "_queues", BoundQueues())
+    monkeypatch.setattr(daemon, "attach", (Attachment("forward"),))
+    monkeypatch.setattr(daemon, "_ranges", [(0, 0)])
+    monkeypatch.setattr(rules, "install", install)
+    more = load(tmp_path, "stream_packet", "ipforward_v4")
+    with pytest.raises(KernelError, match="no"):
+        daemon.change(pack(dataclasses.replace(more, filters=tuple(more.filters)[-1:])))
+    snapshot = daemon.engine.snapshot
+    assert [snapshot.filter_name(index) for index in snapshot.filter_ids()] == ["f0", "f0"]
+    daemon.tables.close()

@@ -52,9 +52,10 @@ def test_what_is_removed_is_gone_for_later_snapshots_only() -> None:
 def test_what_is_added_gets_the_next_numbers_and_keeps_its_name_when_it_is_gone() -> None:
     root = Root(a_part(a_filter("a", PERMIT)), [])
     part = a_part(a_filter("b", BLOCK, weight=5), a_filter("c", BLOCK, weight=4))
-    added = Added(part, root.add(part, []))
+    numbers = root.add(part, [])
+    added = Added(part, numbers)
     taken = over(root, 2, added)
-    assert added.ids_of() == [1, 2]
+    assert numbers.cast("I").tolist() == [1, 2]
     assert names(taken) == ["b"] and taken.filter_ids() == [0, 1, 2]
     less = added.without([0])
     assert (added.live(), less.live(), less.gone_places()) == (2, 1, [0])
