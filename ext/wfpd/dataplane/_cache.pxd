@@ -35,7 +35,7 @@ cdef struct CacheKey:
     # Generation << 32 | slot << 16 | HEAD_LARGE | bit i: word i has a value.  0: an entry never used.
     # The generation's low half suffices: the same key would have to wait for 2 ** 32 reloads.
     uint64_t head
-    uint64_t pairs[KEY_WORDS / 2]
+    uint64_t pairs[KEY_WORDS / 2 + 1]
 
 cdef struct CachedResult:       # As arbitration leaves it.
     uint32_t standing           # Filter, or NO_FILTER.

@@ -109,8 +109,7 @@ cdef inline uint64_t _key(const DecisionCache* cache, const CachePlan* plan, con
     cdef uint32_t i, n = plan.n_pairs
     cdef uint64_t h
     key.head = plan.head
-    if n == 0:
-        key.pairs[0] = 0
+    key.pairs[n] = 0                # The hash takes two at a time.
     for i in range(plan.n_wide):
         key.pairs[i] = at[plan.word[2 * i]]
     for i in range(plan.n_wide, n):
@@ -120,7 +119,7 @@ cdef inline uint64_t _key(const DecisionCache* cache, const CachePlan* plan, con
     # Multiplications that do not wait for each other.
     h = wfpd_fold(key.head ^ cache.seed[0], key.pairs[0] ^ cache.seed[1])
     for i in range(1, n, 2):
-        h ^= wfpd_fold(key.pairs[i] ^ (cache.seed[0] + i), (key.pairs[i + 1] if i + 1 < n else 0) ^ (cache.seed[1] - i))
+        h ^= wfpd_fold(key.pairs[i] ^ (cache.seed[0] + i), key.pairs[i + 1] ^ (cache.seed[1] - i))
     return h
 
 
