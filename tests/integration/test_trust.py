@@ -33,7 +33,7 @@ import pytest
 
 from tests.integration.netns import Network, wait_until
 from tests.integration.running import Wfpd
-from wfpd.control import admin, protocol
+from wfpd.control import connection, limits, peer, protocol
 from wfpd.control.protocol import RpcError
 from wfpd.observe.exporter import MAX_CONNECTIONS, MAX_HEADER_BYTES, REQUEST_TIMEOUT
 
@@ -65,9 +65,17 @@ def test_what_is_shown_elsewhere_is_there(case: str) -> None:
 def test_the_limits_of_the_control_socket_and_the_metrics_are_documented_as_they_are() -> None:
     control, metrics = ((ROOT / "docs" / name).read_text() for name in ("control.md", "metrics.md"))
     assert f"| a request line | {protocol.MAX_LINE:,} bytes" in control
-    assert f"| connections | {admin.MAX_CONNECTIONS} |" in control
-    assert f"| silence before `hello` | {admin.HELLO_TIMEOUT:.0f} s |" in control
-    assert f"disconnected after {admin.WRITE_TIMEOUT:.0f} s" in control
+    assert f"| connections | {limits.MAX_CONNECTIONS} in all, {limits.RESERVED} of them" in control
+    assert f"{limits.MAX_OF_USER} of one user" in control
+    assert f"| silence before `hello` | {connection.HELLO_TIMEOUT:.0f} s;" in control
+    assert f"| a begun line | complete after {connection.LINE_TIMEOUT:.0f} s |" in control
+    assert f"disconnected after {connection.WRITE_TIMEOUT:.0f} s" in control
+    assert f"{peer.MAX_WAITING:,} notifications or {peer.MAX_WAITING_BYTES // 2**20} MiB" in control
+    assert f"{limits.WAITING_BYTES // 2**20} MiB of one user" in control
+    assert f"| subscribers of events | {limits.SUBSCRIBERS_OF_USER} of one user" in control
+    assert f"{limits.SUBSCRIBERS} in all" in control
+    assert f"{limits.CALLS_OF_USER} of one user, {limits.CALLS} in all" in control
+    assert f"{limits.SHARE_OF_USER:.0%} of one processor" in control and f"{limits.SHARE:.0%} together" in control
     assert f"at most {MAX_HEADER_BYTES // 1024} KiB within {REQUEST_TIMEOUT:.0f} s" in metrics
     assert f"at most {MAX_CONNECTIONS} connections at once" in metrics
 

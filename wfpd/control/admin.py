@@ -1,8 +1,8 @@
 """The control socket's server: asyncio in a thread of its own, off the packet threads.
 
-A peer is who the kernel says it is (SO_PEERCRED); its role comes from its groups.  Methods run in a
-small pool, so a reload does not stop `status`.  A peer that reads too slowly, says nothing before
-hello, or sends too long a line is disconnected.
+A peer is who the kernel says it is (SO_PEERCRED); its role comes from its groups.  Methods run in pools: what
+may wait for others has a thread for each connection, everything else a few threads, of which users
+who do not administer get a part.  What any peer does, the others are answered (limits.py).
 """
 
 from __future__ import annotations
@@ -13,39 +13,52 @@ import grp
 import logging
 import os
 import pwd
+import resource
 import socket
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import wfpd
-from wfpd.control import protocol
+from wfpd.control import limits, protocol
+from wfpd.control.connection import HELLO_TIMEOUT, READ_SIZE, Connection
+from wfpd.control.limits import MAX_CONNECTIONS, Account, Accounts, Places
+from wfpd.control.peer import Peer
 from wfpd.control.protocol import Role, RpcError
 from wfpd.errors import ControlError, PolicyError, WfpdError
-from wfpd.observe.sinks import Hub, Subscriber
+from wfpd.observe.sinks import Hub
 
 log = logging.getLogger(__name__)
 
 DEFAULT_GROUP = "wfpd"
 """Owns the socket where the policy names no group that may read."""
-MAX_CONNECTIONS = 64
-HELLO_TIMEOUT = 10.0
-"""Seconds in which hello has to come."""
-WRITE_TIMEOUT = 10.0
-"""Seconds in which a peer has to take what is sent to it."""
+BACKLOG = 512
+"""Connections that may wait to be accepted."""
+ACCEPTS, ACCEPT_PAUSE = 32, 0.002
+"""So many connections are accepted without a pause of so many seconds: a flood of them takes no whole processor."""
+ACCEPT_AGAIN = 0.5
+"""Seconds after which accepting is tried again when there was no descriptor for it."""
+SPARE_DESCRIPTORS = 64
+"""Of the process's limit, what connections leave to everything else."""
+SILENCE = 0.5
+"""Seconds without hello after which a connection gives its place to one that comes."""
+MIN_CONNECTIONS = 40
+"""Even if descriptors are few; more than the places of administrators."""
+QUICK_THREADS = 8
+CLOSE_TIMEOUT = 5.0
+"""Seconds that closing waits for calls that run and for what is to be done at connections' ends."""
+ROLE_SECONDS = 5.0
+"""For so long a user's role is not looked up again."""
+SMALL = 65536
+"""Bytes of an answer that its user's next call need not wait for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who calls, as the kernel says."""
-
-    uid: int
-    pid: int
-    role: Role
+__all__ = ["AdminServer", "Method", "Peer", "Roles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,8 @@ class Method:
     """It changes something: logged with uid, pid, before and after."""
     parameters: frozenset[str] = frozenset()
     """Their names.  Others are refused: a misspelled `confirm` would be a reload that never goes back."""
+    waits: bool = False
+    """It may wait for other connections' calls (a lock, a transaction).  Those above *read* are taken to wait."""
 
 
 class Roles:
@@ -105,7 +120,7 @@ class AdminServer:
         hub: Hub | None = None,
         group: str = "",
         state: Callable[[], object] | None = None,
-        max_connections: int = MAX_CONNECTIONS,
+        places: Places | None = None,
         hello_timeout: float = HELLO_TIMEOUT,
     ) -> None:
         """`group` owns the socket; `state` gives the before and after of a logged change."""
@@ -115,11 +130,20 @@ class AdminServer:
         self._hub = hub
         self._group = group
         self._state = state or (lambda: "")
-        self._max_connections = max_connections
         self._hello_timeout = hello_timeout
-        self._connections = 0
+        self._accounts = Accounts(places or Places(total=_affordable(MAX_CONNECTIONS)))
+        self._known_roles: dict[tuple[int, int], tuple[float, Role]] = {}
+        self._silent: dict[Connection, None] = {}
+        self._others = asyncio.Semaphore(limits.CALLS)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pool = ThreadPoolExecutor(4, "wfpd-control-call")
+        n_waiting = self._accounts.places.total
+        self._quick = ThreadPoolExecutor(QUICK_THREADS, "wfpd-control-call")
+        self._wide = ThreadPoolExecutor(n_waiting, "wfpd-control-wait")
+        self._ends = ThreadPoolExecutor(QUICK_THREADS, "wfpd-control-end")
+        self._n_peers = 0
+        self._peer_gone = threading.Condition()
+        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._refusing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="wfpd-control", daemon=True)
         self._stop = asyncio.Event()
@@ -131,16 +155,22 @@ class AdminServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop; the path is removed."""
+        """Stop; every connection ends, and what was asked for at its end is done; the path is removed."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+            with self._peer_gone:
+                if not self._peer_gone.wait_for(lambda: not self._n_peers, CLOSE_TIMEOUT):
+                    log.warning("control: calls of %d connections still run", self._n_peers)
+        for pool in (self._quick, self._wide, self._ends):
+            pool.shutdown(wait=False)
         if self._socket is not None:
             self._socket.close()
             self._socket = None
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
+
+    # ------------------------------------------------------------------------- the event loop
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -150,49 +180,186 @@ class AdminServer:
             self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_unix_server(self._accept, sock=self._socket, limit=protocol.MAX_LINE)
+        self._accept_on()
         await self._stop.wait()
-        server.close()
+        self._accept_pause()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._connections >= self._max_connections:
-            writer.transport.abort()
-            return
-        self._connections += 1
-        task = self._loop.create_task(self._connection(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+    def _accept_on(self) -> None:
+        if self._socket is not None and not self._stop.is_set():
+            self._loop.add_reader(self._socket, self._accept)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._connections -= 1
+    def _accept_pause(self, seconds: float | None = None) -> None:
+        assert self._socket is not None
+        self._loop.remove_reader(self._socket)
+        if seconds is not None:
+            self._loop.call_later(seconds, self._accept_on)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = _Connection(self, writer, self._peer(writer))
+    def _accept(self) -> None:
+        assert self._socket is not None
+        for _ in range(ACCEPTS):
+            try:
+                accepted, _address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if not self._refusing:
+                    log.error("control: connections cannot be accepted: %s; tried again until they can", error.strerror)
+                self._refusing = True
+                self._accept_pause(ACCEPT_AGAIN)
+                return
+            self._refusing = False
+            self._admit(accepted)
+        self._accept_pause(ACCEPT_PAUSE)
+
+    def _admit(self, accepted: socket.socket) -> None:
         try:
-            await asyncio.wait_for(connection.hello(reader), self._hello_timeout)
-            while connection.greeted:
-                if not await connection.serve_line(reader):
-                    break
-        except (ConnectionError, TimeoutError, asyncio.CancelledError):
+            pid, uid, gid = struct.unpack("iII", accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            role = self._role(uid, gid)
+        except OSError:
+            accepted.close()
+            return
+        account = self._accounts.of(uid, role is Role.ADMINISTER)
+        if not self._accounts.take_place(account) and not (
+            self._end_silent(account) and self._accounts.take_place(account)
+        ):
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        task = self._loop.create_task(self._connection(accepted, account, pid, role))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _role(self, uid: int, gid: int) -> Role:
+        now = self._loop.time()
+        found = self._known_roles.get((uid, gid))
+        if found is None or now - found[0] > ROLE_SECONDS:
+            if len(self._known_roles) >= limits.REMEMBERED:
+                self._known_roles.clear()
+            found = self._known_roles[uid, gid] = (now, self._roles.of(uid, gid))
+        return found[1]
+
+    def _end_silent(self, account: Account) -> bool:
+        """End the connection that has been without hello for longest, if that may give `account` a place."""
+        for connection in self._silent:
+            if self._loop.time() - connection.since < SILENCE:
+                return False
+            if account.administers or connection.account is account:
+                self._leave(connection)
+                connection.abort()
+                return True
+        return False
+
+    def _leave(self, connection: Connection) -> None:
+        """The connection's place is free."""
+        self._silent.pop(connection, None)
+        if connection.subscribed:
+            connection.subscribed = False
+            self._accounts.unsubscribe(connection.account)
+        if connection.has_place:
+            connection.has_place = False
+            self._accounts.leave(connection.account)
+
+    async def _connection(self, accepted: socket.socket, account: Account, pid: int, role: Role) -> None:
+        connection = Connection(account, self._buffer, self._hello_timeout)
+        connection.peer = Peer(account.uid, pid, role, wake=lambda: _call_soon(self._loop, connection.flush),
+                               submit=self._ends.submit, room=account.room, finished=self._peer_finished)  # fmt: skip
+        with self._peer_gone:
+            self._n_peers += 1
+        self._silent[connection] = None
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, accepted)
+            await connection.run(self._serve_line)
+        except (ConnectionError, asyncio.CancelledError):
             pass
         except Exception:
             log.exception("control: a connection failed")
         finally:
-            connection.end()
-            writer.transport.abort() if self._stop.is_set() else writer.close()
+            self._end(connection, accepted)
 
-    def _peer(self, writer: asyncio.StreamWriter) -> Peer:
-        found = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        pid, uid, gid = struct.unpack("iII", found)
-        return Peer(uid, pid, self._roles.of(uid, gid))
+    def _end(self, connection: Connection, accepted: socket.socket) -> None:
+        self._leave(connection)
+        if self._hub is not None:
+            self._hub.remove(connection.events)
+        connection.peer.end()
+        connection.close(accepted, now=self._stop.is_set())
 
-    async def perform(self, request: protocol.Request, peer: Peer) -> object:
-        """Run one method in the pool; RpcError for every way it can fail."""
-        method = self._methods.get(request.method)
+    def _peer_finished(self) -> None:
+        with self._peer_gone:
+            self._n_peers -= 1
+            self._peer_gone.notify_all()
+
+    # ------------------------------------------------------------------------------- requests
+
+    async def _serve_line(self, connection: Connection, line: bytes) -> bool:
+        """One request.  False: the connection is over."""
+        try:
+            request = protocol.parse_request(line)
+        except RpcError as error:
+            await connection.write(protocol.error_line(None, error))
+            return connection.greeted
+        async with self._turn(connection.account, self._methods.get(request.method)) as leave:
+            try:
+                answer = await self._answer(connection, request)
+            except RpcError as error:
+                answer = protocol.error_line(request.id, error)
+            if len(answer) <= SMALL:
+                leave()
+            if not request.notification:
+                await connection.write(answer)
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, account: Account, method: Method | None) -> AsyncIterator[Callable[[], None]]:
+        """When it is this user's turn; a call that waits for others waits for no turn, or they might wait for it."""
+        if method is None or method.waits or method.role > Role.READ:
+            yield lambda: None
+            return
+        held = [account.calls]
+        await account.calls.acquire()
+        try:
+            yield lambda: held.pop().release() if held else None
+        finally:
+            for one in held:
+                one.release()
+
+    async def _answer(self, connection: Connection, request: protocol.Request) -> bytes:
+        if request.method == "hello":
+            return protocol.result_line(request.id, self._hello(connection, _by_name(request).get("version")))
+        if not connection.greeted:
+            raise RpcError(protocol.HELLO_FIRST, "the first call is hello {version}")
+        if request.method == "version":
+            return protocol.result_line(request.id, {"version": wfpd.__version__, "protocol": protocol.VERSION})
+        if request.method == "events.subscribe":
+            return protocol.result_line(request.id, self._subscribe(connection))
+        return await self._perform(request, connection)
+
+    def _hello(self, connection: Connection, version: object) -> object:
+        if isinstance(version, bool) or version != protocol.VERSION:
+            raise RpcError(protocol.WRONG_VERSION, f"this wfpd speaks version {protocol.VERSION}")
+        role = connection.peer.role
+        if role is Role.NONE:
+            raise RpcError(protocol.NOT_ALLOWED, "no role: daemon: control: names the groups that may")
+        connection.greeted = True
+        self._silent.pop(connection, None)
+        return {"version": protocol.VERSION, "wfpd": wfpd.__version__, "role": role.name.lower()}
+
+    def _subscribe(self, connection: Connection) -> object:
+        if self._hub is None:
+            raise RpcError(protocol.REFUSED, "this wfpd keeps no events")
+        if not connection.subscribed:
+            if not self._accounts.subscribe(connection.account):
+                raise RpcError(protocol.REFUSED, "there are enough subscribers of events",
+                               {"hint": "an administrator may always subscribe"})  # fmt: skip
+            connection.subscribed = True
+            self._hub.add(connection.events)
+        return {"subscribed": True}
+
+    async def _perform(self, request: protocol.Request, connection: Connection) -> bytes:
+        """Run one method in a pool; RpcError for every way it can fail."""
+        method, account, peer = self._methods.get(request.method), connection.account, connection.peer
         if method is None:
             raise RpcError(protocol.METHOD_NOT_FOUND, f"there is no method {request.method[:128]!r}")
         if peer.role < method.role:
@@ -200,9 +367,36 @@ class AdminServer:
         params = _by_name(request)
         if unknown := sorted(params.keys() - method.parameters):
             raise RpcError(protocol.INVALID_PARAMS, f"{request.method} has no parameter {unknown[0][:128]!r}")
-        return await self._loop.run_in_executor(self._pool, self._call, request.method, params, method, peer)
+        waits = method.waits or method.role > Role.READ
+        async with contextlib.AsyncExitStack() as turn:
+            if not waits and not account.administers:
+                await turn.enter_async_context(self._others)
+            if not peer.begin():
+                raise ConnectionResetError
+            done: asyncio.Future[tuple[bytes, float]] = self._loop.create_future()
+            (self._wide if waits else self._quick).submit(self._call, request, method, peer, done)
+            answer, cost = await done
+        account.charge(cost, self._loop.time())
+        return answer
 
-    def _call(self, name: str, params: Mapping[str, Any], method: Method, peer: Peer) -> object:
+    def _call(
+        self, request: protocol.Request, method: Method, peer: Peer, done: asyncio.Future[tuple[bytes, float]]
+    ) -> None:
+        """In a pool: `done` gets the answer's line and the seconds of a processor that it took."""
+        began = time.thread_time()
+        try:
+            answer = protocol.result_line(request.id, self._result(request.method, _by_name(request), method, peer))
+        except RpcError as error:
+            answer = protocol.error_line(request.id, error)
+        except Exception:
+            log.exception("control: the answer of %s cannot be written", request.method)
+            answer = protocol.error_line(request.id, RpcError(protocol.INTERNAL_ERROR, _FAULT))
+        finally:
+            peer.done()
+        cost = time.thread_time() - began
+        _call_soon(self._loop, lambda: None if done.done() else done.set_result((answer, cost)))
+
+    def _result(self, name: str, params: Mapping[str, Any], method: Method, peer: Peer) -> object:
         before = self._state() if method.changes else None
         outcome = "failed"
         try:
@@ -218,112 +412,30 @@ class AdminServer:
             raise RpcError(protocol.REFUSED, error.message, _data_of(error)) from error
         except Exception as error:
             log.exception("control: %s failed", name)
-            raise RpcError(protocol.INTERNAL_ERROR, "a fault of wfpd's; the log says more") from error
+            raise RpcError(protocol.INTERNAL_ERROR, _FAULT) from error
         finally:
             if method.changes:
                 log.info("control: %s by uid %d pid %d: %r, before %s, after %s",
                          name, peer.uid, peer.pid, outcome, before, self._state())  # fmt: skip
 
-    @property
-    def hub(self) -> Hub | None:
-        """Where events come from."""
-        return self._hub
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The server's event loop."""
-        return self._loop
+_FAULT = "a fault of wfpd's; the log says more"
 
 
-class _Connection:
-    """One peer."""
-
-    def __init__(self, server: AdminServer, writer: asyncio.StreamWriter, peer: Peer) -> None:
-        self._server = server
-        self._writer = writer
-        self._peer = peer
-        self.greeted = False
-        self._subscriber: Subscriber | None = None
-        self._pump: asyncio.Task[None] | None = None
-
-    async def hello(self, reader: asyncio.StreamReader) -> None:
-        """Serve lines until hello has come or the connection is of no use."""
-        while not self.greeted:
-            if not await self.serve_line(reader):
-                return
-
-    async def serve_line(self, reader: asyncio.StreamReader) -> bool:
-        """One request.  False: the connection is over."""
-        try:
-            line = await reader.readuntil(b"\n")
-        except asyncio.IncompleteReadError:
-            return False
-        except asyncio.LimitOverrunError:
-            error = RpcError(protocol.INVALID_REQUEST, f"a line is longer than {protocol.MAX_LINE} bytes")
-            await self._write(protocol.error_line(None, error))
-            return False
-        try:
-            request = protocol.parse_request(line)
-        except RpcError as error:
-            await self._write(protocol.error_line(None, error))
-            return self.greeted
-        try:
-            answer = protocol.result_line(request.id, await self._answer(request))
-        except RpcError as error:
-            answer = protocol.error_line(request.id, error)
-        if not request.notification:
-            await self._write(answer)
-        return True
-
-    async def _answer(self, request: protocol.Request) -> object:
-        if request.method == "hello":
-            return self._hello(_by_name(request).get("version"))
-        if not self.greeted:
-            raise RpcError(protocol.HELLO_FIRST, "the first call is hello {version}")
-        if request.method == "version":
-            return {"version": wfpd.__version__, "protocol": protocol.VERSION}
-        if request.method == "events.subscribe":
-            return self._subscribe()
-        return await self._server.perform(request, self._peer)
-
-    def _hello(self, version: object) -> object:
-        if isinstance(version, bool) or version != protocol.VERSION:
-            raise RpcError(protocol.WRONG_VERSION, f"this wfpd speaks version {protocol.VERSION}")
-        if self._peer.role is Role.NONE:
-            raise RpcError(protocol.NOT_ALLOWED, "no role: daemon: control: names the groups that may")
-        self.greeted = True
-        return {"version": protocol.VERSION, "wfpd": wfpd.__version__, "role": self._peer.role.name.lower()}
-
-    def _subscribe(self) -> object:
-        if self._server.hub is None:
-            raise RpcError(protocol.REFUSED, "this wfpd keeps no events")
-        if self._subscriber is None:
-            event, loop = asyncio.Event(), self._server.loop
-            self._subscriber = Subscriber(lambda: _call_soon(loop, event.set))
-            self._server.hub.add(self._subscriber)
-            self._pump = loop.create_task(self._send_events(self._subscriber, event))
-        return {"subscribed": True}
-
-    async def _send_events(self, subscriber: Subscriber, event: asyncio.Event) -> None:
-        try:
-            while True:
-                await event.wait()
-                event.clear()
-                for line in subscriber.take():
-                    await self._write(protocol.event_line(line))
-        except (ConnectionError, TimeoutError):
-            self._writer.transport.abort()
-
-    async def _write(self, line: bytes) -> None:
-        self._writer.write(line)
-        await asyncio.wait_for(self._writer.drain(), WRITE_TIMEOUT)
-
-    def end(self) -> None:
-        """No more events for this peer."""
-        if self._subscriber is not None and self._server.hub is not None:
-            self._server.hub.remove(self._subscriber)
-        if self._pump is not None:
-            self._pump.cancel()
+def _affordable(wanted: int) -> int:
+    """So many connections as the limit of descriptors leaves, which is raised where that may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = len(os.listdir("/proc/self/fd")) + SPARE_DESCRIPTORS + wanted
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return wanted
+    raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        soft = raised
+    found = max(MIN_CONNECTIONS, wanted - max(0, needed - soft))
+    if found < wanted:
+        log.warning("control: %d connections at most: the limit of descriptors is %d", found, soft)
+    return found
 
 
 def _by_name(request: protocol.Request) -> Mapping[str, Any]:
@@ -332,7 +444,7 @@ def _by_name(request: protocol.Request) -> Mapping[str, Any]:
     return request.params
 
 
-def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
     with contextlib.suppress(RuntimeError):  # The loop is closed: nobody is there to be woken.
         loop.call_soon_threadsafe(function)
 
@@ -357,7 +469,8 @@ def _bind(path: str, group: str) -> socket.socket:
             os.umask(old)
         _own(path, group)
         os.chmod(path, 0o660)
-        listening.listen(MAX_CONNECTIONS)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
     except OSError as error:
         raise ControlError(f"control socket {path}: {error.strerror or error}",
                            hint="daemon: control: {path: ...} names another place") from error  # fmt: skip

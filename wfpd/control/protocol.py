@@ -97,6 +97,11 @@ def result_line(ident: int | str | None, result: object) -> bytes:
     return encode({"jsonrpc": "2.0", "id": ident, "result": result})
 
 
+def notification_line(method: str, params: Mapping[str, object]) -> bytes:
+    """What nobody asked for and nobody answers."""
+    return encode({"jsonrpc": "2.0", "method": method, "params": params})
+
+
 def error_line(ident: int | str | None, error: RpcError) -> bytes:
     """A refusal."""
     body: dict[str, object] = {"code": error.code, "message": error.message}

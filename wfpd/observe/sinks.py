@@ -8,17 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from wfpd.observe.events import Encoder
 from wfpd.observe.journal import Journal
 from wfpd.observe.record import EventRecord
 from wfpd.observe.suppress import Suppressor
-
-QUEUE_LENGTH = 4096
-"""Lines that one subscriber may have waiting."""
 
 
 class Sink(Protocol):
@@ -111,35 +107,12 @@ class JournalSink:
         self._journal.close()
 
 
-class Subscriber:
-    """A bounded queue between the ring's reader and one connection's thread."""
-
-    def __init__(self, wake: Callable[[], None], length: int = QUEUE_LENGTH) -> None:
-        """`wake` is called from the reader's thread when the queue stops being empty; it must not block."""
-        self.dropped = 0
-        self._wake = wake
-        self._length = length
-        self._lines: deque[bytes] = deque()
-        self._lock = threading.Lock()
+class Taker(Protocol):
+    """Who gets every event's line: a subscriber of the control socket."""
 
     def put(self, line: bytes) -> bool:
-        """False: full, dropped."""
-        with self._lock:
-            if len(self._lines) >= self._length:
-                self.dropped += 1
-                return False
-            self._lines.append(line)
-            first = len(self._lines) == 1
-        if first:
-            self._wake()
-        return True
-
-    def take(self) -> list[bytes]:
-        """Everything that waits, oldest first."""
-        with self._lock:
-            lines = list(self._lines)
-            self._lines.clear()
-        return lines
+        """False: full, dropped.  Called from the reader's thread; it must not block."""
+        ...
 
 
 class Hub:
@@ -149,15 +122,15 @@ class Hub:
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._subscribers: frozenset[Subscriber] = frozenset()
+        self._subscribers: frozenset[Taker] = frozenset()
         self._lock = threading.Lock()
 
-    def add(self, subscriber: Subscriber) -> None:
+    def add(self, subscriber: Taker) -> None:
         """From now on it gets every event."""
         with self._lock:
             self._subscribers |= {subscriber}
 
-    def remove(self, subscriber: Subscriber) -> None:
+    def remove(self, subscriber: Taker) -> None:
         """No more events for it."""
         with self._lock:
             self._subscribers -= {subscriber}

@@ -10,6 +10,7 @@ import pytest
 
 from wfpd.control.admin import AdminServer, Method, Peer, Roles
 from wfpd.control.client import Client
+from wfpd.control.limits import Places
 from wfpd.control.protocol import INVALID_PARAMS, MAX_LINE, NOT_ALLOWED, REFUSED, Role, RpcError
 from wfpd.errors import ControlError, PolicyError, Problem
 from wfpd.observe.record import EventRecord
@@ -38,7 +39,7 @@ def hub() -> Hub:
 
 @pytest.fixture
 def server(tmp_path, hub: Hub) -> Iterator[AdminServer]:
-    server = AdminServer(str(tmp_path / "c.sock"), METHODS, Roles(), hub=hub, max_connections=3, hello_timeout=0.5)
+    server = AdminServer(str(tmp_path / "c.sock"), METHODS, Roles(), hub=hub, places=Places(3, 0, 3), hello_timeout=0.5)
     server.start()
     yield server
     server.close()
@@ -189,3 +190,73 @@ def test_a_group_that_the_policy_names_and_nobody_made_is_said(tmp_path, caplog:
         server.start()
         server.close()
         assert ("there is no group" in caplog.text) is said
+
+
+def test_one_connections_calls_know_the_same_peer_and_its_end_is_told_once_in_the_pool(tmp_path) -> None:
+    peers: list[Peer] = []
+    ended: list[str] = []
+    told = threading.Event()
+
+    def register(params: object, peer: Peer) -> object:
+        if not peers:
+            peer.at_end(lambda: (ended.append(threading.current_thread().name), told.set()))
+        peers.append(peer)
+        return {"notified": peer.notify("change", {"n": len(peers)})}
+
+    server = AdminServer(str(tmp_path / "c.sock"), {"register": Method(Role.READ, register)}, Roles())
+    server.start()
+    try:
+        with Client(server._path) as client:
+            assert [client.call("register"), client.call("register")] == [{"notified": True}] * 2
+            assert len(set(peers)) == 1 and not ended
+        assert told.wait(5)
+        assert len(ended) == 1 and ended[0].startswith("wfpd-control-end")
+    finally:
+        server.close()
+    assert len(ended) == 1
+
+
+@pytest.mark.parametrize("how", ["client", "server"])
+def test_a_peer_that_goes_while_its_call_runs_is_told_to_it_after_the_call(tmp_path, how: str) -> None:
+    said: list[str] = []
+    running, go_on, told = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(params: object, peer: Peer) -> object:
+        peer.at_end(lambda: (said.append("end"), told.set()))
+        running.set()
+        go_on.wait(10)
+        said.append("call")
+        return {}
+
+    server = AdminServer(str(tmp_path / "c.sock"), {"slow": Method(Role.OPERATE, slow)}, Roles())
+    server.start()
+    connection = raw(server)
+    connection.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":1}}\n')
+    connection.sendall(b'{"jsonrpc":"2.0","id":2,"method":"slow"}\n' * 2)
+    assert running.wait(5)
+    closing = threading.Thread(target=server.close, daemon=True)
+    connection.close() if how == "client" else closing.start()
+    assert not told.wait(0.3)
+    go_on.set()
+    assert told.wait(5)
+    if how == "client":
+        closing.start()
+    closing.join(10)
+    assert said[:2] == ["call", "end"] or said == ["call", "call", "end", "end"]
+    assert said.count("end") == said.count("call")
+
+
+def test_connections_end_when_the_server_closes_and_it_is_told(tmp_path) -> None:
+    told: list[int] = []
+    methods = {"register": Method(Role.READ, lambda params, peer: peer.at_end(lambda: told.append(1)))}
+    server = AdminServer(str(tmp_path / "c.sock"), methods, Roles())
+    server.start()
+    clients = [Client(server._path) for _ in range(5)]
+    for client in clients:
+        client.call("register")
+    server.close()
+    assert told == [1] * 5
+    for client in clients:
+        with pytest.raises(ControlError):
+            client.call("register")
+        client.close()
