@@ -1,0 +1,22 @@
+import json
+
+from wfpd import cli
+from wfpd.observe.layers_doc import layers_json
+
+
+def test_layers_are_listed_from_the_schema(capsys) -> None:
+    assert cli.main(["layers", "--json"]) == 0
+    layers = {layer["name"]: layer for layer in json.loads(capsys.readouterr().out)["layers"]}
+    assert layers["inbound_transport"]["has_twin"]
+    fields = {field["name"]: field for field in layers["ipforward"]["fields"]}
+    assert fields["ip_ttl"]["status"] == "extension"
+    assert (fields["source_sub_interface_index"]["status"], bool(fields["source_sub_interface_index"]["why"])) == (
+        "empty", True)  # fmt: skip
+    assert all(layer["served"] or layer["why_not"] for layer in layers.values())
+
+
+def test_the_table_of_layers_names_every_layer_of_the_schema(capsys) -> None:
+    assert cli.main(["layers"]) == 0
+    table = capsys.readouterr().out
+    assert all(layer["name"] in table for layer in layers_json())
+    assert "ip_ttl" in table and "empty: " in table
