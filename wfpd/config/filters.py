@@ -17,14 +17,14 @@ from wfpd.config.layer_names import (
 )
 from wfpd.config.limits import Limits
 from wfpd.config.nodes import Broken, Mapping, Node, Scalar
-from wfpd.config.objects import INSPECTION, UNIVERSAL, ObjectReader
+from wfpd.config.objects import INSPECTION, UNIVERSAL, ObjectReader, named
 from wfpd.config.report import Speaker, shown
 from wfpd.config.scalars import MAX_U64
 from wfpd.config.weights import WEIGHT_RANGE_MAX, WEIGHT_RANGE_SHIFT, auto_weight
 from wfpd.model.conditions import Condition
 from wfpd.model.fields import FIELDS
 from wfpd.model.layers import EMPTY_FIELDS, Layer
-from wfpd.model.policy import FILE_PROVIDER, NAMESPACE, NO_FLAGS, Action, Filter, FilterFlag, Reply, Word, default_key
+from wfpd.model.policy import NAMESPACE, NO_FLAGS, Action, Filter, FilterFlag, Reply, Word, default_key
 from wfpd.model.rows import FilterRows
 
 FILTER_KEYS = frozenset(
@@ -72,7 +72,7 @@ class _Place:
 class Shape:
     """What many filters of a policy have in common."""
 
-    provider: str = FILE_PROVIDER
+    provider: str
     places: list[_Place] = field(default_factory=list)
     sublayer: str = UNIVERSAL.name
     action: Action | None = None
@@ -150,7 +150,7 @@ class FilterReader:
         entries = found.entries
         if not entries.keys() <= FILTER_KEYS:
             reader.known_keys(speaker, found, FILTER_KEYS, "filter")
-        shape = Shape()
+        shape = Shape(self.objects.default_provider)
         if "provider" in entries:
             shape.provider = self.objects.provider(speaker, found)
         shape.places = self._layers(speaker, found)
@@ -284,7 +284,7 @@ class FilterReader:
                 speaker, node, "sublayer", found.text, self.objects.sublayers, "FWP_E_SUBLAYER_NOT_FOUND"
             )
             return UNIVERSAL.name
-        return found.text
+        return named(self.objects.sublayers, found.text)
 
     def _check_sublayer(self, speaker: Speaker, found: Mapping, sublayer: str, action: Action | None) -> None:
         if sublayer == INSPECTION.name and action not in (Action.CALLOUT_INSPECTION, None):
@@ -300,7 +300,8 @@ class FilterReader:
             self.objects.unknown(
                 speaker, node, "provider_context", found.text, self.objects.contexts, "FWP_E_PROVIDER_CONTEXT_NOT_FOUND"
             )
-        return found.text
+            return ""
+        return named(self.objects.contexts, found.text)
 
     def _action(self, speaker: Speaker, found: Mapping) -> tuple[Action | None, str]:
         node = found.entries.get("action")
@@ -330,10 +331,11 @@ class FilterReader:
             self.objects.unknown(
                 speaker, callout_node, "callout", callout.text, self.objects.callouts, "FWP_E_CALLOUT_NOT_FOUND"
             )
+            callout = None
         kind: str | None = "unknown"
         if "kind" in node.entries:
             kind = reader.choice(speaker, node.entries["kind"], "kind", _KINDS, "FWP_E_INVALID_ACTION_TYPE")
-        return _KINDS[kind or "unknown"], callout.text if callout else ""
+        return _KINDS[kind or "unknown"], named(self.objects.callouts, callout.text) if callout else ""
 
     def _flags(self, speaker: Speaker, found: Mapping, action: Action | None) -> FilterFlag:
         entries, flags = found.entries, FilterFlag(0)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import keyword
 import re
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from wfpd.config import reader
 from wfpd.config.limits import Limits
 from wfpd.config.nodes import Broken, Mapping, Node
 from wfpd.config.report import Speaker, shown
 from wfpd.config.weights import SublayerWeights
-from wfpd.model.policy import FILE_PROVIDER, Callout, Provider, ProviderContext, Sublayer, default_key
+from wfpd.model.policy import FILE_PROVIDER, Callout, Provider, ProviderContext, Sublayer, ValueSet, default_key
 
 UNIVERSAL = Sublayer(
     "universal", uuid.UUID("eebecc03-ced4-4380-819a-2734397b2b74"), 0x8000, "Everything not assigned elsewhere"
@@ -33,23 +36,50 @@ class Common:
     provider: str
 
 
+_IMPLICIT = Provider(FILE_PROVIDER, default_key(FILE_PROVIDER, "provider", FILE_PROVIDER))
+Named = TypeVar("Named", Provider, Sublayer, ProviderContext, Callout)
+
+
+def _no_set(_name: str) -> ValueSet | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What stands beside the text that is read and may be named in it, by name or by the key as text."""
+
+    providers: MappingOf[str, Provider] = field(default_factory=lambda: {FILE_PROVIDER: _IMPLICIT})
+    sublayers: MappingOf[str, Sublayer] = field(default_factory=lambda: BUILT_IN)
+    contexts: MappingOf[str, ProviderContext] = field(default_factory=dict)
+    callouts: MappingOf[str, Callout] = field(default_factory=dict)
+    set_named: Callable[[str], ValueSet | None] = _no_set
+    provider: str = FILE_PROVIDER
+    """Of what names none."""
+
+
+NOTHING = Known()
+"""A policy file has the built-in objects beside it and no others."""
+
+
 class ObjectReader:
     """Reads the objects of one policy, in reading order."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, known: Known = NOTHING) -> None:
         self.limits = limits
-        implicit = default_key(FILE_PROVIDER, "provider", FILE_PROVIDER)
-        self.providers: dict[str, Provider] = {FILE_PROVIDER: Provider(FILE_PROVIDER, implicit)}
-        self.sublayers: dict[str, Sublayer] = dict(BUILT_IN)
-        self.contexts: dict[str, ProviderContext] = {}
-        self.callouts: dict[str, Callout] = {}
+        self.default_provider = known.provider
+        self.providers: dict[str, Provider] = dict(known.providers)
+        self.sublayers: dict[str, Sublayer] = dict(known.sublayers)
+        self.contexts: dict[str, ProviderContext] = dict(known.contexts)
+        self.callouts: dict[str, Callout] = dict(known.callouts)
         self.sets: dict[str, uuid.UUID] = {}
         self.broken: dict[str, set[str]] = {}
         """By kind: names whose object is wrong, so that references to it are not reported again."""
-        self._weights = SublayerWeights(item.weight for item in BUILT_IN.values())
+        self._weights = SublayerWeights(item.weight for item in self.sublayers.values())
         self._keys: dict[str, dict[uuid.UUID, str]] = {
-            "provider": {implicit: FILE_PROVIDER},
-            "sublayer": {item.key: item.name for item in BUILT_IN.values()},
+            "provider": {item.key: item.name for item in self.providers.values()},
+            "sublayer": {item.key: item.name for item in self.sublayers.values()},
+            "provider_context": {item.key: item.name for item in self.contexts.values()},
+            "callout": {item.key: item.name for item in self.callouts.values()},
         }
         self._counts: dict[str, int] = {}
 
@@ -61,17 +91,20 @@ class ObjectReader:
 
     def read_sublayer(self, speaker: Speaker, node: Node) -> None:
         """One entry of `sublayers:`; its weight is settled here, in file order."""
-        common, found, about = self.common(speaker, node, "sublayer", self.sublayers, ("weight",))
+        common, found, about = self.common(speaker, node, "sublayer", self.sublayers, ("weight", "operate"))
         if found is None:
             return
-        requested: int | None = 0
+        requested: int | None = None
         if "weight" in found.entries:
             weight_node = found.entries["weight"]
             requested = reader.number(about, weight_node, "weight", 0, 0xFFFF, "FWP_E_INVALID_WEIGHT")
+        operate = reader.flag(about, found.entries.get("operate"), "operate", False)
         if common is None:
             return
         weight = self._weights.take(requested or 0)
-        self.sublayers[common.name] = Sublayer(common.name, common.key, weight, common.description, common.provider)
+        self.sublayers[common.name] = Sublayer(
+            common.name, common.key, weight, common.description, common.provider, requested, operate
+        )
 
     def read_context(self, speaker: Speaker, node: Node) -> None:
         """One entry of `provider_contexts:`."""
@@ -147,17 +180,17 @@ class ObjectReader:
         return True
 
     def provider(self, speaker: Speaker, found: Mapping) -> str:
-        """The provider an object names, else the file itself."""
+        """The provider an object names, else the default one."""
         node = found.entries.get("provider")
         if node is None or isinstance(node, Broken):
-            return FILE_PROVIDER
+            return self.default_provider
         text = reader.scalar(speaker, node, "provider")
         if text is None:
-            return FILE_PROVIDER
+            return self.default_provider
         if text.text not in self.providers:
             self.unknown(speaker, node, "provider", text.text, self.providers, "FWP_E_PROVIDER_NOT_FOUND")
-            return FILE_PROVIDER
-        return text.text
+            return self.default_provider
+        return named(self.providers, text.text)
 
     def unknown(
         self, speaker: Speaker, node: Node, kind: str, name: str, known: dict[str, object] | object, code: str
@@ -184,3 +217,9 @@ class ObjectReader:
         entry = node.entries.get("name") if isinstance(node, Mapping) else None
         if entry is not None and hasattr(entry, "text"):
             self.broken.setdefault(kind, set()).add(entry.text)
+
+
+def named(objects: MappingOf[str, Named], text: str) -> str:
+    """The name of the object that `text` names, or the text where that is a key and another object has the name."""
+    found = objects[text]
+    return found.name if objects.get(found.name) is found else text

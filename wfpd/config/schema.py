@@ -19,7 +19,7 @@ from wfpd.config.files import Files
 from wfpd.config.filters import FilterReader
 from wfpd.config.limits import DEFAULT, Limits
 from wfpd.config.nodes import Broken, Mapping, Node, Scalar, Sequence, is_nothing
-from wfpd.config.objects import ObjectReader
+from wfpd.config.objects import NOTHING, Known, ObjectReader
 from wfpd.config.report import Report, Speaker, TooManyProblems, shown
 from wfpd.config.scalars import BadValue, integer
 from wfpd.config.sets import SET_KEYS, SetReader, SetTable
@@ -36,6 +36,8 @@ TOP_KEYS = (
 
 CHANGE_KEYS = ("version", "providers", "sublayers", "provider_contexts", "sets", "filters")
 """What a change may have: a part of a policy that lies beside that of the file."""
+CALLOUT_KEYS = (*CHANGE_KEYS, "callouts")
+"""What it may have where its author may name code."""
 
 Read = Callable[[Speaker, Node], None]
 """Reads one entry of a section."""
@@ -64,23 +66,28 @@ def load_policy(
             gc.enable()
 
 
-def load_change(text: str, *, limits: Limits = DEFAULT) -> Policy:
-    """Read a part of a policy that is no file.  Raises PolicyError with every error found; nothing else."""
-    schema = _Schema("change", True, limits, frozenset())
-    schema.top_keys = CHANGE_KEYS
+def load_change(text: str, known: Known = NOTHING, *, callouts: bool = False, limits: Limits = DEFAULT) -> Policy:
+    """Read a part of a policy that is no file and may name what is `known`; with `callouts` it may have some.
+
+    The policy has the known objects too, and of the known sets those that are named.  Raises PolicyError with every
+    error found; nothing else.
+    """
+    schema = _Schema("change", True, limits, frozenset(), known)
+    schema.top_keys = CALLOUT_KEYS if callouts else CHANGE_KEYS
     return schema.read(text.encode("utf-8", "surrogatepass"))
 
 
 class _Schema:
     """One reading of one policy."""
 
-    def __init__(self, path: str, refuse: bool, limits: Limits, uids: frozenset[int]) -> None:
+    def __init__(self, path: str, refuse: bool, limits: Limits, uids: frozenset[int], known: Known = NOTHING) -> None:
         self.path = path
+        self._known = known
         self.limits = limits
         self.top_keys: tuple[str, ...] = TOP_KEYS
         self.report = Report(limits.problems)
         self.files = Files(self.report, limits, refuse, uids)
-        self.objects = ObjectReader(limits)
+        self.objects = ObjectReader(limits, known)
         self.sets: list[ValueSet] = []
         self.daemon = DaemonSettings()
         self.faults = Faults()
@@ -122,7 +129,8 @@ class _Schema:
         self._read_list("sublayers", "sublayer", objects.read_sublayer)
         self._read_list("provider_contexts", "provider_context", objects.read_context)
         self._read_list("callouts", "callout", objects.read_callout)
-        conditions = ConditionReader(SetTable(self.sets, broken_sets), self.limits)
+        table = SetTable(self.sets, broken_sets, self._known.set_named)
+        conditions = ConditionReader(table, self.limits)
         filters = FilterReader(objects, conditions, self.limits)
         quick = QuickReader(filters, top_of)
         for speaker, node in self._section("filters"):
@@ -131,6 +139,7 @@ class _Schema:
             else:
                 self._read_items(speaker, node, "filters", self._reading("filter", filters.read))
         self._lint_weights(filters)
+        self.sets = list(table.sets.values())
         return filters
 
     def _check_documents(self) -> None:

@@ -136,6 +136,10 @@ class Sublayer:
     """0-65535, as assigned."""
     description: str = ""
     provider: str = FILE_PROVIDER
+    requested: int | None = None
+    """The weight that was asked for; None where none was."""
+    operate: bool = False
+    """The role operate may add filters here that expire."""
 
 
 @dataclass(frozen=True, slots=True)
