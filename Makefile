@@ -15,7 +15,7 @@ DEBUG_TESTS := tests/unit tests/property tests/contracts tests/fuzz tests/integr
 # Stubs of compiled modules, compared with the modules as they were built.  A stub has the doors that are used, no more.
 STUBS := $(subst /,.,$(basename $(wildcard wfpd/*/_*.pyi)))
 
-.PHONY: build test test-release test-debug fuzz coverage run lint soak bench clean packages-run packages-test python
+.PHONY: build test test-release test-debug fuzz coverage run lint man soak bench clean packages-run packages-test python
 
 build: packages-run $(STAMP)
 	@$(BIN)/python setup.py -q build_ext --inplace
@@ -47,6 +47,10 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/stubtest --concise --ignore-missing-stub --ignore-disjoint-bases --allowlist tests/contracts/stubs_allowed.txt $(STUBS)
 	$(BIN)/lint-imports
+
+# The manual pages, from the same parser as --help; a test fails where they are older than it.
+man: build
+	$(BIN)/python -m wfpd.cli.manual docs/man
 
 soak: packages-test build
 	WFPD_SOAK_RELOADS=$(RELOADS) $(BIN)/python -m pytest -s -m soak

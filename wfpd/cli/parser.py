@@ -26,6 +26,7 @@ COMMANDS = (
     "reload",
     "filters",
     "events",
+    "completion",
 )
 """Files of `wfpd/cli/commands/`, in the order of the help."""
 _FIRST_STEPS = """\
@@ -78,6 +79,14 @@ def _common() -> argparse.ArgumentParser:
 def actions(made: argparse.ArgumentParser, required: bool = True) -> Commands:
     """The actions of a command (`wfpd COMMAND ACTION`)."""
     return Commands(made.add_subparsers(title="actions", metavar="ACTION", required=required), within=True)
+
+
+def subparsers(made: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a parser's commands, in the order of the help."""
+    for action in made._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
 
 
 def parser() -> argparse.ArgumentParser:
