@@ -33,3 +33,10 @@ def up_to(most: int) -> Callable[[str], int]:
         return value
 
     return read
+
+
+def port(text: str) -> int:
+    """A port number."""
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0-65535")
+    return int(text)

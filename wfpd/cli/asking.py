@@ -23,7 +23,7 @@ def ask(arguments: argparse.Namespace, method: str, **params: object) -> Any:
 
 
 def call(connection: client.Client, method: str, **params: object) -> Any:
-    """The result.  "Not allowed" is status 3; other refusals are for the caller."""
+    """The result.  "Not allowed" is status 3; a refusal (RpcError) is said by the program, with status 1."""
     try:
         return connection.call(method, **params)
     except RpcError as error:
@@ -35,11 +35,14 @@ def call(connection: client.Client, method: str, **params: object) -> Any:
 def say_refusal(error: RpcError, as_json: bool) -> int:
     """Show why the daemon said no; the exit status."""
     data = error.data if isinstance(error.data, dict) else {}
+    code = data.get("error", "")
     if as_json:
-        print_json({"successful": False, "error": error.message, **data})
-    else:
-        for problem in data.get("problems", ()):
-            complain(f"error: {problem}")
-        if not data.get("problems"):
-            complain(f"error: {error.message}" + (f"\n  hint: {data['hint']}" if "hint" in data else ""))
+        named = {"wfp_error": code} if code else {}
+        print_json({"successful": False, **data, "error": error.message, **named})
+        return NO
+    for problem in data.get("problems", ()):
+        complain(f"error: {problem}")
+    if not data.get("problems"):
+        named_code = f" ({code})" if code and code not in error.message else ""
+        complain(f"error: {error.message}{named_code}" + (f"\n  hint: {data['hint']}" if data.get("hint") else ""))
     return NO

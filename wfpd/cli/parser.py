@@ -25,6 +25,10 @@ COMMANDS = (
     "status",
     "reload",
     "filters",
+    "objects",
+    "flows",
+    "sets",
+    "sessions",
     "events",
     "completion",
 )
@@ -51,12 +55,16 @@ class Commands:
         self._found = found
         self._within = within
 
-    def add(self, name: str, function: Function, text: str, more: str = "", *,
+    def add(self, name: str, function: Function | None, text: str, more: str = "", *,
             as_json: bool = False, socket: bool = False) -> argparse.ArgumentParser:  # fmt: skip
-        """The parser of a command; `text` is its line in the list, `more` follows it in its own help."""
+        """The parser of a command; `text` is its line in the list, `more` follows it in its own help.
+
+        One with required actions has no function of its own.
+        """
         described = f"{text[0].upper()}{text[1:]}. {more}"
         made = self._found.add_parser(name, parents=[_common()], help=text, description=described, epilog=_EXITS)
-        made.set_defaults(command=function)
+        if function is not None:
+            made.set_defaults(command=function)
         if as_json:
             made.add_argument("--json", action="store_true", default=self._default(False),
                               help="print JSON for programs")  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
+import io
 import os
 import sys
 import tempfile
@@ -11,8 +13,10 @@ import traceback
 from collections.abc import Sequence
 
 import wfpd
+from wfpd.cli.asking import say_refusal
 from wfpd.cli.parser import parser
 from wfpd.cli.printing import DONE, FAULT, complain
+from wfpd.control.protocol import RpcError
 from wfpd.errors import ControlError, PolicyError, WfpdError
 
 _FAILED_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -23,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_streams()
     arguments = parser().parse_args(argv)
     try:
-        status = arguments.command(arguments)
+        status = _run(arguments)
         sys.stdout.flush()
-        return int(status)
+        return status
     except BrokenPipeError:
         _forget_stdout()
         return DONE
@@ -42,11 +46,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report_fault(error, arguments.debug)
 
 
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        return int(arguments.command(arguments))
+    except RpcError as error:
+        return say_refusal(error, arguments.json)
+
+
 def _open_streams() -> None:
     """A stream that the caller has closed leads nowhere, not into the other or into a file that takes its number."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # Names are of any script, and so is the locale.
 
 
 def _forget_stdout() -> None:

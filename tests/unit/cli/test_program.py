@@ -76,3 +76,10 @@ def test_a_stream_that_the_caller_closed_leads_nowhere(tmp_path) -> None:
     policy.write_text("version: 2\n")
     done = in_shell(f"wfpd check {policy} 2>&-")
     assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_name_that_the_locale_cannot_write_is_escaped(tmp_path) -> None:
+    policy = tmp_path / "ü.yaml"
+    policy.write_text(GOOD)
+    done = in_shell(f"PYTHONIOENCODING=ascii wfpd check {policy}")
+    assert done.stdout.splitlines()[-1].startswith(f"{tmp_path}/\\xfc.yaml: ok")

@@ -5,13 +5,27 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wfpd.cli.parser import Commands
+from wfpd.cli import objects
+from wfpd.cli.asking import ask
+from wfpd.cli.parser import Commands, actions
 from wfpd.cli.printing import DONE, print_json
+from wfpd.cli.tables import Column, of
+
+_COLUMNS = (
+    Column("name", of("name")),
+    Column("hooks", of("hooks")),
+    Column("filters", of("n_filters"), right=True),
+    Column("default sublayer", of("default_sublayer")),
+    Column("served", of("served")),
+)
 
 
 def add(commands: Commands) -> None:
     """Add the parser."""
-    commands.add("layers", show_layers, "list the layers, their fields and what feeds them", as_json=True)
+    made = commands.add("layers", show_layers, "list the layers, their fields and what feeds them",
+                        "Without an action: all that wfpd knows of them, without a daemon.", as_json=True)  # fmt: skip
+    actions(made, required=False).add("list", list_layers, "show the layers of the running policy and their filters",
+                                      as_json=True, socket=True)  # fmt: skip
 
 
 def show_layers(arguments: argparse.Namespace) -> int:
@@ -23,6 +37,13 @@ def show_layers(arguments: argparse.Namespace) -> int:
         print_json({"layers": layers})
     else:
         print(describe_layers(layers))
+    return DONE
+
+
+def list_layers(arguments: argparse.Namespace) -> int:
+    """`wfpd layers list`."""
+    found = ask(arguments, "layers.list")
+    objects.show_pages(iter([found["objects"]]), _COLUMNS, arguments.json, "layer")
     return DONE
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 
 from wfpd.cli.arguments import seconds
-from wfpd.cli.asking import ask, say_refusal
+from wfpd.cli.asking import ask
 from wfpd.cli.parser import Commands
 from wfpd.cli.printing import DONE, NO, complain, print_json
-from wfpd.control.protocol import RpcError
 from wfpd.errors import first_of
 
 
@@ -37,10 +36,7 @@ def add(commands: Commands) -> None:
 def reload_policy(arguments: argparse.Namespace) -> int:
     """`wfpd reload`."""
     params = {} if arguments.confirm is None else {"confirm": arguments.confirm}
-    try:
-        result = ask(arguments, "reload", **params)
-    except RpcError as error:
-        return say_refusal(error, arguments.json)
+    result = ask(arguments, "reload", **params)
     if arguments.json:
         print_json(result)
         return DONE if result["successful"] else NO
@@ -62,10 +58,7 @@ def reload_policy(arguments: argparse.Namespace) -> int:
 
 def confirm_policy(arguments: argparse.Namespace) -> int:
     """`wfpd confirm`."""
-    try:
-        result = ask(arguments, "confirm")
-    except RpcError as error:
-        return say_refusal(error, arguments.json)
+    result = ask(arguments, "confirm")
     if arguments.json:
         print_json(result)
     else:

@@ -1,5 +1,6 @@
 import json
 
+from tests.unit.cli.answering import Daemon
 from wfpd import cli
 from wfpd.observe.layers_doc import layers_json
 
@@ -20,3 +21,12 @@ def test_the_table_of_layers_names_every_layer_of_the_schema(capsys) -> None:
     table = capsys.readouterr().out
     assert all(layer["name"] in table for layer in layers_json())
     assert "ip_ttl" in table and "empty: " in table
+
+
+def test_the_layers_of_the_running_policy_have_their_filters(daemon: Daemon, path: str, capsys) -> None:
+    daemon.objects["layers"] = [{"name": "ipforward", "hooks": ["forward"], "n_filters": 3, "served": True,
+                                 "default_sublayer": "universal"}]  # fmt: skip
+    assert cli.main(["layers", "list", "--socket", path]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["ipforward", "forward", "3", "universal", "yes"]
+    assert cli.main(["layers", "--json", "list", "--socket", path]) == 0
+    assert json.loads(capsys.readouterr().out) == {"objects": daemon.objects["layers"]}
