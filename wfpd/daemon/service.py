@@ -23,6 +23,7 @@ from wfpd.control.reload import MAX_CONFIRM, ReloadManager, ReloadResult, policy
 from wfpd.control.state import State
 from wfpd.daemon import absent
 from wfpd.daemon.asked import PARAMETERS, explain_live
+from wfpd.daemon.counted import counters_json
 from wfpd.daemon.life import TICK_SECONDS, Daemon, Leftover, Signals
 from wfpd.errors import ControlError, KernelError, PolicyError, WfpdError, first_of
 from wfpd.model.policy import Policy
@@ -127,6 +128,12 @@ class Service:
             "rules_error": self.daemon.rules.error,
         }
 
+    def reading(self, _parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
+        """What `wfpd top` makes rates from."""
+        now = self.counters()
+        queues = [self._queue(number, queue) for number, queue in sorted(now.queues.items())]
+        return counters_json(now, self.daemon.engine, queues, self.daemon.started_at)
+
     def _hooks(self, now: EngineCounters) -> list[dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}
         for status in self.daemon.rules.status:
@@ -211,6 +218,7 @@ class Service:
         return {
             "status": Method(Role.READ, self.status),
             "version": Method(Role.READ, lambda parameters, peer: {"version": wfpd.__version__}),
+            "counters": Method(Role.READ, self.reading),
             "explain": Method(Role.READ, self.explain, parameters=PARAMETERS),
             "events.last": Method(Role.READ, self.last),
             "events.reopen": Method(Role.OPERATE, self.reopen, changes=True),
