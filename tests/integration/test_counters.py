@@ -83,6 +83,11 @@ callouts: [{name: veto, use: "wfpd.callouts.fixed:Fixed", options: {answer: bloc
     assert wfpd.metric("wfpd_filter_hits_total", filter="silent") == 0
     assert wfpd.metric("wfpd_vetoes_total", layer="ipforward_v4") == wfpd.metric("wfpd_vetoes_total") == 7
     assert wfpd.metric("wfpd_drops_total", layer="ipforward_v4", reason="veto") == 7
+    found = wfpd.call("counters")
+    assert (found["packets"], found["bytes"]["block"]) == ({"permit": 12, "block": 7}, 7 * 92)
+    assert found["drops"] == [{"layer": "ipforward_v4", "reason": "veto", "count": 7}]
+    assert (found["vetoes"]["ipforward_v4"], found["uninspected"], found["enforcing"]) == (7, {"forward": 0}, True)
+    assert found["queues"] == wfpd.status()["queues"]
 
 
 def test_durations_of_callouts_are_all_there_and_those_of_layers_one_in_1024(wfpd: Wfpd, net: Network) -> None:

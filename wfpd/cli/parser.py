@@ -23,6 +23,7 @@ COMMANDS = (
     "lab",
     "bench",
     "status",
+    "top",
     "reload",
     "filters",
     "objects",

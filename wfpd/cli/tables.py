@@ -36,8 +36,8 @@ def width_of(text: str) -> int:
                for char in text)  # fmt: skip
 
 
-def cut(text: str, width: int) -> str:
-    """The text, or its beginning and an ellipsis, in at most `width` columns."""
+def cut(text: str, width: int, mark: str = "…") -> str:
+    """The text, or its beginning and a mark of one column, in at most `width` columns."""
     if width_of(text) <= width:
         return text
     kept, used = "", 1
@@ -46,7 +46,7 @@ def cut(text: str, width: int) -> str:
         if used > width:
             break
         kept += char
-    return f"{kept}…" if width > 0 else ""
+    return f"{kept}{mark}" if width > 0 else ""
 
 
 def padded(text: str, width: int, right: bool = False) -> str:
