@@ -26,7 +26,7 @@ from pathlib import Path
 from bench.report import Table, main
 from bench.texts import policy_yaml
 from bench.workloads import PROTOCOLS, rules
-from wfpd.control.client import Client
+from wfpd.client import Client
 from wfpd.netfilter import namespace
 
 ROOT = Path(__file__).parents[1]

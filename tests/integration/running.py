@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.netns import SERVER4, Network, family_of, wait_until
-from wfpd.control.client import Client
+from wfpd.client import Client
 
 FORWARD = "  - {hook: forward, queues: 0-0}"
 

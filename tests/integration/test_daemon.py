@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.netns import SERVER4, Network, wait_until
 from tests.integration.running import Wfpd, sending
-from wfpd.control.protocol import RpcError
+from wfpd.client import InvalidCall
 
 PERMIT = "  - {name: all, layer: ipforward, action: permit}"
 BLOCK_23 = "  - {name: no-telnet, layer: ipforward, action: block, when: {ip_protocol: udp, ip_destination_port: 23}}"
@@ -507,6 +507,6 @@ def test_a_confirmation_time_that_is_no_number_is_the_callers_mistake(wfpd: Wfpd
     wfpd.write(PERMIT)
     wfpd.start()
     for wrong in ("soon", True, [1]):
-        with pytest.raises(RpcError, match="number of seconds"):
+        with pytest.raises(InvalidCall, match="number of seconds"):
             wfpd.call("reload", confirm=wrong)
     assert wfpd.status()["generation"] == 1

@@ -33,8 +33,8 @@ import pytest
 
 from tests.integration.netns import Network, wait_until
 from tests.integration.running import Wfpd
+from wfpd.client import InvalidCall
 from wfpd.control import connection, limits, peer, protocol
-from wfpd.control.protocol import RpcError
 from wfpd.observe.exporter import MAX_CONNECTIONS, MAX_HEADER_BYTES, REQUEST_TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -287,7 +287,7 @@ def test_no_call_takes_a_policy_or_a_callout_with_it(wfpd: Wfpd, tmp_path: Path,
     wfpd.start()
     text = calls(planted, str(planted))
     for name in ("policy", "path", "file", "use"):
-        with pytest.raises(RpcError, match=f"reload has no parameter '{name}'"):
+        with pytest.raises(InvalidCall, match=f"reload has no parameter '{name}'"):
             wfpd.call("reload", **{name: text})
     assert wfpd.status()["generation"] == 1
     assert not (tmp_path / "imported").exists()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from wfpd import client
 from wfpd.cli.printing import NO, complain, print_json
-from wfpd.control import client, protocol
-from wfpd.control.protocol import RpcError
+from wfpd.client import CallError, Refused
 from wfpd.errors import ControlError
 
 
@@ -23,26 +23,24 @@ def ask(arguments: argparse.Namespace, method: str, **params: object) -> Any:
 
 
 def call(connection: client.Client, method: str, **params: object) -> Any:
-    """The result.  "Not allowed" is status 3; a refusal (RpcError) is said by the program, with status 1."""
+    """The result.  "Not allowed" is status 3; a refusal (Refused) is said by the program, with status 1."""
     try:
         return connection.call(method, **params)
-    except RpcError as error:
-        if error.code == protocol.REFUSED:
-            raise
+    except Refused:
+        raise
+    except CallError as error:
         raise ControlError(f"{method}: {error.message}") from error
 
 
-def say_refusal(error: RpcError, as_json: bool) -> int:
+def say_refusal(error: Refused, as_json: bool) -> int:
     """Show why the daemon said no; the exit status."""
-    data = error.data if isinstance(error.data, dict) else {}
-    code = data.get("error", "")
     if as_json:
-        named = {"wfp_error": code} if code else {}
-        print_json({"successful": False, **data, "error": error.message, **named})
+        named = {"wfp_error": error.error} if error.error else {}
+        print_json({"successful": False, **error.data, "error": error.message, **named})
         return NO
-    for problem in data.get("problems", ()):
+    for problem in error.problems:
         complain(f"error: {problem}")
-    if not data.get("problems"):
-        named_code = f" ({code})" if code and code not in error.message else ""
-        complain(f"error: {error.message}{named_code}" + (f"\n  hint: {data['hint']}" if data.get("hint") else ""))
+    if not error.problems:
+        named_code = f" ({error.error})" if error.error and error.error not in error.message else ""
+        complain(f"error: {error.message}{named_code}" + (f"\n  hint: {error.hint}" if error.hint else ""))
     return NO

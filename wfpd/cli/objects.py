@@ -11,7 +11,7 @@ from wfpd.cli import tables
 from wfpd.cli.asking import call
 from wfpd.cli.printing import NO, complain, print_json
 from wfpd.cli.tables import Column, Table
-from wfpd.control.client import Client
+from wfpd.client import Client
 from wfpd.errors import UsageError, WfpdError
 
 PAGE = 1000

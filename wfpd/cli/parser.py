@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 
 import wfpd
-from wfpd.control.client import DEFAULT_PATH
+from wfpd.client import DEFAULT_PATH
 
 COMMANDS = (
     "run",

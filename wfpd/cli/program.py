@@ -16,7 +16,7 @@ import wfpd
 from wfpd.cli.asking import say_refusal
 from wfpd.cli.parser import parser
 from wfpd.cli.printing import DONE, FAULT, complain
-from wfpd.control.protocol import RpcError
+from wfpd.client import Refused
 from wfpd.errors import ControlError, PolicyError, WfpdError
 
 _FAILED_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     try:
         return int(arguments.command(arguments))
-    except RpcError as error:
+    except Refused as error:
         return say_refusal(error, arguments.json)
 
 

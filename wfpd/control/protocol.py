@@ -11,6 +11,8 @@ from typing import Any
 
 VERSION = 1
 """The only version of the protocol; later work adds methods."""
+DEFAULT_PATH = "/run/wfpd/control.sock"
+"""Where the daemon listens unless its policy names another place."""
 MAX_LINE = 65536
 """Bytes of one request, its newline included."""
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from wfpd.client import Client, DaemonFault, NotAllowed, Refused
 from wfpd.control.admin import AdminServer, Method, Peer, Roles
-from wfpd.control.client import Client
 from wfpd.control.limits import Places
-from wfpd.control.protocol import INVALID_PARAMS, MAX_LINE, NOT_ALLOWED, REFUSED, Role, RpcError
+from wfpd.control.protocol import INVALID_PARAMS, MAX_LINE, Role
 from wfpd.errors import ControlError, PolicyError, Problem
 from wfpd.observe.record import EventRecord
 from wfpd.observe.sinks import Hub
@@ -25,6 +25,7 @@ def _fail(params: object, peer: Peer) -> object:
     raise ZeroDivisionError
 
 
+HELLO = b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":1}}\n'
 METHODS = {
     "status": Method(Role.READ, lambda params, peer: {"enforcing": True, "uid": peer.uid}),
     "reload": Method(Role.OPERATE, _refuse, changes=True),
@@ -62,10 +63,13 @@ def test_a_call_is_answered_and_knows_its_peer(server: AdminServer) -> None:
 @pytest.mark.parametrize("params", [{"confirn": 60}, [60], "x"])
 def test_parameters_a_method_does_not_have_are_refused_under_the_calls_own_id(server: AdminServer, params) -> None:
     call = {"jsonrpc": "2.0", "method": "status", "params": params}
-    with Client(server._path) as client:
+    with raw(server) as connection:
+        file = connection.makefile("rb")
+        connection.sendall(HELLO)
+        file.readline()
         for document in (call, call | {"id": 7}):  # The first is a notification: no answer, not even a refusal.
-            client._socket.sendall(json.dumps(document).encode() + b"\n")
-        answer = client._read()
+            connection.sendall(json.dumps(document).encode() + b"\n")
+        answer = json.loads(file.readline())
     assert answer["id"] == 7 and answer["error"]["code"] == INVALID_PARAMS
 
 
@@ -86,7 +90,7 @@ def test_who_says_nothing_is_disconnected(server: AdminServer) -> None:
 
 def test_a_line_over_the_limit_ends_the_connection(server: AdminServer) -> None:
     with raw(server) as connection:
-        connection.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":1}}\n')
+        connection.sendall(HELLO)
         file = connection.makefile("rb")
         file.readline()
         try:
@@ -106,16 +110,15 @@ def test_connections_over_the_limit_are_closed(server: AdminServer) -> None:
 
 
 def test_a_refused_policy_carries_its_errors_and_is_logged(server: AdminServer, caplog) -> None:
-    with caplog.at_level("INFO"), Client(server._path) as client, pytest.raises(RpcError) as raised:
+    with caplog.at_level("INFO"), Client(server._path) as client, pytest.raises(Refused) as raised:
         client.call("reload")
-    assert raised.value.code == REFUSED
     assert raised.value.data == {"problems": ["wrong"]}
     assert f"reload by uid {os.geteuid()} pid {os.getpid()}" in caplog.text
 
 
 def test_a_fault_of_ours_tells_the_peer_no_internals(server: AdminServer) -> None:
     with Client(server._path) as client:
-        with pytest.raises(RpcError, match="fault of wfpd"):
+        with pytest.raises(DaemonFault, match="fault of wfpd"):
             client.call("fail")
         assert client.call("status")
 
@@ -133,9 +136,8 @@ def test_a_role_below_the_methods_is_refused(server: AdminServer, monkeypatch) -
     monkeypatch.setattr(server._roles, "of", lambda uid, gid: Role.READ)
     with Client(server._path) as client:
         assert client.call("status")
-        with pytest.raises(RpcError) as raised:
+        with pytest.raises(NotAllowed):
             client.call("reload")
-    assert raised.value.code == NOT_ALLOWED
 
 
 def test_no_role_no_hello(server: AdminServer, monkeypatch) -> None:
@@ -231,7 +233,7 @@ def test_a_peer_that_goes_while_its_call_runs_is_told_to_it_after_the_call(tmp_p
     server = AdminServer(str(tmp_path / "c.sock"), {"slow": Method(Role.OPERATE, slow)}, Roles())
     server.start()
     connection = raw(server)
-    connection.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":1}}\n')
+    connection.sendall(HELLO)
     connection.sendall(b'{"jsonrpc":"2.0","id":2,"method":"slow"}\n' * 2)
     assert running.wait(5)
     closing = threading.Thread(target=server.close, daemon=True)

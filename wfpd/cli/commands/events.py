@@ -10,7 +10,7 @@ from wfpd.cli.arguments import count
 from wfpd.cli.asking import call, connect
 from wfpd.cli.parser import Commands
 from wfpd.cli.printing import DONE, NO, complain
-from wfpd.control.protocol import RpcError
+from wfpd.client import CallError
 from wfpd.errors import ControlError
 
 
@@ -38,7 +38,7 @@ def show_events(arguments: argparse.Namespace) -> int:
                 print(json.dumps(event, separators=(",", ":")) if arguments.json else describe_event(event), flush=True)
                 if arguments.count is not None and number >= arguments.count:
                     return DONE
-        except RpcError as error:
+        except CallError as error:
             raise ControlError(f"events: {error.message}") from error
     raise ControlError("the daemon ended the connection")
 

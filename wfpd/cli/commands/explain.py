@@ -11,8 +11,7 @@ from wfpd.cli.asking import connect
 from wfpd.cli.captures import open_capture
 from wfpd.cli.parser import Commands
 from wfpd.cli.printing import DEFAULT_POLICY, DONE, NO, colored, must_open, print_json
-from wfpd.control import protocol
-from wfpd.control.protocol import RpcError
+from wfpd.client import CallError, InvalidCall
 from wfpd.errors import ControlError, UsageError
 
 
@@ -111,8 +110,7 @@ def _explained_live(arguments: argparse.Namespace) -> dict[str, Any]:
     with connect(arguments) as connection:
         try:
             found: dict[str, Any] = connection.call("explain", **{k: v for k, v in params.items() if v is not None})
-        except RpcError as error:
-            hint = str(error.data.get("hint", "")) if isinstance(error.data, dict) else ""
-            wrong = UsageError if error.code == protocol.INVALID_PARAMS else ControlError
-            raise wrong(f"explain: {error.message}", hint=hint) from error
+        except CallError as error:
+            wrong = UsageError if isinstance(error, InvalidCall) else ControlError
+            raise wrong(f"explain: {error.message}", hint=error.hint) from error
     return found

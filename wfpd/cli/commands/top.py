@@ -17,7 +17,7 @@ from wfpd.cli.asking import call, connect
 from wfpd.cli.parser import Commands
 from wfpd.cli.printing import DONE, UNREACHABLE, complain, print_json
 from wfpd.cli.rates import View
-from wfpd.control.client import Client
+from wfpd.client import Client
 from wfpd.errors import ControlError, UsageError
 
 if TYPE_CHECKING:
