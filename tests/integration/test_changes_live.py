@@ -140,4 +140,4 @@ def test_the_command_line_says_what_was_done_and_what_is_wrong(wfpd: Wfpd, net: 
     change.write_text("#" * 30_001)
     status, _, told = said("add", str(change))
     assert status == 3 and "30,000 bytes" in told
-    assert said("delete", "no-key")[0] == 3
+    assert said("delete", "no-name")[0] == 1

@@ -33,7 +33,7 @@ class Fragment:
 
 def read(text: str, working: Working, ground: Ground, *, callouts: bool) -> Fragment:
     """Read a change.  PolicyError with every error in it; `callouts`: it may name code."""
-    policy = load_change(text, known(working, ground), callouts=callouts)
+    policy = load_change(text, known(working), callouts=callouts)
     items = _declared(policy, working)
     calls = [ground.load(item) if isinstance(item, Callout) and item.use else None for item in items]
     filters = tuple(policy.filters)

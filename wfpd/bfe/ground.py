@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from wfpd.bfe.objects import Kind
 from wfpd.dataplane import Snapshot
-from wfpd.model.policy import Callout, ValueSet
+from wfpd.model.policy import Callout
 
 if TYPE_CHECKING:
     from wfpd.bfe.working import Store, Working
@@ -49,9 +49,6 @@ class Ground(Protocol):
 
     def references(self, kind: Kind, to: uuid.UUID, name: str) -> int:
         """How many running filters refer to an object."""
-
-    def set_named(self, name: str) -> ValueSet | None:
-        """A set of the running policy."""
 
     def load(self, callout: Callout) -> object:
         """Import a callout and make one; its callable.  PolicyError if that fails."""

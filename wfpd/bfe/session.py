@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_WAIT = 15.0
 """Seconds for the turn to write, where a session says 0 (FWPM_SESSION0, txnWaitTimeoutInMSec)."""
-LONGEST_WAIT = 3600.0
+LONGEST_WAIT = 300.0
 
 Operation = Callable[[Working], object]
 

@@ -69,7 +69,7 @@ def _named(entries: Mapping[uuid.UUID, Entry]) -> dict[str, Entry]:
     return found
 
 
-def known(store: Store | Working, ground: Ground) -> Known:
+def known(store: Store | Working) -> Known:
     """What a change may name."""
     by_name = {kind: {name: entry.item for name, entry in store.named(kind).items()} for kind in OBJECT_KINDS}
     return Known(
@@ -77,7 +77,6 @@ def known(store: Store | Working, ground: Ground) -> Known:
         by_name[Kind.SUBLAYER],  # type: ignore[arg-type]
         by_name[Kind.PROVIDER_CONTEXT],  # type: ignore[arg-type]
         by_name[Kind.CALLOUT],  # type: ignore[arg-type]
-        ground.set_named,
         "",
     )
 

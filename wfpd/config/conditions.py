@@ -540,7 +540,7 @@ class _FieldReader:
         if name in self.sets.broken:
             self.failed = True
             return
-        found = self.sets.find(name)
+        found = self.sets.sets.get(name)
         if found is None:
             hint = self.speaker.report.nearest(name, self.sets.sets)
             self.fail(node, f"there is no set {shown(name)}", hint, "FWP_E_NOT_FOUND")

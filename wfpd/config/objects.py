@@ -5,7 +5,6 @@ from __future__ import annotations
 import keyword
 import re
 import uuid
-from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -15,7 +14,7 @@ from wfpd.config.limits import Limits
 from wfpd.config.nodes import Broken, Mapping, Node
 from wfpd.config.report import Speaker, shown
 from wfpd.config.weights import SublayerWeights
-from wfpd.model.policy import FILE_PROVIDER, Callout, Provider, ProviderContext, Sublayer, ValueSet, default_key
+from wfpd.model.policy import FILE_PROVIDER, Callout, Provider, ProviderContext, Sublayer, default_key
 
 UNIVERSAL = Sublayer(
     "universal", uuid.UUID("eebecc03-ced4-4380-819a-2734397b2b74"), 0x8000, "Everything not assigned elsewhere"
@@ -40,10 +39,6 @@ _IMPLICIT = Provider(FILE_PROVIDER, default_key(FILE_PROVIDER, "provider", FILE_
 Named = TypeVar("Named", Provider, Sublayer, ProviderContext, Callout)
 
 
-def _no_set(_name: str) -> ValueSet | None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Known:
     """What stands beside the text that is read and may be named in it, by name or by the key as text."""
@@ -52,7 +47,6 @@ class Known:
     sublayers: MappingOf[str, Sublayer] = field(default_factory=lambda: BUILT_IN)
     contexts: MappingOf[str, ProviderContext] = field(default_factory=dict)
     callouts: MappingOf[str, Callout] = field(default_factory=dict)
-    set_named: Callable[[str], ValueSet | None] = _no_set
     provider: str = FILE_PROVIDER
     """Of what names none."""
 

@@ -39,6 +39,9 @@ CHANGE_KEYS = ("version", "providers", "sublayers", "provider_contexts", "sets",
 CALLOUT_KEYS = (*CHANGE_KEYS, "callouts")
 """What it may have where its author may name code."""
 
+FEW = 8
+"""Filters for which the tables of the quick reader are not worth their making."""
+
 Read = Callable[[Speaker, Node], None]
 """Reads one entry of a section."""
 
@@ -69,7 +72,7 @@ def load_policy(
 def load_change(text: str, known: Known = NOTHING, *, callouts: bool = False, limits: Limits = DEFAULT) -> Policy:
     """Read a part of a policy that is no file and may name what is `known`; with `callouts` it may have some.
 
-    The policy has the known objects too, and of the known sets those that are named.  Raises PolicyError with every
+    The policy has the known objects too.  Raises PolicyError with every
     error found; nothing else.
     """
     schema = _Schema("change", True, limits, frozenset(), known)
@@ -82,7 +85,6 @@ class _Schema:
 
     def __init__(self, path: str, refuse: bool, limits: Limits, uids: frozenset[int], known: Known = NOTHING) -> None:
         self.path = path
-        self._known = known
         self.limits = limits
         self.top_keys: tuple[str, ...] = TOP_KEYS
         self.report = Report(limits.problems)
@@ -129,17 +131,17 @@ class _Schema:
         self._read_list("sublayers", "sublayer", objects.read_sublayer)
         self._read_list("provider_contexts", "provider_context", objects.read_context)
         self._read_list("callouts", "callout", objects.read_callout)
-        table = SetTable(self.sets, broken_sets, self._known.set_named)
+        table = SetTable(self.sets, broken_sets)
         conditions = ConditionReader(table, self.limits)
         filters = FilterReader(objects, conditions, self.limits)
-        quick = QuickReader(filters, top_of)
+        quick = None
         for speaker, node in self._section("filters"):
-            if isinstance(node, Sequence) and isinstance(node.items, Items):
+            if isinstance(node, Sequence) and isinstance(node.items, Items) and len(node.items) > FEW:
+                quick = quick or QuickReader(filters, top_of)
                 quick.read(speaker, node.items, self._reading("filter", filters.read))
             else:
                 self._read_items(speaker, node, "filters", self._reading("filter", filters.read))
         self._lint_weights(filters)
-        self.sets = list(table.sets.values())
         return filters
 
     def _check_documents(self) -> None:

@@ -212,24 +212,11 @@ class _Collector:
 class SetTable:
     """The sets that conditions may name, with what the auto weight needs to know of them."""
 
-    def __init__(
-        self,
-        sets: Iterable[ValueSet],
-        broken: Iterable[str] = (),
-        beside: Callable[[str], ValueSet | None] = lambda name: None,
-    ) -> None:
+    def __init__(self, sets: Iterable[ValueSet], broken: Iterable[str] = ()) -> None:
         self.sets = {item.name: item for item in sets}
-        """The declared ones, and those from `beside` that were named."""
-        self._beside = beside
         self.broken = frozenset(broken)
         """Declared, but wrong: reported already."""
         self._counters: dict[tuple[tuple[str, ...], int], Counter] = {}
-
-    def find(self, name: str) -> ValueSet | None:
-        """The set of this name, or None."""
-        if name not in self.sets and (found := self._beside(name)) is not None:
-            self.sets[name] = found
-        return self.sets.get(name)
 
     def ranges(self, name: str, family: int) -> Sequence[Range]:
         """The set's numbers, or its addresses of the family."""

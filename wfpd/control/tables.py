@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wfpd.dataplane import Added, Part, Root, Snapshot, merge, merged_added
-from wfpd.errors import ControlError
+from wfpd.errors import ControlError, FwpError
 
 log = logging.getLogger(__name__)
 
@@ -177,8 +177,8 @@ class Tables:
         assert running is not None
         packed, origins, keys = merge(root, [*levels, beside])
         names = beside.part.callout_keys()
-        own = dict(zip(names, callouts or map(running.root.callable_of, names), strict=True))
-        callables = [root.callable_of(key) if root.has_callout(key) else own[key] for key in keys]
+        own = dict(zip(names, callouts or [None] * len(names), strict=True))
+        callables = [own.get(key) or _callable_of(key, root, running.root) for key in keys]
         dynamic = root.dynamic_of(origins)
         return Root(Part(packed), callables, running.root, running.added, None, dynamic)
 
@@ -216,7 +216,8 @@ class Tables:
     def change(self, packed: Any = None, callouts: CalloutSequence = (), remove: Iterable[bytes] = ()) -> Snapshot:
         """Add the filters of a packed policy and remove those of these keys, at once.
 
-        ControlError if a key to remove is not there, or one to add is there already; nothing has changed then.
+        `callouts` are the callables of the packed policy's callouts; None: the one that is known, if any.
+        FwpError if a key to remove is not there, or one to add is there already; nothing has changed then.
         """
         with self._lock:
             if self._snapshot is None:
@@ -226,7 +227,7 @@ class Tables:
                 part = None
             removed = list(dict.fromkeys(remove))
             self._check(part, removed)
-            if part is not None and part.n_filters > self._snapshot.root.room:
+            if part is not None and not self._snapshot.root.has_room_for(part):
                 return self._change_base(part, callouts, removed)
             snapshot = self._change(part, callouts, removed)
             self._note((part.n_filters if part is not None else 0) + len(removed))
@@ -235,12 +236,13 @@ class Tables:
     def _check(self, part: Part | None, removed: Sequence[bytes]) -> None:
         for key in removed:
             if not self.has(key):
-                raise ControlError(f"FWP_E_FILTER_NOT_FOUND: no filter has the key {uuid.UUID(bytes=key)}")
+                raise FwpError("FWP_E_FILTER_NOT_FOUND", f"no filter has the key {uuid.UUID(bytes=key)}")
         added: set[bytes] = set()
         for key in () if part is None else part.keys():
             if key in added or (key not in removed and self.has(key)):
-                raise ControlError(
-                    f"FWP_E_ALREADY_EXISTS: a filter has the key {uuid.UUID(bytes=key)}",
+                raise FwpError(
+                    "FWP_E_ALREADY_EXISTS",
+                    f"a filter has the key {uuid.UUID(bytes=key)}",
                     hint="the key of a filter comes from its name: give it another name, or delete that one first",
                 )
             added.add(key)
@@ -251,6 +253,9 @@ class Tables:
         root = running.root
         beside, of_base = self._without(removed)
         if part is not None:
+            for number, given in enumerate(callouts):
+                if given is not None:
+                    root.register(part, number, given)
             new = Added(part, root.add(part, list(callouts)))
             if part.n_filters > FRESH:
                 beside = _Beside(beside.frozen, _folded([*beside.unfrozen(), new]))
@@ -439,6 +444,11 @@ class Tables:
         except Exception:
             log.exception("tables: a step in the background failed; it is tried again in %g s", AGAIN)
             self._not_before = self._clock() + AGAIN
+
+
+def _callable_of(key: bytes, *roots: Root) -> Callable[..., object] | None:
+    """What is registered for a callout in the first of the roots that has it."""
+    return next((root.callable_of(key) for root in roots if root.has_callout(key)), None)
 
 
 def _folded(levels: Sequence[Added]) -> Added:

@@ -16,9 +16,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from wfpd.callouts.registry import load_callouts
 from wfpd.control.handover import Compiled
@@ -29,7 +29,7 @@ from wfpd.daemon.records import RecordMaker
 from wfpd.dataplane import Engine, Host, Part, Snapshot
 from wfpd.errors import ControlError, KernelError, WfpdError
 from wfpd.model.layers import BY_SLOT
-from wfpd.model.policy import Attachment, Faults, Policy, Word
+from wfpd.model.policy import Attachment, Callout, Faults, Policy, Word
 from wfpd.netfilter import proc, rules
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.host import HostWatcher, read_host
@@ -42,6 +42,8 @@ logger = logging.getLogger("wfpd")
 
 RULES_CHECK_SECONDS = 5.0
 TICK_SECONDS = 0.25
+SWEEP_SECONDS = 1.0
+"""How exactly it is known when a filter was last hit."""
 FLOWS_SECONDS = 5.0
 """A stop spends at most this long on the events of flows that are still there."""
 SWITCH_INTERVAL = 0.0005
@@ -175,28 +177,45 @@ class Daemon:
                 raise
             return self.generation
 
-    def change(self, packed: bytes | None, remove: Iterable[bytes] = ()) -> int:
+    def change(
+        self,
+        packed: bytes | None,
+        callouts: Sequence[tuple[Callout, object]] = (),
+        remove: Iterable[bytes] = (),
+    ) -> int:
         """Add the filters of a packed policy beside that of the file, remove filters by key; the new generation.
 
-        ControlError if that cannot be, KernelError if the rules for what was added cannot be installed: nothing is
+        `callouts` are those of the packed policy, each with its callable or None where it has none or the tables know
+        it.  FwpError if that cannot be, KernelError if the rules for what was added cannot be installed: nothing is
         added then.
         """
         with self._publish_lock:
             self._not_while_ending()
-            snapshot = self.tables.snapshot
-            hooks = frozenset() if snapshot is None else hooks_with_layers(snapshot)
-            snapshot = self.tables.change(packed, (), remove)
-            if self._queues.bound and hooks_with_layers(snapshot) != hooks:
-                self._rules_after_change(packed)
+            before = frozenset() if self.tables.snapshot is None else hooks_with_layers(self.tables.snapshot)
+            wanted = before if packed is None else before | hooks_of(Part(packed, search=False).slots())
+            # The rules of a hook come before the first filter that needs them, so that nothing is left to fail after
+            # the switch; a hook that is queued for nothing permits everything.
+            if self._queues.bound and wanted != before:
+                self._install_rules(wanted)
+            try:
+                snapshot = self.tables.change(packed, [cast(Any, call) for _, call in callouts], remove)
+            finally:
+                self._fit_rules(before, wanted)
             return int(snapshot.generation)
 
-    def _rules_after_change(self, packed: bytes | None) -> None:
+    def _fit_rules(self, before: frozenset[str], installed: frozenset[str]) -> None:
+        """After a change for which rules were installed: those that nothing needs go."""
+        snapshot = self.tables.snapshot
+        if snapshot is None or not self._queues.bound:
+            return
+        needed = hooks_with_layers(snapshot)
         try:
-            self._install_rules()
-        except WfpdError:
-            if packed is not None:
-                self.tables.change(remove=Part(packed, search=False).keys())
-            raise
+            if needed != installed:
+                self._install_rules()
+            elif needed != before:
+                self.check_rules()
+        except WfpdError as error:
+            logger.warning("packets are queued for hooks that no filter needs any more: %s", error.message)
 
     def _fits(self, policy: Policy) -> bool:
         """Whether the queues that are bound serve the policy's attachments: same hooks, same queues, same order."""
@@ -245,18 +264,19 @@ class Daemon:
 
     # ------------------------------------------------------------------------------------ rules
 
-    def ruleset(self) -> rules.RuleSet:
-        """The rules that the running policy asks for."""
+    def ruleset(self, needed: frozenset[str] | None = None) -> rules.RuleSet:
+        """The rules that the running policy asks for, or those for the hooks that are `needed`."""
         snapshot = self.engine.snapshot
-        needed = hooks_with_layers(snapshot) if snapshot is not None else None
+        if needed is None and snapshot is not None:
+            needed = hooks_with_layers(snapshot)
         return rules.plan(self.attach, self.policy.faults, Marks(self._settings.marks_mask), self._ranges, needed)
 
-    def _install_rules(self) -> None:
+    def _install_rules(self, needed: frozenset[str] | None = None) -> None:
         if not self.attach:
             return
         with self._rules_lock:
             self._not_while_ending()
-            ruleset = self.ruleset()
+            ruleset = self.ruleset(needed)
             changed = rules.install(ruleset, self.commands)
             if changed and not self.rules.base:
                 self.rules.base = dict.fromkeys(self._hook_queues, 0)  # New rules and new queues: both at 0.
@@ -267,7 +287,8 @@ class Daemon:
                     hook: counters.get(hook, 0) - count - self.rules.uninspected.get(hook, 0)
                     for hook, count in self._accounts().items()
                 }
-        self.check_rules()
+        if needed is None:
+            self.check_rules()
 
     def _accounts(self) -> dict[str, int]:
         return reading.accounted(self._hook_queues, self.engine.counters()["queues"])
@@ -479,6 +500,10 @@ class Daemon:
 
     # ---------------------------------------------------------------------------------- reading
 
+    def hits(self, slots: Sequence[int]) -> list[tuple[int, float]]:
+        """Of counter slots: hits, and when the last one was (seconds since the epoch, to about a second; 0: none)."""
+        return list(zip(self.engine.filter_hits(slots), self.engine.last_hits(slots), strict=True))
+
     def counters(self) -> EngineCounters:
         """One reading for the exporter and `status`."""
         dead = frozenset(i for i, (state, _) in enumerate(self.engine.progress()) if state == "dead")
@@ -491,10 +516,14 @@ class Daemon:
         """Keep watch until `turn` (called every TICK_SECONDS or on a signal) says stop, or a worker died."""
         watcher = HostWatcher()
         next_check = time.monotonic() + RULES_CHECK_SECONDS
+        next_sweep = 0.0
         try:
             while turn() and self.fatal is None:
                 self.engine.reap()
                 now = time.monotonic()
+                if now >= next_sweep:
+                    self.engine.sweep_hits(time.time())
+                    next_sweep = now + SWEEP_SECONDS
                 changed = watcher.drain()
                 if changed or now >= next_check:
                     self.refresh_host()

@@ -13,11 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 import wfpd
+from wfpd.bfe import Bfe
 from wfpd.control.admin import DEFAULT_GROUP, AdminServer, Method, Peer, Roles
-from wfpd.control.changes import Changes
 from wfpd.control.compile_child import compile_in_child
+from wfpd.control.ground import TablesGround
 from wfpd.control.handover import Compiled
 from wfpd.control.notify import Notifier
+from wfpd.control.objects import ObjectMethods
 from wfpd.control.protocol import INVALID_PARAMS, Role, RpcError
 from wfpd.control.reload import MAX_CONFIRM, ReloadManager, ReloadResult, policy_path
 from wfpd.control.state import State
@@ -69,8 +71,10 @@ class Service:
         self.daemon = Daemon(compiled, audit=audit, on_event=self._event)
         self.state = State()
         self.notifier = Notifier()
-        self.manager = ReloadManager(path, self.daemon.publish, accepted=self._accepted)
-        self.changes = Changes(self.daemon.change)
+        ground = TablesGround(self.daemon.tables, self.daemon.change, self.daemon.hits,
+                              lambda: self.daemon.policy.daemon.callout_path)  # fmt: skip
+        self.bfe = Bfe(ground)
+        self.manager = ReloadManager(path, self._publish, accepted=self._accepted)
         self.last_drop: EventRecord | None = None
         self._compiled = compiled
         self._metrics: MetricsServer | None = None
@@ -82,6 +86,10 @@ class Service:
         if record.verdict == "block" and (self.daemon.audit or not record.audit):
             self.last_drop = record
         self.stream.feed(record)
+
+    def _publish(self, compiled: Compiled) -> int:
+        """Publish a policy file: its filters to the tables, its other objects to the engine."""
+        return self.bfe.publish(lambda: self.daemon.publish(compiled), compiled.policy)
 
     def _accepted(self, compiled: Compiled, generation: int) -> None:
         """Keep a policy's words and rules; the first one's only when it runs."""
@@ -224,11 +232,7 @@ class Service:
             "events.reopen": Method(Role.OPERATE, self.reopen, changes=True),
             "reload": Method(Role.OPERATE, self.reload, changes=True, parameters=frozenset({"confirm"})),
             "confirm": Method(Role.OPERATE, self.confirm, changes=True),
-            "filters.add": Method(Role.ADMINISTER, self.changes.add, changes=True, parameters=frozenset({"policy"})),
-            "filters.delete": Method(
-                Role.ADMINISTER, self.changes.delete, changes=True, parameters=frozenset({"keys"})
-            ),
-        }
+        } | ObjectMethods(self.bfe).methods()
 
     # ------------------------------------------------------------------------------------- life
 
@@ -276,6 +280,7 @@ class Service:
                 with contextlib.suppress(OSError):
                     self.reopen()
         self.manager.tick()
+        self.bfe.tick()
         self.stream.tick(time.time_ns())
         self._sign_of_life()
         return True

@@ -3,6 +3,12 @@
 from wfpd.dataplane._arbitrate import REASON_NAMES as REASON_NAMES
 from wfpd.dataplane._diff import policy_diff as policy_diff
 from wfpd.dataplane._engine import Engine as Engine
+from wfpd.dataplane._enumerate import filter_set as filter_set
+from wfpd.dataplane._enumerate import live_ids as live_ids
+from wfpd.dataplane._enumerate import references as references
+from wfpd.dataplane._enumerate import set_members as set_members
+from wfpd.dataplane._enumerate import set_page as set_page
+from wfpd.dataplane._enumerate import sets_of as sets_of
 from wfpd.dataplane._explain import explain_values as explain_values
 from wfpd.dataplane._explain import filter_conditions as filter_conditions
 from wfpd.dataplane._flow import Flows as Flows

@@ -33,6 +33,8 @@ from ._batch cimport (
 from ._context cimport ClassifyContext
 from ._flow cimport Flows
 from ._host cimport Host
+from ._last_hits cimport LastHits
+from ._last_hits import hottest_of
 from ._parking cimport ParkedPacket, Parking, lot_serve
 from ._publication cimport Publication
 from ._report import CalloutFailures, HOOKS, add_counts
@@ -73,6 +75,7 @@ cdef class Engine:
     cdef list stats                 # Stats, one a worker
     cdef list contexts              # ClassifyContext, one a worker
     cdef list states                # "new", "running", "stopped", "dead", one a worker
+    cdef LastHits last
     cdef dict queue_workers         # number -> worker index; the parking queue's is n_workers.
     cdef Parking parking            # None until add_parking().
     cdef uint32_t n_serving         # Workers in run_worker().
@@ -95,6 +98,7 @@ cdef class Engine:
         self.shared.marks_shift = (marks_mask & -marks_mask).bit_length() - 1
         self.publishing = threading.Lock()
         self.late_after = late_after
+        self.last = LastHits()
         self.flows = Flows(flows_max, flows_block_when_full)
         self.graveyard, self.stats, self.contexts, self.states = [], [], [], []
         self.queue_workers, failures = {}, CalloutFailures()
@@ -471,6 +475,19 @@ cdef class Engine:
         """Hits by counter slot, summed over the workers."""
         slots = list(slots)
         return [sum(column) for column in zip(*[stats.hits(slots) for stats in self.stats])]
+
+    def sweep_hits(self, double now) -> None:
+        """Find out which filters were hit since the last sweep; `now` in seconds since the epoch.  By one thread."""
+        if self.current is not None:
+            self.last.sweep(self.stats, (<Snapshot>self.current.snapshot).root.slots.size, now)
+
+    def last_hits(self, slots) -> list:
+        """By counter slot: when it was last found to have been hit, seconds since the epoch; 0.0 if it never was."""
+        return [self.last.of(slot) for slot in slots]
+
+    def hottest(self, uint32_t n) -> list:
+        """(filter number, hits) of the running policy's `n` filters with most hits, the hottest first."""
+        return [] if self.current is None else hottest_of(self.current.snapshot, self.stats, n)
 
     def counters(self) -> dict:
         """Everything counted, summed over the workers, cumulative since the start."""

@@ -237,6 +237,11 @@ cdef class Part:
         cdef uint32_t i
         return [(<const char*>self.policy.filters[i].key)[:16] for i in range(self.policy.n_filters)]
 
+    def slots(self) -> set:
+        """The slots of layers that have filters."""
+        cdef uint32_t i
+        return {i for i in range(N_SLOTS) if self.policy.layers[i].count}
+
     def callout_keys(self) -> list:
         """The key of each callout, 16 bytes."""
         cdef uint32_t i

@@ -292,6 +292,39 @@ cdef class Root:
         found = self.part.find(<const uint8_t*><const char*>key, self.gone)
         return None if found == NO_FILTER else found
 
+    def is_of_file(self, bytes key not None) -> bool:
+        """Whether a filter of this key is in the base and came with a policy file."""
+        found = self.find(key)
+        return found is not None and not is_gone(self.dynamic, found)
+
+    def has_room_for(self, Part part not None) -> bool:
+        """Whether add() can take the part's filters, with the sublayers and callouts that are new."""
+        cdef CompiledPolicy* policy = &part.policy
+        cdef uint32_t i, n_sublayers = 0, n_callouts = policy.n_callouts
+        for i in range(policy.n_sublayers):
+            n_sublayers += (<const char*>policy.sublayers[i].key)[:16] not in self.sublayer_numbers
+        # Any callout may be registered anew.
+        return (policy.n_filters <= <uint32_t>self.room
+                and len(self.sublayer_names) + n_sublayers <= self.part.policy.n_sublayers + <uint32_t>SUBLAYER_ROOM
+                and len(self.callouts) + n_callouts <= self.part.policy.n_callouts + <uint32_t>CALLOUT_ROOM)
+
+    def register(self, Part part not None, uint32_t index, given) -> None:
+        """Make `given` the callable of a part's callout, for the filters that are added from now on.
+
+        Nothing where it is that already, or where the root has no callout of its key.
+        """
+        item = &part.callouts[index]
+        key = (<const char*>item.key)[:16]
+        number = self.callout_numbers.get(key)
+        if number is None or self.callouts[number] is given:
+            return
+        del self.callout_numbers[key]
+        try:
+            self._callout(part, index, given)
+        except BaseException:
+            self.callout_numbers[key] = number
+            raise
+
     def remove(self, uint32_t index) -> None:
         """Mark a filter of the base as gone, in the snapshots made from now on."""
         cdef const PackedFilter* item = self.part.filter(index)

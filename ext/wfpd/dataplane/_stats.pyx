@@ -123,6 +123,12 @@ cdef class StatsProbe:
             raise IndexError(slot)
         stats_hit(self.stats.worker, slot)
 
+    def begin(self, uint32_t slot) -> None:
+        """Count from 0 again, as for a new filter; the slot must be reserved."""
+        if self.stats.worker.hits[slot // HIT_CHUNK] == NULL:
+            raise IndexError(slot)
+        stats_begin(self.stats.worker, &slot, 1)
+
     def batch(self, uint64_t nanoseconds) -> None:
         """Add a batch duration."""
         histogram_add(&self.stats.worker.batch, nanoseconds)

@@ -235,6 +235,20 @@ cdef class Snapshot:
     def callout_name(self, uint32_t index) -> str:
         return self.root.callout_names[index]
 
+    def find(self, bytes key not None):
+        """The number of the filter of this key that is not gone, or None."""
+        cdef Added entry
+        for entry in self.added:
+            place = entry.find(key)
+            if place is not None:
+                return entry.ids[<uint32_t>place]
+        return self.root.find(key)
+
+    def part_of(self, uint32_t index) -> int:
+        """Which of the packed policies has a filter: equal for two filters of one."""
+        part, _ = self.root.place(index)
+        return id(part)
+
     def filter_info(self, uint32_t index) -> dict:
         """Everything about one filter that a person may ask for; keys as in the policy file."""
         cdef Part part
@@ -252,6 +266,8 @@ cdef class Snapshot:
             "key": (<const char*>item.key)[:16],
             "weight": item.weight,
             "flags": FilterFlag(item.flags),
+            "reply": item.reply,
+            "on_error": item.on_error,
             "callout": None if brief.callout == NO_FILTER else self.callout_name(brief.callout),
             "provider_context": None if item.context == NO_FILTER else part.name(item.context),
             "counter_slot": brief.counter_slot,

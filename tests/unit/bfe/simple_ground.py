@@ -10,7 +10,7 @@ from wfpd.bfe.objects import Kind
 from wfpd.dataplane import Part, Snapshot
 from wfpd.errors import KernelError
 from wfpd.explaining import bare_snapshot
-from wfpd.model.policy import Callout, Policy, ValueSet
+from wfpd.model.policy import Callout, Policy
 
 
 class SimpleGround:
@@ -25,7 +25,6 @@ class SimpleGround:
         self.fails = False
         self.loaded: list[str] = []
         self.registered: dict[str, object] = {}
-        self.sets: dict[str, ValueSet] = {}
         self.while_applying: Callable[[], object] = lambda: None
         self.snapshot: Any = self
 
@@ -70,9 +69,6 @@ class SimpleGround:
 
     def references(self, kind: Kind, to: uuid.UUID, name: str) -> int:
         return sum(self.refers(key, kind, to, name) for key in self.filters)
-
-    def set_named(self, name: str) -> ValueSet | None:
-        return self.sets.get(name)
 
     def load(self, callout: Callout) -> object:
         self.loaded.append(callout.use)
