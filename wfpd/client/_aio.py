@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from wfpd.client import types
-from wfpd.client._core import Answer, Closed, Core, Inbox, Kept, Key, Notification, given, unreachable
-from wfpd.client._sync import PAGE, Transaction
+from wfpd.client._core import Answer, Closed, Core, Inbox, Kept, Key, Notification, given
+from wfpd.client._sync import PAGE, Transaction, connect
 from wfpd.client.errors import CallError
 from wfpd.control.protocol import DEFAULT_PATH, VERSION
 from wfpd.errors import ControlError, WfpdError
@@ -51,10 +51,8 @@ class AsyncClient:
 
     async def connect(self) -> AsyncClient:
         """Connect and say hello; `async with` does it."""
-        try:
-            reader, self._writer = await asyncio.open_unix_connection(self._path)
-        except OSError as error:
-            raise unreachable(self._path, error) from error
+        made = await asyncio.to_thread(connect, self._path, self._timeout)
+        reader, self._writer = await asyncio.open_unix_connection(sock=made)
         self._reading = asyncio.create_task(self._read(reader))
         try:
             self.hello = await self.call("hello", version=VERSION)

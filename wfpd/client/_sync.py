@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ class Client:
         self._core = Core()
         self._inbox = Inbox()
         self._answers: deque[Answer] = deque()
-        self._socket = _connect(path, timeout)
+        self._socket = connect(path, timeout)
         try:
             self.hello: types.Hello = self.call("hello", version=VERSION)
         except CallError as refused:
@@ -219,15 +220,26 @@ class Client:
                 return
 
 
-def _connect(path: str, timeout: float | None) -> socket.socket:
+def connect(path: str, timeout: float | None) -> socket.socket:
+    """A connected socket; ControlError.
+
+    The connecting itself blocks: a socket with a timeout of Python's would be told "try again" while many connect.
+    """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    made.settimeout(timeout)
     try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout))
         made.connect(path)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(None))
     except OSError as error:
         made.close()
         raise unreachable(path, error) from error
     return made
+
+
+def _timeval(seconds: float | None) -> bytes:
+    """A struct timeval; 0 is for ever."""
+    whole, part = divmod(0.0 if seconds is None else max(seconds, 1e-6), 1.0)
+    return struct.pack("ll", int(whole), int(part * 1e6))
 
 
 class Transaction:

@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_GROUP = "wfpd"
 """Owns the socket where the policy names no group that may read."""
-BACKLOG = 512
-"""Connections that may wait to be accepted."""
+BACKLOG = 128
+"""Connections that may wait to be accepted: few, for who comes last waits for all of them."""
 ACCEPTS, ACCEPT_PAUSE = 32, 0.002
 """So many connections are accepted without a pause of so many seconds: a flood of them takes no whole processor."""
 ACCEPT_AGAIN = 0.5
@@ -369,14 +369,16 @@ class AdminServer:
             raise RpcError(protocol.INVALID_PARAMS, f"{request.method} has no parameter {unknown[0][:128]!r}")
         waits = method.waits or method.role > Role.READ
         async with contextlib.AsyncExitStack() as turn:
-            if not waits and not account.administers:
+            if waits:
+                account.charge(limits.AHEAD, self._loop.time())
+            elif not account.administers:
                 await turn.enter_async_context(self._others)
             if not peer.begin():
                 raise ConnectionResetError
             done: asyncio.Future[tuple[bytes, float]] = self._loop.create_future()
             (self._wide if waits else self._quick).submit(self._call, request, method, peer, done)
             answer, cost = await done
-        account.charge(cost, self._loop.time())
+        account.charge(cost - limits.AHEAD if waits else cost, self._loop.time())
         return answer
 
     def _call(

@@ -133,10 +133,12 @@ class Connection(asyncio.BufferedProtocol):
         hello = self._loop.call_later(self._hello_timeout, self._end_silence)
         try:
             while (line := await self._line()) is not None:
+                await asyncio.sleep(0)  # Others have their turn.
+                while wait := self.account.wait(self._loop.time()):
+                    await asyncio.sleep(wait)
                 self.account.charge(LINE_COST, self._loop.time())
                 if not await serve(self, line):
                     break
-                await asyncio.sleep(self.account.wait(self._loop.time()))  # Even for nothing: others have their turn.
         except RpcError as error:
             await self.write(protocol.error_line(None, error))
         finally:

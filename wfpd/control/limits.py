@@ -33,6 +33,9 @@ READ_COST = 50e-6
 LINE_COST = 100e-6
 """Seconds that one request costs about, apart from what its method does."""
 
+AHEAD = 0.05
+"""Seconds that are charged while a call with a thread of its own runs, so that not many of one user begin at once."""
+
 
 class Budget:
     """A share of one processor.  What is used beyond it has to be waited for."""
@@ -44,7 +47,7 @@ class Budget:
         self._paid_at = 0.0
 
     def charge(self, cost: float, now: float) -> None:
-        """So many seconds were used."""
+        """So many seconds were used; below 0: fewer than were charged."""
         self._paid_at = max(self._paid_at, now) + cost / self._share
 
     def wait(self, now: float) -> float:
