@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.control_schema import check_result
 from tests.integration.netns import SERVER4, Network, family_of, wait_until
 from wfpd.client import Client
 
@@ -82,9 +83,11 @@ class Wfpd:
         return False
 
     def call(self, method: str, **parameters: Any) -> Any:
-        """One call on the control socket."""
+        """One call on the control socket; its answer is held against the schema."""
         with Client(str(self.socket)) as client:
-            return client.call(method, **parameters)
+            result = client.call(method, **parameters)
+        check_result(method, result)
+        return result
 
     def status(self) -> dict[str, Any]:
         """`wfpd status --json`."""

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import wfpd
-from wfpd.control import limits, protocol
+from wfpd.control import limits, protocol, schema
 from wfpd.control.connection import HELLO_TIMEOUT, READ_SIZE, Connection
 from wfpd.control.limits import MAX_CONNECTIONS, Account, Accounts, Places
 from wfpd.control.peer import Peer
@@ -58,7 +58,10 @@ SMALL = 65536
 """Bytes of an answer that its user's next call need not wait for."""
 
 
-__all__ = ["AdminServer", "Method", "Peer", "Roles"]
+OWN = ("hello", "version", "schema", "events.subscribe")
+"""Methods that every server has by itself."""
+
+__all__ = ["OWN", "AdminServer", "Method", "Peer", "Roles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class AdminServer:
     ) -> None:
         """`group` owns the socket; `state` gives the before and after of a logged change."""
         self._path = path
-        self._methods = dict(methods)
+        self._methods = {**methods, "schema": Method(Role.READ, lambda params, peer: schema.load())}
         self._roles = roles
         self._hub = hub
         self._group = group

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.control_schema import check_error, check_notification, check_params, check_result
 from wfpd.client import Client, DaemonFault, NotAllowed, Refused
 from wfpd.control.admin import AdminServer, Method, Peer, Roles
 from wfpd.control.limits import Places
@@ -262,3 +263,19 @@ def test_connections_end_when_the_server_closes_and_it_is_told(tmp_path) -> None
         with pytest.raises(ControlError):
             client.call("register")
         client.close()
+
+
+def test_what_the_server_answers_by_itself_is_of_the_schema(server: AdminServer, hub: Hub) -> None:
+    with raw(server) as connection:
+        file = connection.makefile("rb")
+        for method, params in (("hello", {"version": 1}), ("version", {}), ("schema", {}), ("events.subscribe", {})):
+            document = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            connection.sendall(json.dumps(document).encode() + b"\n")
+            check_params(method, params)
+            check_result(method, json.loads(file.readline())["result"])
+        hub.write(EventRecord(0, "block"), b'{"event_type":"drop"}\n')
+        check_notification("event", json.loads(file.readline())["params"])
+        calls = [{"method": "none"}, {"method": "fail"}, {"method": "reload"}, {"method": "hello"}]
+        for line in (b"garbage", *(json.dumps({"jsonrpc": "2.0", "id": 1, **one}).encode() for one in calls)):
+            connection.sendall(line + b"\n")
+            check_error(json.loads(file.readline())["error"])
