@@ -17,6 +17,7 @@ SMALL = {
     "bench_change": ["--rounds", "1", "--filters", "200", "--changes", "70", "--json"],
     "bench_cache": ["--rounds", "1", "--filters", "50", "--json"],
     "bench_classify": ["100", "--rounds", "1", "--packets", "100"],
+    "bench_control": ["--rounds", "1", "--seconds", "0.3", "--attacks", "pipelined,garbage", "--json"],
     "bench_drain": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_pause": ["--filters", "50", "--rebuilds", "3", "--json"],
     "bench_reading": ["--rounds", "1", "--filters", "50", "--values", "100", "--json"],
@@ -62,6 +63,12 @@ def test_classification_has_a_line_for_each_shape_and_writes_a_table_and_a_plot(
         item.text for item in ElementTree.parse(tmp_path / "classification.svg").iter() if item.tag.endswith("text")
     ]
     assert {"5-tuple v4, linear scan in C", "applications, 4 sublayers", "100"} <= set(texts)
+
+
+def test_packets_are_timed_under_each_attack_beside_none() -> None:
+    (table,) = tables("bench_control")
+    assert firsts(table) == ["pipelined", "garbage"]
+    assert all(float(cell) > 0 for row in table["rows"] for cell in row[1:5])
 
 
 def test_pauses_are_told_with_and_without_rebuilds_and_callouts() -> None:

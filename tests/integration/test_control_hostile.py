@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration import hostile
+from bench import hostile_clients as hostile
 from tests.integration.control_server import NOBODY
 from tests.integration.netns import wait_until
 from wfpd.client import Client
@@ -90,9 +90,7 @@ def serving(role: str = "read") -> Iterator[Server]:
 @contextlib.contextmanager
 def attacking(server: Server, name: str, seconds: float = SECONDS) -> Iterator[subprocess.Popen[bytes]]:
     """An attack as another user."""
-    process = subprocess.Popen(
-        ["/usr/bin/python3", "-I", "-c", Path(hostile.__file__).read_text(), name, server.path, str(seconds)],
-        user=NOBODY, group=NOBODY, extra_groups=[], stdout=subprocess.PIPE)  # fmt: skip
+    process = hostile.start(name, server.path, seconds, NOBODY)
     try:
         yield process
     finally:

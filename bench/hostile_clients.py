@@ -1,7 +1,8 @@
-"""Clients that mean harm, as a program of their own: `python3 -I -c TEXT ATTACK SOCKET SECONDS`.
+"""Clients that mean harm to a control socket, as a program: `python3 -I -c TEXT ATTACK SOCKET SECONDS CALLS`.
 
 It needs nothing but the standard library, so it runs as any user.  Each attack goes on for its time over as many
-connections as it gets.
+connections as it gets.  CALLS is a JSON object that says by which calls a server does what is meant: {"burn": [method,
+params]}.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ import json
 import os
 import resource
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 HELLO = b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":1}}\n'
 N = 40
 """Connections that most attacks try to have."""
 
 
-def call(method: str, **params: object) -> bytes:
+CALLS: dict[str, tuple[str, dict[str, object]]] = {}
+
+
+def call(meant: str) -> bytes:
     """One request."""
+    method, params = CALLS.get(meant, (meant, {}))
     return json.dumps({"jsonrpc": "2.0", "id": 2, "method": method, "params": params}).encode() + b"\n"
 
 
@@ -165,9 +172,17 @@ ATTACKS = (garbage, half_lines, unread_answers, unread_notifications, connection
            slow_loris, pipelined, subscriptions, slow_calls, operating, dying)  # fmt: skip
 
 
+def start(name: str, path: str, seconds: float, user: int, calls: object = None) -> subprocess.Popen[bytes]:
+    """The attack as a process of that user."""
+    text = Path(__file__).read_text()
+    return subprocess.Popen(["/usr/bin/python3", "-I", "-c", text, name, path, str(seconds), json.dumps(calls or {})],
+                            user=user, group=user, extra_groups=[], stdout=subprocess.PIPE)  # fmt: skip
+
+
 def main() -> None:
     """Run the attack."""
-    name, path, seconds = sys.argv[-3:]
+    name, path, seconds, calls = sys.argv[-4:]
+    CALLS.update(json.loads(calls))
     {one.__name__: one for one in ATTACKS}[name](path, time.monotonic() + float(seconds))
 
 

@@ -1,0 +1,187 @@
+"""How long a packet takes through the running daemon while another user's clients attack its control socket.
+
+    python -m bench.bench_control [--seconds 2] [--rounds 3] [--attacks pipelined,garbage] [--json]      (root)
+
+A network namespace of its own; datagrams over its loopback, one after the other, through the input hook.  Three
+situations take turns: nobody attacks; the attack is on the daemon; the same attack is on another process's control
+socket, so that what it takes of the machine can be told from what it takes of the daemon.  The attackers get the time
+that nobody else wants (SCHED_IDLE): the packets do not wait for them, but for what they make the daemon do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import grp
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench import hostile_clients
+from bench.report import Table, main
+from wfpd.client import Client, ControlError
+from wfpd.control.admin import AdminServer, Method, Roles
+from wfpd.control.protocol import Role
+from wfpd.netfilter import namespace
+
+ROOT = Path(__file__).parents[1]
+NOBODY = 65534
+PORT = 40000
+BAR = 1.2
+"""The 99th percentile under attack, at most, against none."""
+PAUSE = 0.0005
+_PACKET = {"hook": "input", "protocol": "udp", "source": "192.0.2.1:1", "destination": f"192.0.2.2:{PORT}"}
+CALLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "large": ("schema", {}), "slow": ("explain", _PACKET), "burn": ("explain", _PACKET), "work": ("explain", _PACKET),
+    "wait": ("status", {}), "notify": ("events.last", {}),
+}  # fmt: skip
+"""By which of the daemon's calls an attack does what it means."""
+SITUATIONS = ("nobody", "the daemon", "another process")
+
+
+@contextlib.contextmanager
+def space() -> Iterator[Path]:
+    """A namespace with a loopback."""
+    name = f"wfpd-bench-{secrets.token_hex(4)}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        yield namespace.path_of(name)
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+@contextlib.contextmanager
+def daemon(inside: Path, folder: Path) -> Iterator[str]:
+    """The daemon in the namespace; the path of its control socket, which nobody's group may read from."""
+    control, policy = folder / "control.sock", folder / "policy.yaml"
+    policy.write_text(
+        f'version: 1\ndaemon: {{control: {{path: {control}, read: [{grp.getgrgid(NOBODY).gr_name}]}}, '
+        f'metrics: "127.0.0.1:0"}}\nattach: [{{hook: input}}]\nfilters:\n'
+        f"  - {{name: sent, layer: inbound_transport_v4, action: permit, when: {{ip_local_port: {PORT}}}}}\n"
+    )  # fmt: skip
+    policy.chmod(0o600)
+    environment = os.environ | {"STATE_DIRECTORY": str(folder / "state"), "PYTHONPATH": str(ROOT)}
+    with (folder / "log").open("wb") as log:
+        process = namespace.call_in(inside, lambda: subprocess.Popen(
+            [sys.executable, "-m", "wfpd", "run", "--policy", str(policy)], env=environment, stdout=log,
+            stderr=log))  # fmt: skip
+    try:
+        until = time.monotonic() + 30
+        while not _enforces(str(control)):
+            assert time.monotonic() < until and process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield str(control)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _enforces(control: str) -> bool:
+    with contextlib.suppress(ControlError), Client(control, timeout=10) as client:
+        return client.status()["enforcing"]
+    return False
+
+
+@contextlib.contextmanager
+def other_server(folder: Path) -> Iterator[str]:
+    """A process with a control socket and nothing else; its path."""
+    path = str(folder / "other.sock")
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            methods = {name: Method(Role.READ, lambda params, peer: {}, parameters=frozenset(_PACKET))
+                       for name, _ in CALLS.values()}  # fmt: skip
+            roles = Roles(read=[grp.getgrgid(NOBODY).gr_name])
+            AdminServer(path, methods, roles, group=grp.getgrgid(NOBODY).gr_name).start()
+            threading.Event().wait()
+        os._exit(0)
+    try:
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        yield path
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def trips(inside: Path, seconds: float) -> list[float]:
+    """Milliseconds of each datagram, from its sending to its arrival."""
+    found = []
+    with contextlib.ExitStack() as stack:
+        receiver, sender = (
+            stack.enter_context(namespace.call_in(inside, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
+            for _ in range(2)
+        )
+        receiver.bind(("127.0.0.1", PORT))
+        receiver.settimeout(10)
+        sender.connect(("127.0.0.1", PORT))
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            sender.send(b"x")
+            receiver.recv(16)
+            found.append((time.perf_counter() - began) * 1000)
+            time.sleep(PAUSE)
+    return found
+
+
+def measure(attack: str, rounds: int, seconds: float, take: Callable[[], list[float]], paths: list[str]) -> list[float]:
+    """The 99th percentiles of the three situations."""
+    found: list[list[float]] = [[], [], []]
+    for _ in range(rounds):
+        for place, path in enumerate(["", *paths]):
+            process = hostile_clients.start(attack, path, seconds + 60, NOBODY, CALLS) if path else None
+            try:
+                if process is not None:
+                    os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+                time.sleep(0.2)
+                found[place] += take()
+            finally:
+                if process is not None:
+                    process.kill()
+                    process.wait()
+    return [sorted(times)[len(times) * 99 // 100] for times in found]
+
+
+def bench(given: argparse.Namespace) -> list[Table]:
+    """One table."""
+    assert __doc__ is not None
+    columns = ["attack", *(f"{name}, ms" for name in SITUATIONS), "to nobody", f"≤ {BAR}", "to another process"]
+    table = Table("99% of packets, while the control socket of … is attacked", __doc__.rpartition("\n\n")[2].strip(),
+                  columns)  # fmt: skip
+    folder = Path(f"/run/wfpd-bench-{secrets.token_hex(4)}")
+    folder.mkdir(mode=0o755)
+    try:
+        with other_server(folder) as other, space() as inside, daemon(inside, folder) as control:
+            trips(inside, 0.2)
+            for attack in given.attacks.split(","):
+                results = measure(attack, given.rounds, given.seconds, lambda: trips(inside, given.seconds),
+                                  [control, other])  # fmt: skip
+                ratio = results[1] / results[0]
+                table.add(attack, *results, ratio, "yes" if ratio <= BAR else "no", results[1] / results[2])
+    finally:
+        shutil.rmtree(folder)
+    return [table]
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Its options."""
+    parser = argparse.ArgumentParser(prog="bench_control", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each situation in each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    names = ",".join(one.__name__ for one in hostile_clients.ATTACKS)
+    parser.add_argument("--attacks", default=names, help=f"which of {names}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(arguments(), bench))
