@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wfpd.client.errors import CallError, error_of
-from wfpd.control.protocol import MAX_LINE, request_line
+from wfpd.control.protocol import MAX_ANSWER, MAX_LINE, request_line
 from wfpd.errors import ControlError, UsageError
 
-MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes of one answer."""
 MAX_KEPT = 10_000
 """Notifications that are kept for who does not take them; then the oldest is lost and counted."""
 LOST_SUBSCRIPTIONS = 64

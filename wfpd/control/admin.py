@@ -391,6 +391,9 @@ class AdminServer:
         began = time.thread_time()
         try:
             answer = protocol.result_line(request.id, self._result(request.method, _by_name(request), method, peer))
+            if len(answer) > protocol.MAX_ANSWER:
+                raise RpcError(protocol.REFUSED, f"the answer is longer than {protocol.MAX_ANSWER} bytes",
+                               {"hint": "ask for less at once"})  # fmt: skip
         except RpcError as error:
             answer = protocol.error_line(request.id, error)
         except Exception:

@@ -15,6 +15,8 @@ DEFAULT_PATH = "/run/wfpd/control.sock"
 """Where the daemon listens unless its policy names another place."""
 MAX_LINE = 65536
 """Bytes of one request, its newline included."""
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of one answer."""
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600

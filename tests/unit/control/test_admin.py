@@ -4,12 +4,14 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.control_schema import check_error, check_notification, check_params, check_result
 from wfpd.client import Client, DaemonFault, NotAllowed, Refused
+from wfpd.control import admin, protocol
 from wfpd.control.admin import AdminServer, Method, Peer, Roles
 from wfpd.control.limits import Places
 from wfpd.control.protocol import INVALID_PARAMS, MAX_LINE, Role
@@ -279,3 +281,53 @@ def test_what_the_server_answers_by_itself_is_of_the_schema(server: AdminServer,
         for line in (b"garbage", *(json.dumps({"jsonrpc": "2.0", "id": 1, **one}).encode() for one in calls)):
             connection.sendall(line + b"\n")
             check_error(json.loads(file.readline())["error"])
+
+
+def test_an_answer_that_is_too_long_or_no_json_is_an_error_and_the_connection_goes_on(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_ANSWER", 1000)
+    methods = {"long": Method(Role.READ, lambda params, peer: "x" * 1000), "odd": Method(Role.READ, lambda *_: {1, 2})}
+    server = AdminServer(str(tmp_path / "c.sock"), methods, Roles())
+    server.start()
+    try:
+        with Client(server._path) as client:
+            with pytest.raises(Refused, match="longer than 1000"):
+                client.call("long")
+            with pytest.raises(DaemonFault):
+                client.call("odd")
+            assert client.call("version")
+    finally:
+        server.close()
+    assert "the answer of odd cannot be written" in caplog.text
+
+
+def test_a_silent_connection_gives_its_place_to_one_that_comes(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin, "SILENCE", 0.1)
+    server = AdminServer(str(tmp_path / "c.sock"), METHODS, Roles(), places=Places(2, 0, 2), hello_timeout=10)
+    server.start()
+    try:
+        with Client(server._path) as client, raw(server) as silent:
+            with pytest.raises(ControlError):
+                Client(server._path)
+            time.sleep(0.15)
+            with Client(server._path) as other:
+                assert other.call("status") and client.call("status")
+                assert silent.recv(1) == b""
+    finally:
+        server.close()
+
+
+def test_few_descriptors_are_fewer_connections_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(admin.resource, "getrlimit", lambda _: (64, 300))
+    monkeypatch.setattr(admin.resource, "setrlimit", lambda _, pair: limits.append(pair))
+    n_open = len(os.listdir("/proc/self/fd")) - 1
+    assert admin._affordable(100) == 100 and limits[-1][0] <= 300  # Raised as far as is needed.
+    monkeypatch.setattr(admin.resource, "getrlimit", lambda _: (64, n_open + admin.SPARE_DESCRIPTORS + 60))
+    assert 55 <= admin._affordable(100) <= 60
+    assert "connections at most" in caplog.text
+    monkeypatch.setattr(admin.resource, "getrlimit", lambda _: (64, 64))
+    assert admin._affordable(100) == admin.MIN_CONNECTIONS
