@@ -6,6 +6,7 @@ Calls of one session come one after the other; `end` and `force_abort` may come 
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ class Session:
     ) -> None:
         self._engine = engine
         self.key = key
+        self.opened = round(time.time(), 3)
+        """Seconds since the epoch."""
         self.number = number
         """Given by the engine; no other session ever has it."""
         self.uid, self.pid = uid, pid

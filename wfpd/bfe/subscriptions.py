@@ -54,7 +54,7 @@ class Subscription:
 
 def _notice(number: int, change: Change, generation: int) -> dict[str, Any]:
     return {
-        "subscription": number, "change": change.event.value, "type": change.kind.value, "key": str(change.key),
+        "subscription": number, "change": change.event.value, "type": change.kind.plural, "key": str(change.key),
         "id": change.id, "name": change.name, "provider": change.provider or None, "generation": generation,
     }  # fmt: skip
 

@@ -117,10 +117,10 @@ class View:
 def added(items: Iterable[tuple[Item, object]], filters: Iterable[Added]) -> list[Described]:
     """What a change has added, briefly."""
     found: list[Described] = [
-        {"key": str(item.key), "name": item.name, "type": KIND_OF[type(item)].value} for item, _ in items
+        {"key": str(item.key), "name": item.name, "type": KIND_OF[type(item)].plural} for item, _ in items
     ]
     return found + [
-        {"key": str(one.item.key), "name": one.item.name, "type": Kind.FILTER.value, "layer": slot_name(one.item.slot),
+        {"key": str(one.item.key), "name": one.item.name, "type": Kind.FILTER.plural, "layer": slot_name(one.item.slot),
          "sublayer": one.sublayer.name, "weight": one.item.weight, "provider": one.item.provider or None}
         for one in filters
     ]  # fmt: skip

@@ -124,7 +124,7 @@ class ObjectMethods:
         return {
             "sessions": [
                 {"key": str(one.key), "id": one.number, "name": one.name, "dynamic": one.dynamic, "uid": one.uid,
-                 "pid": one.pid, "transaction": one.transaction,
+                 "pid": one.pid, "transaction": one.transaction, "since": one.opened,
                  "held_for": None if one.since is None else round(now - one.since, 3)}
                 for one in self._engine.sessions()
             ]
@@ -193,8 +193,8 @@ class ObjectMethods:
     # ------------------------------------------------------------------------- subscriptions
 
     def _subscribe(self, parameters: Mapping[str, Any], caller: Caller) -> object:
-        words = parameters.get("types", [kind.value for kind in Kind])
-        known = {kind.value: kind for kind in Kind}
+        words = parameters.get("types", [kind.plural for kind in Kind])
+        known = {kind.plural: kind for kind in Kind}
         if not isinstance(words, list) or any(not isinstance(word, str) or word not in known for word in words):
             raise RpcError(INVALID_PARAMS, f"types is a list of {', '.join(known)}")
         wanted = {Event.ADD: _flag(parameters, "on_add", True), Event.DELETE: _flag(parameters, "on_delete", True)}

@@ -103,9 +103,9 @@ class RecordMaker:
 
     def flow(self, ended: dict[str, Any], interface: str, offset_ns: int) -> EventRecord:
         """One ended flow; `offset_ns` turns the monotonic clock into time since the epoch."""
-        return flow_record(ended, self._filter_of, offset_ns=offset_ns, interface=interface)
+        return flow_record(ended, self.filter_of, offset_ns=offset_ns, interface=interface)
 
-    def _filter_of(self, slot: int, place: int, layer_generation: int) -> dict[str, Any] | None:
+    def filter_of(self, slot: int, place: int, layer_generation: int) -> dict[str, Any] | None:
         """The filter in any snapshot that has that content of the layer, or stands on the base that had it."""
         same = (base.snapshot for base in reversed(self._bases)
                 if base.snapshot.layer_generation(slot) == layer_generation)  # fmt: skip

@@ -27,6 +27,7 @@ from wfpd.daemon import absent
 from wfpd.daemon.asked import PARAMETERS, explain_live
 from wfpd.daemon.counted import counters_json
 from wfpd.daemon.life import TICK_SECONDS, Daemon, Leftover, Signals
+from wfpd.daemon.listed import Listings
 from wfpd.errors import ControlError, KernelError, PolicyError, WfpdError, first_of
 from wfpd.model.policy import Policy
 from wfpd.observe.counters import EngineCounters
@@ -74,6 +75,7 @@ class Service:
         ground = TablesGround(self.daemon.tables, self.daemon.change, self.daemon.hits,
                               lambda: self.daemon.policy.daemon.callout_path)  # fmt: skip
         self.bfe = Bfe(ground)
+        self.listings = Listings(self.daemon.engine, self.daemon.records.filter_of)
         self.manager = ReloadManager(path, self._publish, accepted=self._accepted)
         self.last_drop: EventRecord | None = None
         self._compiled = compiled
@@ -232,6 +234,13 @@ class Service:
             "events.reopen": Method(Role.OPERATE, self.reopen, changes=True),
             "reload": Method(Role.OPERATE, self.reload, changes=True, parameters=frozenset({"confirm"})),
             "confirm": Method(Role.OPERATE, self.confirm, changes=True),
+            "layers.list": Method(Role.READ, self.listings.layers),
+            "sets.list": Method(Role.READ, self.listings.sets),
+            "sets.get": Method(Role.READ, self.listings.set_values, parameters=frozenset({"name", "size"})),
+            "flows.list": Method(
+                Role.READ, self.listings.list_flows, parameters=frozenset({"template", "size", "cursor"})
+            ),
+            "flows.close": Method(Role.READ, self.listings.close_flows, parameters=frozenset({"cursor"})),
         } | ObjectMethods(self.bfe).methods()
 
     # ------------------------------------------------------------------------------------- life

@@ -205,19 +205,45 @@ def set_members(Snapshot snapshot not None, uint32_t index, uint32_t number) -> 
 
 
 def sets_of(Snapshot snapshot not None) -> list:
-    """(name, kind, number of members) of every set that filters name, each once; kind is ranges32, ranges128 or texts."""
+    """(name, kind, number of members, a field that is looked up in it) of every set that filters name.
+
+    kind is ranges32, ranges128 or texts.  Of several with one name and kind the first stands for all.
+    """
     cdef Added entry
     found = {}
     for part in (snapshot.root.part, *[entry.part for entry in snapshot.added]):
-        for name, kind, count in _sets(part):
-            found.setdefault((name, kind), count)
-    return [(name, kind, count) for (name, kind), count in found.items()]
+        for name, kind, count, field in _sets(part):
+            found.setdefault((name, kind), (count, field))
+    return [(name, kind, count, field) for (name, kind), (count, field) in found.items()]
 
 
 cdef list _sets(Part part):
-    cdef uint32_t i
-    return [(part.name(part.policy.sets[i].name), ("ranges32", "ranges128", "texts")[part.policy.sets[i].kind],
-             part.policy.sets[i].count) for i in range(part.policy.n_sets)]
+    cdef const CompiledPolicy* policy = &part.policy
+    cdef const PackedFilter* item
+    cdef uint32_t i, k
+    cdef uint32_t* fields = <uint32_t*>calloc(<size_t>policy.n_sets + 1, sizeof(uint32_t))
+    if fields == NULL:
+        raise MemoryError()
+    with nogil:
+        for i in range(policy.n_filters):
+            item = policy.filters + i
+            for k in range(item.first_condition, item.first_condition + item.n_conditions):
+                _note_sets(policy, policy.conditions + k, fields)
+    found = [(part.name(policy.sets[i].name), ("ranges32", "ranges128", "texts")[policy.sets[i].kind],
+              policy.sets[i].count, fields[i]) for i in range(policy.n_sets)]
+    free(fields)
+    return found
+
+
+cdef void _note_sets(const CompiledPolicy* policy, const PackedCondition* condition, uint32_t* fields) noexcept nogil:
+    """The field of a condition for every set that it names."""
+    cdef const PackedTerm* term
+    cdef uint32_t k, m
+    for k in range(condition.first_term, condition.first_term + condition.n_terms):
+        term = policy.terms + k
+        for m in range(term.first_atom, term.first_atom + term.n_atoms):
+            if policy.atoms[m].op == OP_IN_SET:
+                fields[policy.atoms[m].ref] = condition.field
 
 
 def set_page(Snapshot snapshot not None, str name not None, str kind not None, uint32_t first, uint32_t n) -> list:

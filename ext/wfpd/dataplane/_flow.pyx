@@ -357,6 +357,56 @@ cdef dict _ended_dict(const EndedFlow* ended):
     }
 
 
+cdef dict _flow_dict(const FlowEntry* entry):
+    cdef const FlowKey* key = &entry.key
+    return {
+        "flow_id": entry.id, "family": key.family, "protocol": key.protocol, "inbound_group": bool(key.inbound_group),
+        "local": (_address(key.family, key.local_hi, key.local_lo), key.local_port),
+        "remote": (_address(key.family, key.remote_hi, key.remote_lo), key.remote_port),
+        "outbound": (entry.flags & FLOW_OUTBOUND) != 0, "icmp_type": entry.icmp_type,
+        "first_ns": entry.first_ns, "last_ns": entry.last_ns,
+        "packets": (entry.packets[0], entry.packets[1]), "bytes": (entry.octets[0], entry.octets[1]),
+        "state": _STATES[entry.state],
+        "slot": None if entry.slot == NO_SLOT else entry.slot,
+        "place": None if entry.filter == NO_FILTER else entry.filter,
+        "generation": entry.decided, "layer_generation": entry.generation,
+    }
+
+
+# What a listing of flows asks for.
+cdef struct FlowWish:
+    uint64_t high, low              # An address of either end.
+    uint8_t family                  # 0: of any address.
+    int32_t port                    # Of either end; -1: any.
+    int32_t protocol                # -1: any.
+
+
+cdef bint _is_wished(const FlowKey* key, const FlowWish* wish) noexcept nogil:
+    if wish.protocol >= 0 and key.protocol != wish.protocol:
+        return False
+    if wish.port >= 0 and key.local_port != wish.port and key.remote_port != wish.port:
+        return False
+    return wish.family == 0 or (key.family == wish.family and (
+        (key.local_hi == wish.high and key.local_lo == wish.low)
+        or (key.remote_hi == wish.high and key.remote_lo == wish.low)))
+
+
+cdef enum:
+    LOOKED_AT = 64                  # Slots that are looked at under one lock.
+
+
+cdef uint32_t _look(FlowShard* shard, uint32_t first, const FlowWish* wish, FlowEntry* found) noexcept nogil:
+    """Copy the wished flows of LOOKED_AT slots from `first` on; how many."""
+    cdef uint32_t i, n = 0
+    wfpd_lock(&shard.lock)
+    for i in range(first, min(first + LOOKED_AT, shard.fresh)):
+        if shard.slots[i].entry.state != FLOW_NONE and _is_wished(&shard.slots[i].entry.key, wish):
+            found[n] = shard.slots[i].entry
+            n += 1
+    wfpd_unlock(&shard.lock)
+    return n
+
+
 cdef class Flows:
     """Owns one flow table; `maximum` entries over all shards, full: evict or block.
 
@@ -464,6 +514,34 @@ cdef class Flows:
             for i in range(self.table.n_shards):
                 n += _sweep_shard(&self.table, &self.table.shards[i], now_ns, limit, all)
         return n
+
+    def page(self, uint64_t start, uint32_t size, *, bytes address=None, int port=-1, int protocol=-1) -> tuple:
+        """(about `size` flows as dicts, where to go on or None); from the beginning with `start` 0.
+
+        Of those with this address (4 or 16 bytes, network order), port and protocol only.  Flows that come and go
+        meanwhile may be left out or not; each is whole.
+        """
+        cdef FlowWish wish
+        cdef FlowEntry[LOOKED_AT] entries
+        cdef uint64_t shard = start >> 32
+        cdef uint32_t slot = start & 0xFFFFFFFF, n, i
+        memset(&wish, 0, sizeof(wish))
+        wish.port, wish.protocol = port, protocol
+        if address is not None:
+            wish.family = 4 if len(address) == 4 else 6
+            number = int.from_bytes(address, "big")
+            wish.high, wish.low = number >> 64, number & 0xFFFFFFFFFFFFFFFF
+        found = []
+        while shard < self.table.n_shards:
+            while slot < self.table.shards[shard].fresh:
+                with nogil:
+                    n = _look(&self.table.shards[shard], slot, &wish, entries)
+                slot += LOOKED_AT
+                found += [_flow_dict(&entries[i]) for i in range(n)]
+                if <uint64_t>len(found) >= size:
+                    return found, (shard << 32) | slot
+            shard, slot = shard + 1, 0
+        return found, None
 
     def drain_ended(self, limit=1024):
         """Up to `limit` ended flows as dicts, oldest first within a shard; for one consumer thread.

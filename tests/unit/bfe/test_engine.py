@@ -88,8 +88,8 @@ def test_subscribers_are_told_what_a_reload_changed(engine: Engine, tmp_path: Pa
         tmp_path, "sublayers: [{name: other, weight: 3}]\nfilters: [{name: g, layer: ipforward_v4, action: block}]\n"
     )
     assert {(one["change"], one["type"], one["name"]) for one in told} == {
-        ("delete", "sublayer", "perimeter"), ("add", "sublayer", "other"), ("delete", "filter", "f"),
-        ("add", "filter", "g"),
+        ("delete", "sublayers", "perimeter"), ("add", "sublayers", "other"), ("delete", "filters", "f"),
+        ("add", "filters", "g"),
     }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def test_a_subscriber_is_told_what_it_asked_for_and_never_of_its_own_changes() -
     assert not inbox.taken
     all_of_them.tell([change(name="b")], object(), 6)
     assert inbox.taken == [
-        {"subscription": number, "change": "add", "type": "filter", "key": str(uuid.UUID(int=7)), "id": 7, "name": "b",
+        {"subscription": number, "change": "add", "type": "filters", "key": str(uuid.UUID(int=7)), "id": 7, "name": "b",
          "provider": "p", "generation": 6}
     ]  # fmt: skip
 

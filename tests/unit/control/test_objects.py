@@ -162,7 +162,7 @@ def test_pages_follow_a_cursor(root: Connection) -> None:
 
 def test_subscribers_get_notifications(methods: ObjectMethods) -> None:
     one, other = Connection(methods), Connection(methods)
-    number = one.call("changes.subscribe", types=["filter"], on_delete=False, template={"name": "f"})["subscription"]
+    number = one.call("changes.subscribe", types=["filters"], on_delete=False, template={"name": "f"})["subscription"]
     other.call("filters.add", filter=blocking("f"))
     other.call("filters.add", filter=blocking("g"))
     one.call("filters.add", filter=blocking("f", key=str(uuid.uuid4())))

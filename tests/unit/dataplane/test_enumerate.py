@@ -10,6 +10,7 @@ from wfpd.compiler.pack import pack
 from wfpd.control.tables import Tables
 from wfpd.dataplane import filter_set, live_ids, references, set_members, set_page, sets_of
 from wfpd.model.conditions import Atom, Op
+from wfpd.model.fields import FIELD
 from wfpd.model.policy import Action, Policy, Word, default_key
 
 WORDS = dict.fromkeys(("on_error", "on_malformed", "on_late", "flows_full"), int(Word.PERMIT))
@@ -60,7 +61,10 @@ def test_sets_are_those_that_filters_name_and_are_read_in_pages() -> None:
                        a_filter("b", Action.BLOCK, when("interface_name", Atom(Op.IN_SET, set="text-small"))),
                        a_filter("c", Action.BLOCK, when("ip_protocol", equal(6)))], sets=sets)  # fmt: skip
     found = builders.snapshot(policy)
-    assert sets_of(found) == [("address-wide", "ranges32", 2), ("text-small", "texts", 2)]
+    assert sets_of(found) == [
+        ("address-wide", "ranges32", 2, FIELD["ip_source_address"].id),
+        ("text-small", "texts", 2, FIELD["interface_name"].id),
+    ]
     assert set_page(found, "address-wide", "ranges32", 0, 1) == [(0, 1)]
     assert set_page(found, "address-wide", "ranges32", 1, 9) == [(0xC0000000, 2**32 - 1)]
     assert set_page(found, "address-wide", "ranges32", 5, 9) == []
