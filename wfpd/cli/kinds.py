@@ -65,7 +65,7 @@ SUBLAYERS = Kind("sublayers", "sublayer", "sublayer", (
     _PROVIDER,
     Column("lifetime", of("lifetime")),
     _KEY,
-))  # fmt: skip
+), 16)  # fmt: skip
 PROVIDERS = Kind("providers", "provider", "provider", (_NAME, Column("lifetime", of("lifetime")), _KEY))
 PROVIDER_CONTEXTS = Kind("provider_contexts", "provider_context", "provider context", (
     _NAME,

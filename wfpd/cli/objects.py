@@ -30,6 +30,8 @@ class Kind(NamedTuple):
     word: str
     """What a person calls one."""
     columns: tuple[Column, ...]
+    weight_bits: int = 64
+    """Of its weights, if it has any."""
 
 
 class NoSuchObjectError(WfpdError):
@@ -107,23 +109,25 @@ def show_pages(found: Iterator[list[dict[str, Any]]], columns: Sequence[Column],
         complain(f"no {word}s")
 
 
-def describe(item: Mapping[str, Any]) -> str:
-    """Every key of one object, a line each; conditions and values below theirs."""
+def describe(item: Mapping[str, Any], weight_bits: int) -> str:
+    """Every key of one object, a line each; its conditions one below the other."""
     width = max(map(len, item), default=0)
     lines = []
     for name, found in item.items():
-        text = _told(name, found)
+        text = _told(name, found, weight_bits)
         first, *rest = text.splitlines() or [""]
         lines += [f"{name:<{width}}  {first}".rstrip(), *(f"{'':<{width}}  {line}" for line in rest)]
     return "\n".join(lines)
 
 
-def _told(name: str, found: object) -> str:
+def _told(name: str, found: object, weight_bits: int) -> str:
     if name == "when" and isinstance(found, Mapping):
         return (
             "\n".join(tables.harmless(tables.conditions({field: test})) for field, test in found.items())
             or tables.NOTHING
         )
+    if name in ("weight", "requested_weight"):
+        return tables.harmless(tables.weight(found, weight_bits))
     if name in _TIMES:
         return _TIMES[name](found)
     return tables.harmless(tables.value(found))

@@ -71,12 +71,12 @@ def test_what_is_no_property_is_said(words: list[str], says: str) -> None:
 def test_one_object_is_told_with_every_key_it_has(monkeypatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     told = describe({"name": "a\nb", "hits": 3, "last_hit": 990, "expires": 1060.5, "session": None, "flags": [],
-                     "when": {"ip_protocol": "tcp", "ip_local_port": ["22", "80"]}})  # fmt: skip
+                     "weight": 7 << 60, "when": {"ip_protocol": "tcp", "ip_local_port": ["22", "80"]}}, 64)  # fmt: skip
     assert told.splitlines() == [
         "name      a\\nb", "hits      3", "last_hit  10 s ago", "expires   in 60 s", "session   -", "flags     -",
-        "when      ip_protocol=tcp", "          ip_local_port=[22,80]",
+        "weight    0x7000000000000000", "when      ip_protocol=tcp", "          ip_local_port=[22,80]",
     ]  # fmt: skip
-    assert describe({"when": {}, "expires": None}) == "when     -\nexpires  never"
+    assert describe({"when": {}, "expires": None, "weight": 16}, 16) == "when     -\nexpires  never\nweight   0x0010"
 
 
 def test_a_list_as_json_is_one_document(capsys) -> None:

@@ -81,7 +81,7 @@ def show_object(kind: Kind, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found)
     else:
-        print(objects.describe(found))
+        print(objects.describe(found, kind.weight_bits))
     return DONE
 
 
