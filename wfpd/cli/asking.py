@@ -10,10 +10,13 @@ from wfpd.cli.printing import NO, complain, print_json
 from wfpd.client import CallError, Refused
 from wfpd.errors import ControlError
 
+Client = client.Client
+"""What `connect` gives."""
 
-def connect(arguments: argparse.Namespace) -> client.Client:
+
+def connect(arguments: argparse.Namespace) -> Client:
     """A connection that has said hello; ControlError if the daemon cannot be reached."""
-    return client.Client(arguments.socket)
+    return Client(arguments.socket)
 
 
 def ask(arguments: argparse.Namespace, method: str, **params: object) -> Any:
@@ -22,7 +25,7 @@ def ask(arguments: argparse.Namespace, method: str, **params: object) -> Any:
         return call(connection, method, **params)
 
 
-def call(connection: client.Client, method: str, **params: object) -> Any:
+def call(connection: Client, method: str, **params: object) -> Any:
     """The result.  "Not allowed" is status 3; a refusal (Refused) is said by the program, with status 1."""
     try:
         return connection.call(method, **params)

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wfpd.cli import tables
-from wfpd.cli.asking import call
+from wfpd.cli.asking import Client, call
 from wfpd.cli.printing import NO, complain, print_json
 from wfpd.cli.tables import Column, Table
-from wfpd.client import Client
 from wfpd.errors import UsageError, WfpdError
 
 PAGE = 1000

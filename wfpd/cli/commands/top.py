@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from wfpd.cli import screen
 from wfpd.cli.arguments import count, seconds
-from wfpd.cli.asking import call, connect
+from wfpd.cli.asking import Client, call, connect
 from wfpd.cli.parser import Commands
 from wfpd.cli.printing import DONE, UNREACHABLE, complain, print_json
 from wfpd.cli.rates import View
-from wfpd.client import Client
 from wfpd.errors import ControlError, UsageError
 
 if TYPE_CHECKING:
@@ -141,8 +141,12 @@ def _live() -> Iterator[Callable[[View], None]]:
         raise ControlError("wfpd top needs the library rich on a terminal",
                            hint="pip install 'wfpd[top]', or wfpd top --json") from None  # fmt: skip
     console = Console(highlight=False)
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        yield lambda view: live.update(rendered(view, console.width, console.height), refresh=True)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # The terminal is put back as after Ctrl-C.
+    try:
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            yield lambda view: live.update(rendered(view, console.width, console.height), refresh=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

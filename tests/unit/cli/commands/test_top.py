@@ -176,6 +176,14 @@ def test_on_a_terminal_it_goes_on_until_a_key_and_leaves_everything_as_it_was(
     assert b"Traceback" not in terminal.shown
 
 
+def test_a_terminal_is_put_back_also_when_it_is_told_to_end(terminal: Terminal) -> None:
+    terminal.until(b"telnet")
+    terminal.process.terminate()
+    terminal.until(LEAVE)
+    assert terminal.process.wait(20) == 130
+    assert termios.tcgetattr(terminal.theirs) == terminal.before
+
+
 def test_a_terminal_that_becomes_small_is_no_error(terminal: Terminal) -> None:
     terminal.until(b"telnet")
     fcntl.ioctl(terminal.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 2, 10, 0, 0))
