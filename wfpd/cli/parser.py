@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import wfpd
 from wfpd.client import DEFAULT_PATH
@@ -51,10 +51,12 @@ Function = Callable[[argparse.Namespace], int]
 class Commands:
     """Where a command adds its parser: the whole command line, or the actions of one command."""
 
-    def __init__(self, found: argparse._SubParsersAction[argparse.ArgumentParser], within: bool = False) -> None:
-        """`within` another command, which has --json and --socket itself: what stands before the action counts."""
+    def __init__(
+        self, found: argparse._SubParsersAction[argparse.ArgumentParser], outer: Container[str] = frozenset()
+    ) -> None:
+        """`outer` are the options of the command that these are actions of: what stands before the action counts."""
         self._found = found
-        self._within = within
+        self._outer = outer
 
     def add(self, name: str, function: Function | None, text: str, more: str = "", *,
             as_json: bool = False, socket: bool = False) -> argparse.ArgumentParser:  # fmt: skip
@@ -67,15 +69,15 @@ class Commands:
         if function is not None:
             made.set_defaults(command=function)
         if as_json:
-            made.add_argument("--json", action="store_true", default=self._default(False),
+            made.add_argument("--json", action="store_true", default=self._default("json", False),
                               help="print JSON for programs")  # fmt: skip
         if socket:
-            made.add_argument("--socket", default=self._default(DEFAULT_PATH), metavar="PATH",
+            made.add_argument("--socket", default=self._default("socket", DEFAULT_PATH), metavar="PATH",
                               help=f"control socket of the daemon (default: {DEFAULT_PATH})")  # fmt: skip
         return made
 
-    def _default(self, value: object) -> object:
-        return argparse.SUPPRESS if self._within else value
+    def _default(self, name: str, value: object) -> object:
+        return argparse.SUPPRESS if name in self._outer else value
 
 
 def _common() -> argparse.ArgumentParser:
@@ -87,7 +89,8 @@ def _common() -> argparse.ArgumentParser:
 
 def actions(made: argparse.ArgumentParser, required: bool = True) -> Commands:
     """The actions of a command (`wfpd COMMAND ACTION`)."""
-    return Commands(made.add_subparsers(title="actions", metavar="ACTION", required=required), within=True)
+    outer = {action.dest for action in made._actions}
+    return Commands(made.add_subparsers(title="actions", metavar="ACTION", required=required), outer)
 
 
 def subparsers(made: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -25,6 +25,14 @@ def test_json_and_socket_stand_before_or_behind_an_action(text: str, as_json: bo
     assert (arguments.json, arguments.socket, arguments.command(arguments)) == (as_json, socket, 1)
 
 
+def test_every_action_of_every_command_knows_its_socket_whatever_its_command_has() -> None:
+    lines = ["layers list", "filters list", "filters add -", "sublayers show x", "flows list", "sets list",
+             "sessions list", "callouts delete x", "provider-contexts add --name x"]  # fmt: skip
+    for line in lines:
+        arguments = parser().parse_args(line.split())
+        assert (arguments.socket, arguments.json) == ("/run/wfpd/control.sock", False), line
+
+
 def test_a_command_with_actions_may_stand_alone() -> None:
     arguments = run("things")
     assert arguments.command(arguments) == 0
