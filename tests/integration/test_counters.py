@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -88,6 +90,9 @@ callouts: [{name: veto, use: "wfpd.callouts.fixed:Fixed", options: {answer: bloc
     assert found["drops"] == [{"layer": "ipforward_v4", "reason": "veto", "count": 7}]
     assert (found["vetoes"]["ipforward_v4"], found["uninspected"], found["enforcing"]) == (7, {"forward": 0}, True)
     assert found["queues"] == wfpd.status()["queues"]
+    command = [sys.executable, "-m", "wfpd", "top", "--count", "2", "--interval", "100ms", "--socket", str(wfpd.socket)]
+    pages = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert [line.split()[-1] for line in pages.splitlines() if line.startswith("permit")] == ["12", "12"]
 
 
 def test_durations_of_callouts_are_all_there_and_those_of_layers_one_in_1024(wfpd: Wfpd, net: Network) -> None:

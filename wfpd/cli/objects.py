@@ -166,7 +166,7 @@ def _read_value(name: str, text: str) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, Loader=yaml.BaseLoader)
+        return yaml.BaseLoader(text).get_single_data()  # Lists, mappings and texts, nothing else.
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{tables.harmless(name)}: {tables.harmless(text)} is no list or mapping as in a policy",
                          hint="for example [192.0.2.1, 192.0.2.7], or {none_of: [10.0.0.0/8]}") from error  # fmt: skip
