@@ -1,3 +1,4 @@
+import argparse
 import fcntl
 import io
 import json
@@ -22,6 +23,7 @@ from tests.unit.cli.test_screen import GOLDEN, busy
 from wfpd import cli
 from wfpd.cli.commands import top
 from wfpd.cli.rates import View
+from wfpd.errors import ControlError
 
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 """The terminal's other screen."""
@@ -78,28 +80,57 @@ def test_without_a_terminal_a_screen_a_reading_is_printed(daemon: Daemon, path: 
     assert said.count("wfpd: enforcing   generation 12") == 2 and "\x1b" not in said
 
 
-def test_a_daemon_that_restarts_is_watched_on(daemon: Daemon, path: str, steps: list, capsys) -> None:
-    daemon.answer = reading(1, 100)
-    others: list[Daemon] = []
+class Connection:
+    """A connection whose daemon answers with these readings, then ends it."""
 
-    def restart() -> None:
-        others.append(Daemon(path))
-        others[0].answer = reading(9, 5, started=START + 8)
+    def __init__(self, *readings: dict) -> None:
+        self.readings = list(readings)
+        self.closed = False
 
-    steps += [daemon.server.close, restart, lambda: setattr(others[0], "answer", reading(10, 7, started=START + 8))]
-    assert cli.main(["top", "--json", "--count", "4", "--socket", path]) == 0
+    def call(self, method: str) -> dict:
+        assert method == "counters" and not self.closed
+        if not self.readings:
+            raise ControlError("wfpd closed the connection")
+        return self.readings.pop(0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def connections(monkeypatch, steps: list) -> list:
+    """What `connect` gives, one after the other; None: there is no daemon."""
+    found: list[Connection | None] = []
+    used: list[Connection] = []
+
+    def connect(arguments: argparse.Namespace) -> Connection:
+        if not found or (made := found.pop(0)) is None:
+            raise ControlError("cannot reach wfpd")
+        used.append(made)
+        return made
+
+    monkeypatch.setattr(top, "connect", connect)
+    steps += [lambda: None] * 10
+    yield found
+    assert all(made.closed for made in used)
+
+
+def test_a_daemon_that_restarts_is_watched_on(connections: list, capsys) -> None:
+    again = {"started": START + 8}
+    connections += [Connection(reading(1, 100)), None, Connection(reading(9, 5, **again), reading(10, 7, **again))]
+    assert cli.main(["top", "--json", "--count", "5"]) == 0
     said = capsys.readouterr()
-    others[0].server.close()
     rates = [json.loads(line)["rates"] for line in said.out.splitlines()]
     assert [found and found["packets"]["permit"] for found in rates] == [None, None, 2.0]
-    assert said.err.startswith("error: ") and said.err.count("\n") == 1
+    assert said.err.splitlines() == ["error: wfpd closed the connection", "error: cannot reach wfpd"]
 
 
-def test_a_daemon_that_stays_away_is_3_in_the_end(daemon: Daemon, path: str, steps: list, capsys) -> None:
-    daemon.answer = reading(1)
-    steps += [daemon.server.close, lambda: None]
-    assert cli.main(["top", "--count", "3", "--socket", path]) == 3
-    assert "cannot reach wfpd" in capsys.readouterr().out
+def test_a_daemon_that_stays_away_is_3_in_the_end(connections: list, capsys) -> None:
+    connections.append(Connection(reading(1)))
+    assert cli.main(["top", "--count", "3"]) == 3
+    pages = capsys.readouterr().out.split("wfpd: enforcing")
+    assert ["closed the connection" in page for page in pages] == [False, False, True, False]
+    assert "cannot reach wfpd" in pages[3]
 
 
 def test_without_a_daemon_there_is_nothing_to_watch(path: str, capsys) -> None:
