@@ -59,6 +59,17 @@ def answers_of(snapshot: Snapshot, given: Mapping[str, str]) -> Answers:
     return lambda callout: (given.get(names[callout], "continue"), False)
 
 
+def explanation(replay: Replay, packet: CapturedPacket, line: Document) -> Document:
+    """The document of the packet that `replay` has just decided with near misses; `line` is what it said."""
+    return {
+        "format": FORMAT,
+        "generation": replay.snapshot.generation,
+        "packet": describe_packet(packet.number, packet.data, packet.original_length),
+        "decision": line,
+        "visits": [{"hook": hook, "layers": explain_visit(replay.snapshot, visit)} for hook, visit in replay.visits],
+    }
+
+
 class Explainer:
     """One policy and the flows of the packets before the one that is explained."""
 
@@ -78,15 +89,7 @@ class Explainer:
         self, packet: CapturedPacket, *, near: int = NEAR, mark: int | None = None, interface: int = 0
     ) -> Document:
         """Decide the packet and say why."""
-        line = self._replay.decide(packet, near=near, mark=mark, interface=interface)
-        return {
-            "format": FORMAT,
-            "generation": self.snapshot.generation,
-            "packet": describe_packet(packet.number, packet.data, packet.original_length),
-            "decision": line,
-            "visits": [{"hook": hook, "layers": explain_visit(self.snapshot, visit)}
-                       for hook, visit in self._replay.visits],
-        }  # fmt: skip
+        return explanation(self._replay, packet, self._replay.decide(packet, near=near, mark=mark, interface=interface))
 
     def explain_nth(self, packets: Iterator[CapturedPacket], number: int, **options: Any) -> Document:
         """Decide the packets before `number`, then explain it.  UsageError if there are fewer."""

@@ -106,7 +106,8 @@ def parse_end(text: str) -> tuple[Address, int | None]:
     return found, None if port is None else int(port)
 
 
-def _protocol(text: str, family: int) -> int:
+def protocol_number(text: str, family: int) -> int:
+    """A protocol by name or number; `icmp` is that of the family.  UsageError if there is none."""
     name = text.lower()
     if name == "icmp" and family == 6:
         return _ICMP6
@@ -117,7 +118,8 @@ def _protocol(text: str, family: int) -> int:
     return PROTOCOLS[name]
 
 
-def _flags(text: str) -> int:
+def flag_bits(text: str) -> int:
+    """`syn,ack`; UsageError names one that is none."""
     value = 0
     for name in text.lower().split(","):
         if name.strip() not in TCP_FLAG_BITS:
@@ -126,8 +128,8 @@ def _flags(text: str) -> int:
     return value
 
 
-def _icmp(text: str, family: int) -> tuple[int, int]:
-    """`TYPE[/CODE]`, the type by name or number."""
+def icmp_kind(text: str, family: int) -> tuple[int, int]:
+    """`TYPE[/CODE]`, the type by name or number; UsageError if it is none."""
     kind, _, code = text.partition("/")
     names = ICMPV6_TYPES if family == 6 else ICMP_TYPES
     number = names.get(kind.lower(), int(kind) if kind.isdecimal() else -1)
@@ -143,7 +145,7 @@ def imagine(
     (from_, from_port), (to, to_port) = parse_end(source), parse_end(destination)
     if from_.version != to.version:
         raise UsageError("source and destination are of different families")
-    number = _protocol(protocol, from_.version)
+    number = protocol_number(protocol, from_.version)
     if number in WITH_PORTS and to_port is None:
         raise UsageError(f"{protocol} goes to a port", hint=f"--dst {to if to.version == 4 else f'[{to}]'}:80")
     for given, wanted, what in ((from_port, WITH_PORTS, "ports"), (to_port, WITH_PORTS, "ports"),
@@ -152,11 +154,11 @@ def imagine(
             raise UsageError(f"{protocol} has no {what}")
     if not 0 <= payload <= MAX_PAYLOAD:
         raise UsageError(f"a payload has at most {MAX_PAYLOAD} bytes")
-    kind, code = _icmp(icmp, from_.version) if icmp is not None else (_ECHO[from_.version], 0)
+    kind, code = icmp_kind(icmp, from_.version) if icmp is not None else (_ECHO[from_.version], 0)
     has_icmp = number in (_ICMP, _ICMP6)
     return Imagined(
         number, from_, to,
         source_port=(SOURCE_PORT if from_port is None else from_port) if number in WITH_PORTS else 0,
-        destination_port=to_port or 0, flags=_flags(flags) if flags is not None else TCP_FLAG_BITS["syn"],
+        destination_port=to_port or 0, flags=flag_bits(flags) if flags is not None else TCP_FLAG_BITS["syn"],
         icmp_type=kind if has_icmp else 0, icmp_code=code if has_icmp else 0, payload=payload,
     )  # fmt: skip

@@ -139,8 +139,14 @@ class Replay:
         self._sublayers: dict[int, str] = {}
         self._timestamp_ns = 0
 
-    def decide(self, packet: CapturedPacket, *, near: int = -1, mark: int | None = None, interface: int = 0) -> Result:
-        """One captured packet as replay's JSON object; with `near` from 0 on the visits are explained too."""
+    def decide(
+        self, packet: CapturedPacket, *, near: int = -1, mark: int | None = None, interface: int = 0,
+        hooks: tuple[str, ...] | None = None,
+    ) -> Result:  # fmt: skip
+        """One captured packet as replay's JSON object; with `near` from 0 on the visits are explained too.
+
+        `hooks`: those that this packet passes, in place of the replay's own.
+        """
         self._now_ns += max(0, packet.timestamp_ns - self._timestamp_ns)
         self._timestamp_ns = packet.timestamp_ns
         self.visits = []
@@ -148,7 +154,8 @@ class Replay:
             self.told = {}
             return self._line(packet.number, [])
         number = self._interfaces.setdefault(packet.interface_name, len(self._interfaces))
-        hooks = self._hook if self._local is None else hooks_for(packet.data, self._local)
+        if hooks is None:
+            hooks = self._hook if self._local is None else hooks_for(packet.data, self._local)
         visits: list[Result] = []
         for hook in hooks:
             visit = self.replayer.visit(

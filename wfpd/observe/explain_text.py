@@ -35,7 +35,7 @@ def _lines(document: Mapping[str, Any], color: bool) -> Iterator[str]:
             yield ""
             yield from _layer(layer, color)
     yield ""
-    for callout in callouts_asked(document):
+    for callout in () if document.get("called") else callouts_asked(document):
         yield f"callout {callout} was not called: its answer is taken for granted (--answer {callout}=block)"
     yield _decision(document["decision"], color)
 

@@ -10,7 +10,7 @@ import time
 from wfpd.model.layers import slot_name
 
 from ._arbitrate import REASON_NAMES
-from ._arbitrate cimport CalloutAnswer
+from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer
 from ._cache cimport DecisionCache, cache_create, cache_destroy
 from ._context cimport ClassifyContext
 from ._explain cimport answer_fill, explain_layer
@@ -23,6 +23,7 @@ from ._types cimport *
 from ._visit cimport MAX_ROWS, Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin
 
 _ACTIONS = ("none", "permit", "block")
+_KINDS = {ANSWER_CONTINUE: "continue", ANSWER_PERMIT: "permit", ANSWER_BLOCK: "block"}
 _REPLIES = (None, "tcp_reset", "icmp_unreachable")
 HOOKS = {"prerouting": HOOK_PREROUTING, "input": HOOK_INPUT, "forward": HOOK_FORWARD, "output": HOOK_OUTPUT,
          "postrouting": HOOK_POSTROUTING}
@@ -39,7 +40,7 @@ cdef class Replayer:
     cdef DecisionCache cache
     cdef Trace trace
     cdef list asked                 # Filters whose callouts this visit has called, in order.
-    cdef list given                 # What was answered in their place.
+    cdef list given                 # What was answered, by them or in their place.
     cdef readonly Snapshot snapshot
     cdef readonly Flows flows
     cdef Host host
@@ -117,6 +118,7 @@ cdef class Replayer:
             self.trace.values = <FieldValues*>calloc(MAX_ROWS, sizeof(FieldValues))
             if self.trace.values == NULL:
                 raise MemoryError()
+        result = None
         with nogil:
             step = visit_begin(&self.visitor, &given)
         while step == VISIT_CALLOUT:
@@ -125,14 +127,17 @@ cdef class Replayer:
             self.asked.append(asked)
             if answers is None:
                 self.context.call(&self.visitor, self.snapshot, &answer)
+                self.given.append((_KINDS[answer.kind], bool(answer.clear_right)))
             else:
                 self.given.append(answers(self.snapshot.policy.briefs[asked].callout))
                 answer_fill(&answer, self.given[len(self.given) - 1])
             if answers is None and time.monotonic() - started > self.late_after:
-                return self._late(asked)
+                result = self._late(asked)
+                break
             with nogil:
                 step = visit_answer(&self.visitor, &answer)
-        result = self._result()
+        if result is None:
+            result = self._result()
         if near >= 0:
             result["layers"] = [self._explained(i, near) for i in range(self.trace.n_rows)]
         return result

@@ -75,3 +75,20 @@ def test_a_mark_and_an_interface_are_fields_where_they_are_known(tmp_path: pathl
     assert replay.visit(PACKET, "forward", 1)["verdict"] == "permit"
     assert replay.visit(PACKET, "forward", 1, mark=7)["verdict"] == "block"
     assert replay.visit(PACKET, "forward", 1, interface_name=b"eth7")["verdict"] == "block"
+
+
+def test_what_a_callout_answered_is_explained_and_a_late_one_too(tmp_path: pathlib.Path) -> None:
+    text = (
+        "  - {name: asks, layer: ipforward_v4, action: {callout: c, kind: unknown}}\n"
+        'callouts: [{name: c, use: "wfpd.callouts.fixed:Fixed", options: {answer: block, clear_right: true}}]\n'
+    )
+    (layer,) = replayer(tmp_path, text).visit(PACKET, "forward", 1, near=0)["layers"]
+    assert [(step["answer"], step["said"], step["stands"]) for step in layer["steps"]] == [
+        (("block", True), "block", True)
+    ]
+    slow = text.replace("answer: block, clear_right: true", "answer: sleep, seconds: 0.01")
+    path = tmp_path / "slow.yaml"
+    path.write_text("version: 1\nfilters:\n" + slow)
+    snapshot = make_snapshot(load_policy(str(path), trust="warn"))
+    found = Replayer(snapshot, Flows(16), late_after=0.001).visit(PACKET, "forward", 1, near=0)
+    assert (found["reason"], len(found["layers"]), len(found["rows"])) == ("late", 1, 1)
