@@ -1,0 +1,1 @@
+"""`wfpd test`: what a policy should decide, written as cases, and whether it does."""

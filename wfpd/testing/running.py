@@ -1,0 +1,292 @@
+"""Runs the cases of a suite on the packet path's own tables and says of each what came instead of what was expected."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from wfpd.capture import CapturedPacket
+from wfpd.config import load_policy
+from wfpd.errors import CaptureError, ControlError, PolicyError, Problem, UsageError
+from wfpd.explaining import NEAR, answers_of, bare_snapshot, explanation
+from wfpd.model.policy import Policy
+from wfpd.replay import Replay, make_snapshot, read_capture
+from wfpd.testing.cases import Case, Difference, FromCapture, Step, Suite
+from wfpd.testing.coverage import Coverage
+from wfpd.testing.missing import why_not
+
+FEW_FLOWS = 1024
+"""Room for the flows of described packets."""
+MOST_FAILURES = 20
+"""Of one case: told up to this many, the rest counted."""
+MOST_LINE = 1 << 20
+"""Characters of one line of a golden file."""
+
+Line = dict[str, Any]
+Steps = Callable[[], Iterator[Step]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One packet, or a whole capture, that is not as it was expected."""
+
+    packet: int | None
+    """Its number; None: of the capture as a whole."""
+    differences: tuple[Difference, ...]
+    line: Line | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of one case."""
+
+    case: Case
+    failures: list[Failure] = field(default_factory=list)
+    n_failures: int = 0
+    n_packets: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    """Why the case could not be run to its end, or nothing."""
+    explanation: dict[str, Any] | None = None
+    """Of the first packet that failed, as `wfpd explain --json` has it."""
+    missing: list[str] = field(default_factory=list)
+    """Why the expected filter of that packet did not decide."""
+
+    @property
+    def outcome(self) -> str:
+        """passed, failed or skipped."""
+        if self.case.skip:
+            return "skipped"
+        return "failed" if self.n_failures or self.error else "passed"
+
+    def fail(self, failure: Failure) -> None:
+        """Count a failure and keep the first ones."""
+        self.n_failures += 1
+        if len(self.failures) < MOST_FAILURES:
+            self.failures.append(failure)
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """What became of one file."""
+
+    suite: Suite
+    results: tuple[Result, ...]
+    problems: tuple[Problem, ...] = ()
+    """Why the policy does not load: then no case was run."""
+    n_deselected: int = 0
+
+
+class Tables:
+    """A policy and its snapshots, made once for all suites that name it.  PolicyError if it does not load."""
+
+    def __init__(self, path: str) -> None:
+        self.policy: Policy = load_policy(path, trust="warn")
+        self.bare = bare_snapshot(self.policy)
+        self._registered: Any = None
+
+    def snapshot(self, run_callouts: bool) -> Any:
+        """The tables; with the callouts imported where they are run."""
+        if not run_callouts:
+            return self.bare
+        if self._registered is None:
+            self._registered = make_snapshot(self.policy)
+        return self._registered
+
+
+class Runner:
+    """Runs suites.  ControlError for a policy or capture that cannot be opened."""
+
+    def __init__(self, *, coverage: bool = False, wanted: Callable[[str], bool] | None = None) -> None:
+        """`wanted`: which cases, by name."""
+        self.coverage: dict[str, Coverage] = {}
+        """By policy file, where it was asked for."""
+        self._covering = coverage
+        self._wanted = wanted or (lambda name: True)
+        self._tables: dict[str, Tables | PolicyError] = {}
+
+    def run(self, suite: Suite, told: Callable[[Suite, Result], None] | None = None) -> SuiteResult:
+        """Every case that is wanted; each result is `told` as it comes."""
+        cases = [case for case in suite.cases if self._wanted(case.name)]
+        n_deselected = len(suite.cases) - len(cases)
+        try:
+            tables = self._load(suite.policy)
+            results = []
+            for case in cases:
+                results.append(self._case(tables, suite, case))
+                if told is not None:
+                    told(suite, results[-1])
+        except PolicyError as error:
+            return SuiteResult(suite, (), tuple(error.problems), n_deselected)
+        return SuiteResult(suite, tuple(results), (), n_deselected)
+
+    def _load(self, path: str) -> Tables:
+        found = self._tables.get(path)
+        if found is None:
+            must_open(path)
+            try:
+                found = Tables(path)
+            except PolicyError as error:
+                found = error
+            self._tables[path] = found
+        if isinstance(found, PolicyError):
+            raise found
+        if self._covering:
+            self.coverage.setdefault(path, Coverage(found.bare))
+        return found
+
+    def _case(self, tables: Tables, suite: Suite, case: Case) -> Result:
+        result = Result(case)
+        if case.skip:
+            return result
+        started = time.perf_counter()
+        try:
+            for steps in _trials(case):
+                self._trial(tables, suite, result, steps)
+        except (CaptureError, UsageError) as error:
+            result.error = error.message
+        except PolicyError as error:  # A callout that is to be run cannot be imported.
+            result.error = str(error)
+        result.seconds = time.perf_counter() - started
+        return result
+
+    def _replay(self, tables: Tables, case: Case) -> Replay:
+        capture = case.capture
+        snapshot = tables.snapshot(case.run_callouts)
+        return Replay(
+            tables.policy, hook=capture.hook if capture else "forward", local=capture.local if capture else None,
+            checksums=capture.checksums if capture else False, snapshot=snapshot,
+            answers=None if case.run_callouts else answers_of(snapshot, case.answers),
+            flows_max=None if capture else min(FEW_FLOWS, tables.policy.daemon.flows_max),
+        )  # fmt: skip
+
+    def _trial(self, tables: Tables, suite: Suite, result: Result, steps: Steps) -> None:
+        """One flow table from its first packet on; the case's first failure is explained on a second one."""
+        case = result.case
+        replay = self._replay(tables, case)
+        coverage = self.coverage.get(suite.policy)
+        whole = _Whole(case.capture) if case.capture else None
+        place = first = -1
+        for place, step in enumerate(steps()):
+            near = -1 if coverage is None else 0
+            line = replay.decide(step.packet, near=near, mark=step.mark, hooks=step.hooks)
+            result.n_packets += 1
+            if coverage is not None:
+                coverage.note(visit for _, visit in replay.visits)
+            differences = [found for expected in step.expected for found in expected.differences(line)]
+            differences += whole.differences(line) if whole else []
+            if differences:
+                first = place if first < 0 else first
+                result.fail(Failure(step.packet.number, tuple(differences), line))
+        if whole:
+            for difference in whole.at_end():
+                result.fail(Failure(None, (difference,)))
+        if first >= 0 and result.explanation is None:
+            self._explain(tables, result, steps, first)
+
+    def _explain(self, tables: Tables, result: Result, steps: Steps, place: int) -> None:
+        replay = self._replay(tables, result.case)
+        found = steps()
+        for step in itertools.islice(found, place):
+            replay.decide(step.packet, mark=step.mark, hooks=step.hooks)
+        step = next(found)
+        line = replay.decide(step.packet, near=NEAR, mark=step.mark, hooks=step.hooks)
+        result.explanation = explanation(replay, step.packet, line)
+        if result.case.run_callouts:
+            result.explanation["called"] = True
+        names = {item.expected for failure in result.failures for item in failure.differences
+                 if failure.packet == step.packet.number and item.member == "filter"}  # fmt: skip
+        visits = [visit for _, visit in replay.visits]
+        for name in sorted(name for name in names if name):
+            result.missing += why_not(tables.policy, name, visits, result.explanation)
+
+
+def must_open(path: str) -> None:
+    """ControlError for a file that cannot be opened."""
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise ControlError(f"cannot open {path}: {error.strerror}") from error
+
+
+def _trials(case: Case) -> Iterator[Steps]:
+    """The packets of each flow table that the case needs; each can be gone through again."""
+    if case.capture is not None:
+        capture = case.capture
+        must_open(capture.path)
+        yield lambda: _captured(capture)
+    elif case.together:
+        yield lambda: iter(case.steps)
+    else:
+        for step in case.steps:
+            yield lambda step=step: iter((step,))  # type: ignore[misc]
+
+
+def _captured(capture: FromCapture) -> Iterator[Step]:
+    """The packets up to the last one that anything is expected of.  CaptureError, UsageError if it breaks off."""
+    every = () if capture.every is None else (capture.every,)
+    whole = bool(every or capture.counts or capture.golden)
+    last = 0 if whole else max(capture.by_number, default=0)
+    packets: Iterator[CapturedPacket] = read_capture(capture.path)
+    number = 0
+    for packet in packets if whole else itertools.islice(packets, last):
+        number = packet.number
+        own = capture.by_number.get(number)
+        yield Step(packet, None, every if own is None else (own,))
+    if number < max(capture.by_number, default=0):
+        raise UsageError(f"the capture has no packet {max(capture.by_number)}: it ends with packet {number}")
+
+
+class _Whole:
+    """What is expected of a capture as a whole, packet after packet."""
+
+    def __init__(self, capture: FromCapture) -> None:
+        self._expected = capture.counts
+        self._counts = {"permit": 0, "block": 0}
+        self._golden = golden_lines(capture.golden) if capture.golden else None
+
+    def differences(self, line: Line) -> Sequence[Difference]:
+        """Of one packet and the golden file's line."""
+        self._counts[line["verdict"]] += 1
+        if self._golden is None:
+            return ()
+        wanted = next(self._golden, None)
+        if wanted is None:
+            return (Difference("golden", "the end of the file", f"packet {line['packet']}"),)
+        return golden_differences(wanted, line)
+
+    def at_end(self) -> Iterator[Difference]:
+        """Of the whole."""
+        for verdict, n in self._expected.items():
+            if self._counts[verdict] != n:
+                yield Difference(f"packets with verdict {verdict}", n, self._counts[verdict])
+        if self._golden is not None and (rest := sum(1 for _ in self._golden)):
+            yield Difference("golden", f"{rest} more packets", "the end of the capture")
+
+
+def golden_differences(wanted: Mapping[str, Any], line: Line) -> list[Difference]:
+    """Members of the two lines that are not equal."""
+    names = [*line, *(name for name in wanted if name not in line)]
+    return [Difference(name, wanted.get(name), line.get(name)) for name in names if wanted.get(name) != line.get(name)]
+
+
+def golden_lines(path: str) -> Iterator[Mapping[str, Any]]:
+    """The lines of `wfpd replay --json`.  CaptureError for what is none, ControlError if it cannot be opened."""
+    must_open(path)
+    with closing(open(path, encoding="utf-8", errors="replace")) as file:
+        number = 0
+        while text := file.readline(MOST_LINE):
+            number += 1
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                line = None
+            if not isinstance(line, dict):
+                raise CaptureError(f"{path}:{number}: is no line of `wfpd replay --json`")
+            yield line
