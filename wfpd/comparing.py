@@ -2,6 +2,7 @@
 
 Filters are boxes, so the regions where the verdict is another are computed, not sampled.  What only a
 residual condition or a callout could settle is told as both verdicts, and a limit that was met is said.
+Each region has a packet that both policies were asked about, or the reason why there is none.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from wfpd import weighing
+from wfpd.capture import CapturedPacket
 from wfpd.dataplane import Snapshot, explain_values, policy_diff
 from wfpd.explaining import bare_snapshot
 from wfpd.model.fields import FIELD, Field
 from wfpd.model.layers import BY_SLOT, slot_name
 from wfpd.model.policy import Policy
 from wfpd.observe.wording import quoted, say_range
+from wfpd.replay import LocalPrefixes
+from wfpd.witness import Witnesses
 
 FORMAT = 1
 """Version of the document; members are only added."""
@@ -31,19 +36,30 @@ Told = tuple[Sequence[Any], bool]
 """What a region says of a field, as policy_diff() has it."""
 
 
-def compare(old: Policy, new: Policy, most: int = MOST) -> Document:
-    """Both policies' tables, at every layer that has filters in one of them."""
-    before, after = bare_snapshot(old), bare_snapshot(new)
-    layers = [
-        _layer(before, after, slot, most) for slot in BY_SLOT if before.layer_count(slot) or after.layer_count(slot)
-    ]
+def compare(
+    old: Policy, new: Policy, most: int = MOST, *, packets: Iterator[CapturedPacket] | None = None,
+    hook: str = "forward", local: LocalPrefixes | None = None,
+) -> Document:  # fmt: skip
+    """Both policies' tables, at every layer that has filters in one of them; with `packets` what changes for those.
+
+    `hook` and `local` as in replay.  `same` is of all that was asked.
+    """
+    before, after = snapshots = bare_snapshot(old), bare_snapshot(new)
+    witnesses = Witnesses((old, new), snapshots)
+    layers = [_layer(before, after, slot, most, witnesses)
+              for slot in BY_SLOT if before.layer_count(slot) or after.layer_count(slot)]  # fmt: skip
     changed = [layer for layer in layers if any(value for key, value in layer.items() if key not in _QUIET)
                or not layer["complete"]]  # fmt: skip
-    return {"format": FORMAT, "same": all(layer["complete"] and not layer["regions"] for layer in layers),
-            "layers": changed}  # fmt: skip
+    document = {"format": FORMAT, "same": all(layer["complete"] and not layer["regions"] for layer in layers),
+                "layers": changed}  # fmt: skip
+    if packets is not None:
+        weighed = weighing.weigh(old, new, packets, hook=hook, local=local, snapshots=snapshots)
+        document["capture"] = weighed
+        document["same"] = document["same"] and not weighed["changed"] and weighed["broken"] is None
+    return document
 
 
-def _layer(before: Snapshot, after: Snapshot, slot: int, most: int) -> Document:
+def _layer(before: Snapshot, after: Snapshot, slot: int, most: int, witnesses: Witnesses) -> Document:
     found = policy_diff(before, after, slot, most)
     family = 6 if slot & 1 else 4
     return {
@@ -55,7 +71,8 @@ def _layer(before: Snapshot, after: Snapshot, slot: int, most: int) -> Document:
         "regions": [
             {"old": told_old, "new": told_new, "where": {n: say_part(FIELD[n], family, t) for n, t in where.items()},
              "old_filter": _deciding(before, slot, told_old, where),
-             "new_filter": _deciding(after, slot, told_new, where)}
+             "new_filter": _deciding(after, slot, told_new, where),
+             "witness": witnesses.of(slot, told_old, told_new, where)}
             for told_old, told_new, where in found["regions"]
         ],
         "complete": found["complete"],
@@ -130,13 +147,16 @@ def render(document: Mapping[str, Any]) -> str:
     for layer in document["layers"]:
         lines.append(f"{layer['layer']}:")
         lines += [f"  {kind:<8} {name}" for kind in ("added", "removed", "changed", "moved") for name in layer[kind]]
-        lines += [f"  {_region(region)}" for region in layer["regions"]]
+        for region in layer["regions"]:
+            lines += [f"  {_region(region)}", f"    {say_witness(region['witness'])}"]
         if not layer["complete"]:
             lines.append("  and more: there are more regions than are shown")
         elif not layer["regions"]:
             lines.append("  no packet's verdict changes here")
     if not document["layers"]:
         lines.append("the policies have the same filters")
+    if "capture" in document:
+        lines += weighing.render(document["capture"])
     lines.append(_SAME if document["same"] else _DIFFER)
     return "\n".join(lines) + "\n"
 
@@ -146,3 +166,21 @@ def _region(region: Mapping[str, Any]) -> str:
     where = ", ".join(f"{name} {text}" for name, text in region["where"].items()) or "every packet"
     by = " -> ".join(region[side] or "-" for side in ("old_filter", "new_filter"))
     return f"{old} -> {new}  {where}  ({by})"
+
+
+def say_witness(witness: Mapping[str, Any]) -> str:
+    """Whether a packet confirms the region, and which."""
+    shown = "" if witness["packet"] is None else witness["command"] or _fields(witness)
+    if witness["confirmed"]:
+        return f"confirmed, {witness['old']} -> {witness['new']}: {shown}"
+    return f"not confirmed: {witness['why']}" + (f"; for instance {shown}" if shown else "")
+
+
+def _fields(witness: Mapping[str, Any]) -> str:
+    """A packet that `wfpd explain` has no words for."""
+    parts = [f"a packet through {' and '.join(witness['hooks'])}"]
+    parts += [] if witness["mark"] is None else [f"mark {witness['mark']:#x}"]
+    parts += [] if witness["interface"] is None else [f"interface {quoted(witness['interface'].encode())}"]
+    data, length = witness["packet"]["data"], witness["packet"]["length"]
+    rest = f" and zeros up to {length}" if len(data) < 2 * length else ""
+    return f"{', '.join(parts)}, bytes {data}{rest}"

@@ -37,6 +37,17 @@ class Imagined:
     icmp_code: int = 0
     payload: int = 0
     """Bytes behind the headers, all 0."""
+    ttl: int = TTL
+    tos: int = 0
+    """DSCP and ECN as they stand in the header."""
+    fragment: int = 0
+    """As `ip_fragment` has it: 0 none, 1 first, 2 later."""
+    window: int = 0xFAF0
+    """TCP, unscaled."""
+    options: bytes = b""
+    """TCP, whole words."""
+    quoted: bytes = b""
+    """ICMP errors: the packet that they speak of, in front of the payload."""
 
     def packet(self, interface: str = "") -> CapturedPacket:
         """The packet as a capture would have it."""
@@ -50,15 +61,26 @@ class Imagined:
         protocol = self.protocol.to_bytes(1, "big")
         body = _summed(self.protocol, body, source + destination + len(body).to_bytes(4, "big") + b"\0\0\0" + protocol)
         if self.source.version == 6:
-            return b"\x60\0\0\0" + len(body).to_bytes(2, "big") + protocol + bytes([TTL]) + source + destination + body
-        head = b"\x45\0" + (20 + len(body)).to_bytes(2, "big") + b"\0\0\x40\0" + bytes([TTL]) + protocol
+            return self._head6(protocol, body) + body
+        fragment = _FRAGMENT4[self.fragment]
+        head = b"\x45" + bytes([self.tos]) + (20 + len(body)).to_bytes(2, "big") + b"\0\0" + fragment
+        head += bytes([self.ttl]) + protocol
         return head + _checksum(head + source + destination) + source + destination + body
+
+    def _head6(self, protocol: bytes, body: bytes) -> bytes:
+        first = (6 << 28 | self.tos << 20).to_bytes(4, "big")
+        ends = bytes([self.ttl]) + self.source.packed + self.destination.packed
+        if not self.fragment:
+            return first + len(body).to_bytes(2, "big") + protocol + ends
+        extension = protocol + b"\0" + _FRAGMENT6[self.fragment] + b"\0\0\0\1"
+        return first + (8 + len(body)).to_bytes(2, "big") + b"\x2c" + ends + extension
 
     def _transport(self) -> bytes:
         ports = self.source_port.to_bytes(2, "big") + self.destination_port.to_bytes(2, "big")
         rest = bytes(self.payload)
         if self.protocol == _TCP:
-            return ports + bytes(8) + bytes([0x50, self.flags]) + b"\xfa\xf0\0\0\0\0" + rest
+            head = ports + bytes(8) + bytes([(5 + len(self.options) // 4) << 4, self.flags])
+            return head + self.window.to_bytes(2, "big") + bytes(4) + self.options + rest
         if self.protocol in (_UDP, _UDPLITE):
             return ports + (8 + self.payload).to_bytes(2, "big") + b"\0\0" + rest
         if self.protocol == _DCCP:
@@ -66,10 +88,13 @@ class Imagined:
         if self.protocol == _SCTP:
             return ports + bytes(8) + rest
         if self.protocol in (_ICMP, _ICMP6):
-            return bytes([self.icmp_type, self.icmp_code]) + bytes(6) + rest
+            return bytes([self.icmp_type, self.icmp_code]) + bytes(6) + self.quoted + rest
         return rest
 
 
+_FRAGMENT4 = (b"\x40\0", b"\x20\0", b"\0\xb9")
+"""Flags and offset: none with don't-fragment, the first, a later one at 1480 bytes."""
+_FRAGMENT6 = (b"", b"\0\x01", b"\x05\xc8")
 _SUM_AT = {_TCP: 16, _UDP: 6, _UDPLITE: 6, _DCCP: 6, _ICMP: 2, _ICMP6: 2}
 
 

@@ -14,6 +14,7 @@ from tests.oracle.arbitration import Answer, decide_layer
 from wfpd.comparing import corner
 from wfpd.dataplane import policy_diff
 from wfpd.model.policy import Action, Filter, FilterFlag, Policy
+from wfpd.witness import inside
 
 RANKS = [sublayer("high", 0x9000), sublayer("low", 0x1000)]
 TOP = 4
@@ -28,17 +29,6 @@ def verdict(policy: Policy, at: int, values: dict[str, Any]) -> str:
         return Answer(kind, len(item.name) % 2 == 0) if used[item.callout] else None
 
     return "block" if decide_layer(policy, at, values, answer).action == "block" else "permit"
-
-
-def inside(value: Any, told: tuple[list[Any], bool]) -> bool:
-    """Whether one field's value is in what a region says of it."""
-    bounds, empty = told
-    if value is None:
-        return empty
-    if isinstance(value, bytes):
-        return (value in bounds) != (bounds[:1] == [None])
-    words = [value >> 32 * place & 0xFFFFFFFF for place in reversed(range(len(bounds)))]
-    return bool(bounds) and all(low <= word <= high for word, (low, high) in zip(words, bounds, strict=True))
 
 
 def regions_of(found: dict[str, Any], values: dict[str, Any]) -> list[tuple[str | None, str | None]]:

@@ -13,12 +13,12 @@ from wfpd.errors import PolicyError
 from wfpd.testing.reading import read_suites
 
 KEYS = st.sampled_from(
-    "version policy defaults cases name hook proto src dst flags icmp payload interface mark local answers callouts "
-    "skip checksums capture packet packets each reply after expect verdict reason layer filter veto every verdicts golden "
-    "permit 1 watch".split()
+    "version policy defaults cases name hook proto src dst flags icmp payload interface mark local answers "
+    "callouts skip checksums capture packet packets each reply after expect verdict reason layer filter "
+    "veto every verdicts golden permit 1 watch".split()
 )
 WORDS = st.sampled_from(
-    "1 tcp udp icmp permit block input 192.0.2.1:80 192.0.2.1 2001:db8::1 [::1]:80 syn echo_request true run 5s x".split()
+    "1 tcp udp icmp permit block input 192.0.2.1:80 192.0.2.1 2001:db8::1 [::1]:80 syn echo_request true run 5s".split()
 ) | st.text(max_size=5) | st.integers(-1, 70000) | st.none()  # fmt: skip
 NODES = st.recursive(
     WORDS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12

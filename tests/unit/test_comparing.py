@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from wfpd.capture import read_capture
 from wfpd.comparing import compare, corner, render, say_part
 from wfpd.config import load_policy
 from wfpd.model.fields import FIELD
+from wfpd.model.policy import Word
+from wfpd.replay import parse_local
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 WHOLE = (0, 2**32 - 1)
@@ -38,11 +42,16 @@ def test_a_region_names_the_filters_that_decide_it(tmp_path: Path) -> None:
     v4, v6 = document["layers"]
     assert (v4["layer"], v6["layer"], document["same"]) == ("ipforward_v4", "ipforward_v6", False)
     assert v4["changed"] == ["ssh"] and not v4["added"] and v4["complete"]
+    (witness,) = [region.pop("witness") for region in v4["regions"]]
     assert v4["regions"] == [{"old": "permit", "new": "block", "old_filter": "rest", "new_filter": "ssh",
                               "where": {"ip_protocol": "tcp", "ip_destination_port": "23"}}]  # fmt: skip
-    assert render(document).splitlines()[:3] == [
+    v4["regions"][0]["witness"] = witness
+    assert (witness["confirmed"], witness["old"], witness["new"]) == (True, "permit", "block")
+    assert witness["command"].endswith("--proto tcp --src 192.0.2.1:50000 --dst 198.51.100.2:23")
+    assert render(document).splitlines()[:4] == [
         "ipforward_v4:", "  changed  ssh",
         "  permit -> block  ip_protocol tcp, ip_destination_port 23  (rest -> ssh)",
+        f"    confirmed, permit -> block: {witness['command']}",
     ]  # fmt: skip
     assert render(document).endswith("THE VERDICTS DIFFER, or a condition or callout that no region can hold decides\n")
 
@@ -77,6 +86,44 @@ def test_the_example_in_the_docs_is_what_is_printed(tmp_path: Path) -> None:
     old, new = (load_policy(str(path), trust="warn") for path in (EXAMPLES / "host.yaml", changed))
     example = (EXAMPLES.parent / "explain.md").read_text().split("```\n")[3]
     assert example.startswith("ale_auth_connect_v4:") and render(compare(old, new)).startswith(example)
+
+
+def test_what_no_words_describe_is_shown_as_bytes_and_what_no_packet_confirms_with_the_reason(tmp_path: Path) -> None:
+    rare = SSH.replace("ip_destination_port: 22", 'ip_ttl: 3, packet_mark: 9, interface_name: "a b", ip_length: 200')
+    text = render(compared(tmp_path, REST, rare + REST))
+    assert '    confirmed, permit -> block: a packet through forward, mark 0x9, interface "a b", bytes 450000c8' in text
+    assert "00 and zeros up to 200\n" in text
+    other = render(compared(tmp_path, REST, SSH.replace("ip_destination_port: 22", "source_interface_index: 9") + REST))
+    assert "    not confirmed: no packet carries source_interface_index: it is the host's to say\n" in other
+
+
+def test_a_capture_is_weighed_beside_the_regions(tmp_path: Path) -> None:
+    old = load_policy(str(EXAMPLES / "gateway.yaml"), trust="warn")
+    new = dataclasses.replace(old, filters=tuple(item for item in old.filters if item.name != "no-other-tcp"))
+    document = compare(old, new, packets=read_capture(str(EXAMPLES / "gateway.pcap")))
+    assert (document["same"], document["capture"]["changed"], document["capture"]["unchanged"]) == (False, 1, 6)
+    assert "capture: the verdict of 1 of 7 packets changes (40 of 257 bytes)\n" in render(document)
+    same = compare(old, old, packets=read_capture(str(EXAMPLES / "gateway.pcap")))
+    assert same["same"] and same["capture"]["changes"] == []
+
+
+def test_a_capture_that_changes_or_breaks_off_is_not_the_same(tmp_path: Path) -> None:
+    old = load_policy(str(EXAMPLES / "hardened.yaml"), trust="warn")
+    new = dataclasses.replace(old, faults=dataclasses.replace(old.faults, on_malformed=Word.PERMIT))
+    packets = read_capture(str(EXAMPLES / "hardened.pcap"))
+    document = compare(old, new, packets=packets, local=parse_local("203.0.113.10"))
+    assert not document["layers"] and document["capture"]["changed"] == 1 and not document["same"]
+    (tmp_path / "cut.pcap").write_bytes((EXAMPLES / "hardened.pcap").read_bytes()[:-1])
+    assert not compare(old, old, packets=read_capture(str(tmp_path / "cut.pcap")))["same"]
+
+
+def test_the_weighed_example_in_the_docs_is_what_is_printed(tmp_path: Path) -> None:
+    changed = tmp_path / "new.yaml"
+    changed.write_text((EXAMPLES / "gateway.yaml").read_text().replace("source_port: [80, 443]", "source_port: 443"))
+    old, new = (load_policy(str(path), trust="warn") for path in (EXAMPLES / "gateway.yaml", changed))
+    example = (EXAMPLES.parent / "explain.md").read_text().split("```\n")[5]
+    assert example.startswith("capture:")
+    assert example in render(compare(old, new, packets=read_capture(str(EXAMPLES / "gateway.pcap"))))
 
 
 def test_a_region_everywhere_is_every_packet(tmp_path: Path) -> None:

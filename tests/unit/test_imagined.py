@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import ipaddress
 from typing import Any
 
 import pytest
@@ -28,6 +30,20 @@ def test_a_packet_with_ports_is_sound_down_to_its_checksums(protocol: str, ends:
     view = read(imagine(protocol, source, destination, payload=payload))
     assert (view["status"], view["source_port"], view["destination_port"]) == (0, 4321, 53)
     assert view["payload_length"] == payload
+
+
+@pytest.mark.parametrize("ends", [V4, V6], ids=["v4", "v6"])
+def test_rare_parts_of_the_headers_can_be_said(ends: tuple[str, str]) -> None:
+    source, destination = (ipaddress.ip_address(end) for end in ends)
+    made = Imagined(6, source, destination, 1, 2, ttl=3, tos=0xB9, window=7, options=b"\x02\x04\x01\xf4")
+    view = read(made)
+    assert [view[name] for name in ("status", "ttl", "dscp", "ecn", "tcp_mss", "tcp_window")] == [0, 3, 46, 1, 500, 7]
+    fragments = [read(dataclasses.replace(made, fragment=number), 0) for number in (1, 2)]
+    assert [(view["fragment"], view["has_ports"]) for view in fragments] == [(1, True), (2, False)]
+    inner = Imagined(17, destination, source, 9, 53)
+    error = Imagined(1 if source.version == 4 else 58, source, destination, icmp_type=3, quoted=inner.data())
+    view = read(error)
+    assert [view[name] for name in ("status", "is_icmp_error", "quoted_destination_port")] == [0, True, 53]
 
 
 def test_sctp_has_no_checksum_and_is_else_sound() -> None:

@@ -1,0 +1,106 @@
+"""Every region of a diff that some packet lies in has a witness, and replay of its bytes says what the witness says."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import itertools
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.builders import a_filter, a_policy, slot, sublayer, when, within
+from wfpd.capture import LINK_RAW, CapturedPacket
+from wfpd.dataplane import policy_diff
+from wfpd.explaining import bare_snapshot
+from wfpd.imagined import WITH_PORTS, Imagined
+from wfpd.model.layers import LAYER
+from wfpd.model.policy import Action, Filter, Policy
+from wfpd.replay import Replay
+from wfpd.witness import Witnesses, inside
+
+LAYERS = ("ipforward", "inbound_transport", "ale_auth_recv_accept", "ale_auth_connect", "outbound_ippacket")
+PROTOCOLS = (6, 17, 1, 47)
+TOP = 3
+BASE = int(ipaddress.ip_address("10.0.0.0"))
+
+
+def names(layer: str) -> dict[str, tuple[int, int]]:
+    """Fields to draw from, with the values that packets have."""
+    source, destination = ("ip_source", "ip_destination") if layer == "ipforward" else ("ip_remote", "ip_local")
+    found = {f"{source}_address": (BASE, BASE + TOP), f"{destination}_address": (BASE, BASE + TOP)}
+    if layer == "outbound_ippacket":
+        return {**found, "ip_ttl": (63, 65)}
+    return {**found, f"{source}_port": (0, TOP), f"{destination}_port": (0, TOP), "ip_protocol": (1, 47)}
+
+
+@st.composite
+def drawn_filters(draw: st.DrawFn, name: str, layer: str) -> Filter:
+    conditions = []
+    for field, (low, high) in names(layer).items():
+        if draw(st.integers(0, 2)) == 0:
+            ends = sorted(draw(st.tuples(st.integers(low, high), st.integers(low, high))))
+            conditions.append(when(field, within(*ends)))
+    return a_filter(name, draw(st.sampled_from([Action.PERMIT, Action.BLOCK])), *conditions, at=slot(layer),
+                    sublayer=draw(st.sampled_from(["high", "low"])), weight=draw(st.integers(0, 2)))  # fmt: skip
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[str, Policy, Policy]:
+    layer = draw(st.sampled_from(LAYERS))
+    ranks = [sublayer("high", 0x9000), sublayer("low", 0x1000)]
+    old, new = ([draw(drawn_filters(f"{side}{number}", layer)) for number in range(draw(st.integers(0, 3)))]
+                for side in "ab")  # fmt: skip
+    return layer, a_policy(old, ranks), a_policy(new, ranks)
+
+
+def values(layer: str, packet: Imagined) -> dict[str, Any]:
+    """What the packet has at the layer, read off its description."""
+    outbound = LAYER[layer].hook == "output"
+    ends = [(int(packet.source), packet.source_port), (int(packet.destination), packet.destination_port)]
+    if packet.protocol not in WITH_PORTS:
+        ends = [(address, None) for address, _ in ends]  # type: ignore[misc]
+    found: dict[str, Any] = {"ip_protocol": packet.protocol, "ip_ttl": packet.ttl}
+    kinds = ("ip_source", "ip_destination") if layer == "ipforward" else (
+        ("ip_local", "ip_remote") if outbound else ("ip_remote", "ip_local"))  # fmt: skip
+    for kind, (address, port) in zip(kinds, ends, strict=True):
+        found[f"{kind}_address"], found[f"{kind}_port"] = address, port
+    if packet.protocol == 1 and layer != "ipforward":
+        found["ip_local_port"], found["ip_remote_port"] = packet.icmp_type, packet.icmp_code
+    return found
+
+
+def all_packets() -> list[Imagined]:
+    addresses = [ipaddress.IPv4Address(BASE + offset) for offset in (0, TOP)]
+    few = itertools.product(PROTOCOLS, addresses, addresses, (0, TOP, 9), (0, TOP, 9), (63, 64))
+    made = [Imagined(number, source, destination, first, second, ttl=ttl) if number in (6, 17)
+            else Imagined(number, source, destination, icmp_type=first, icmp_code=second, ttl=ttl)
+            for number, source, destination, first, second, ttl in few]  # fmt: skip
+    return [one for one in made if one.protocol != 1 or one.icmp_type == 0]  # Others are errors, or none.
+
+
+PACKETS = all_packets()
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs())
+def test_a_region_that_a_packet_lies_in_is_confirmed_and_replay_agrees(drawn: tuple[str, Policy, Policy]) -> None:
+    layer, old, new = drawn
+    policies, snapshots = (old, new), (bare_snapshot(old), bare_snapshot(new))
+    witnesses = Witnesses(policies, snapshots)
+    for was, becomes, where in policy_diff(*snapshots, slot(layer), most=300)["regions"]:
+        witness = witnesses.of(slot(layer), was, becomes, where)
+        exists = any(all(inside(had.get(name), told) for name, told in where.items())
+                     for had in (values(layer, packet) for packet in PACKETS))  # fmt: skip
+        assert witness["confirmed"] or not exists, (where, witness)
+        if witness["confirmed"]:
+            data = bytes.fromhex(witness["packet"]["data"])
+            packet = CapturedPacket(1, 0, data, len(data), True, None, LINK_RAW[-1])
+            lines = [Replay(policy, hook=witness["hooks"][0]).decide(packet) for policy in policies]
+            assert [line["verdict"] for line in lines] == [was, becomes] == [witness["old"], witness["new"]]
+
+
+def test_the_packets_that_are_looked_for_are_of_every_kind() -> None:
+    assert {packet.protocol for packet in PACKETS} == set(PROTOCOLS)
+    assert all(dataclasses.replace(packet).data() for packet in PACKETS)
