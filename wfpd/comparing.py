@@ -1,7 +1,8 @@
 """`wfpd diff`: what changes for traffic from one policy to another, layer by layer.
 
-Filters are boxes, so the regions where the verdict is another are computed, not sampled.  What only a
-residual condition or a callout could settle is told as both verdicts, and a limit that was met is said.
+Filters are boxes, so the regions where the verdict is another are computed, not sampled.  A condition that no
+box can hold is part of a region by itself; what a callout, or one condition too many, could settle is told as
+both verdicts, and a limit that was met is said.
 Each region has a packet that both policies were asked about, or the reason why there is none.
 """
 
@@ -11,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wfpd import weighing
+from wfpd.candidates import Test, Told
 from wfpd.capture import CapturedPacket
-from wfpd.dataplane import Snapshot, explain_values, policy_diff
+from wfpd.dataplane import Snapshot, policy_diff
 from wfpd.explaining import bare_snapshot
-from wfpd.model.fields import FIELD, Field
+from wfpd.model.fields import FIELD, FIELDS, Field
 from wfpd.model.layers import BY_SLOT, slot_name
 from wfpd.model.policy import Policy
-from wfpd.observe.wording import quoted, say_range
+from wfpd.observe.wording import quoted, say_condition, say_range
 from wfpd.replay import LocalPrefixes
 from wfpd.witness import Witnesses
 
@@ -25,15 +27,15 @@ FORMAT = 1
 """Version of the document; members are only added."""
 MOST = 200
 """Regions of one layer."""
-OTHER = b"any other text"
+MOST_CONDITIONS = 16
+"""Conditions of one layer that no box can hold and that regions tell apart."""
+ANY = "any value"
 
 _QUIET = ("layer", "complete")
 _SAME = "the verdicts are the same"
-_DIFFER = "THE VERDICTS DIFFER, or a condition or callout that no region can hold decides"
+_DIFFER = "THE VERDICTS DIFFER, or it is not decided"
 
 Document = dict[str, Any]
-Told = tuple[Sequence[Any], bool]
-"""What a region says of a field, as policy_diff() has it."""
 
 
 def compare(
@@ -60,57 +62,34 @@ def compare(
 
 
 def _layer(before: Snapshot, after: Snapshot, slot: int, most: int, witnesses: Witnesses) -> Document:
-    found = policy_diff(before, after, slot, most)
-    family = 6 if slot & 1 else 4
+    found = policy_diff(before, after, slot, most, tests=MOST_CONDITIONS)
+    each = zip(found["regions"], found["tests"], found["deciding"], strict=True)
     return {
         "layer": slot_name(slot),
         "added": [after.filter_name(index) for index in found["added"]],
         "removed": [before.filter_name(index) for index in found["removed"]],
         "changed": [after.filter_name(index) for _, index in found["changed"]],
         "moved": [after.filter_name(index) for _, index in found["moved"]],
-        "regions": [
-            {"old": told_old, "new": told_new, "where": {n: say_part(FIELD[n], family, t) for n, t in where.items()},
-             "old_filter": _deciding(before, slot, told_old, where),
-             "new_filter": _deciding(after, slot, told_new, where),
-             "witness": witnesses.of(slot, told_old, told_new, where)}
-            for told_old, told_new, where in found["regions"]
-        ],
+        "regions": [_region(slot, region, tests, (before, after), deciding, witnesses)
+                    for region, tests, deciding in each],
         "complete": found["complete"],
     }  # fmt: skip
 
 
-def _deciding(snapshot: Snapshot, slot: int, verdict: str | None, where: Mapping[str, Told]) -> str | None:
-    """The filter that decides at the region's lowest corner; None where none does, or it is not decided."""
-    if verdict is None:
-        return None
-    steps = explain_values(snapshot, slot, corner(where), 0)["steps"]
-    standing = [step["filter"] for step in steps if step["stands"]]
-    return snapshot.filter_name(standing[-1]) if standing else None
-
-
-def corner(where: Mapping[str, Told]) -> dict[str, Any]:
-    """One packet's values inside the region."""
-    return {name: _lowest(values) for name, (values, _) in where.items()}
-
-
-def _lowest(values: Sequence[Any]) -> int | bytes | None:
-    if not values:
-        return None
-    if values[0] is None:
-        return next(text for text in _others() if text not in values)
-    if isinstance(values[0], bytes):
-        return values[0]
-    found = 0
-    for low, _ in values:
-        found = found << 32 | low
-    return found
-
-
-def _others() -> Iterator[bytes]:
-    number = 0
-    while True:
-        yield OTHER + b" " * number
-        number += 1
+def _region(
+    slot: int, region: tuple[str | None, str | None, Mapping[str, Told]], tests: Sequence[Test],
+    snapshots: tuple[Snapshot, Snapshot], deciding: tuple[int | None, int | None], witnesses: Witnesses,
+) -> Document:  # fmt: skip
+    old, new, where = region
+    family = 6 if slot & 1 else 4
+    old_filter, new_filter = (None if index is None else snapshot.filter_name(index)
+                              for snapshot, index in zip(snapshots, deciding, strict=True))  # fmt: skip
+    return {
+        "old": old, "new": new, "where": {name: say_part(FIELD[name], family, told) for name, told in where.items()},
+        "conditions": [{"field": FIELDS[condition.field].name, "wants": say_condition(condition, family),
+                        "holds": holds} for condition, holds, _ in tests],
+        "old_filter": old_filter, "new_filter": new_filter, "witness": witnesses.of(slot, old, new, where, tests),
+    }  # fmt: skip
 
 
 def say_part(field: Field, family: int, told: Told) -> str:
@@ -135,7 +114,7 @@ def _say_words(field: Field, family: int, words: Sequence[tuple[int, int]]) -> s
     for one, other in words:
         low, high = low << 32 | one, high << 32 | other
     if all(full):
-        return "any value"
+        return ANY
     if all(full[apart + 1 :]):
         return say_range(field, family, low, high)
     return "32-bit words " + " ".join(f"{one:#x}" if one == other else f"{one:#x}-{other:#x}" for one, other in words)
@@ -148,7 +127,7 @@ def render(document: Mapping[str, Any]) -> str:
         lines.append(f"{layer['layer']}:")
         lines += [f"  {kind:<8} {name}" for kind in ("added", "removed", "changed", "moved") for name in layer[kind]]
         for region in layer["regions"]:
-            lines += [f"  {_region(region)}", f"    {say_witness(region['witness'])}"]
+            lines += [f"  {_say_region(region)}", f"    {say_witness(region['witness'])}"]
         if not layer["complete"]:
             lines.append("  and more: there are more regions than are shown")
         elif not layer["regions"]:
@@ -161,11 +140,19 @@ def render(document: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _region(region: Mapping[str, Any]) -> str:
+def _say_region(region: Mapping[str, Any]) -> str:
     old, new = (region[side] or "permit or block" for side in ("old", "new"))
-    where = ", ".join(f"{name} {text}" for name, text in region["where"].items()) or "every packet"
     by = " -> ".join(region[side] or "-" for side in ("old_filter", "new_filter"))
-    return f"{old} -> {new}  {where}  ({by})"
+    return f"{old} -> {new}  {_say_where(region)}  ({by})"
+
+
+def _say_where(region: Mapping[str, Any]) -> str:
+    tested = {item["field"] for item in region["conditions"]}
+    parts = [f"{name} {text}" for name, text in region["where"].items() if name not in tested or text != ANY]
+    for item in region["conditions"]:
+        text = f"{item['field']} {item['wants']}"
+        parts.append(text if item["holds"] else f"not ({text})")
+    return ", ".join(parts) or "every packet"
 
 
 def say_witness(witness: Mapping[str, Any]) -> str:

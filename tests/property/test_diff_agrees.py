@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.builders import a_filter, a_policy, field_values, policies, slot, snapshot, sublayer, when, within
 from tests.oracle.arbitration import Answer, decide_layer
-from wfpd.comparing import corner
-from wfpd.dataplane import policy_diff
+from tests.oracle.matching import condition_holds
+from wfpd.candidates import inside
+from wfpd.dataplane import explain_values, policy_diff
 from wfpd.model.policy import Action, Filter, FilterFlag, Policy
-from wfpd.witness import inside
 
 RANKS = [sublayer("high", 0x9000), sublayer("low", 0x1000)]
 TOP = 4
@@ -31,9 +31,21 @@ def verdict(policy: Policy, at: int, values: dict[str, Any]) -> str:
     return "block" if decide_layer(policy, at, values, answer).action == "block" else "permit"
 
 
-def regions_of(found: dict[str, Any], values: dict[str, Any]) -> list[tuple[str | None, str | None]]:
-    return [(old, new) for old, new, where in found["regions"]
-            if all(inside(values.get(name), told) for name, told in where.items())]  # fmt: skip
+def corner(where: dict[str, Any]) -> dict[str, Any]:
+    """One packet's values inside a region: the lowest ones."""
+    return {name: sum(low << 32 * place for place, (low, _) in enumerate(reversed(bounds))) if bounds else None
+            for name, (bounds, _) in where.items()}  # fmt: skip
+
+
+def regions_of(
+    found: dict[str, Any], values: dict[str, Any], policies: tuple[Policy, Policy], at: int
+) -> list[tuple[str | None, str | None]]:
+    """The verdicts of the regions that these values lie in."""
+    each = zip(found["regions"], found["tests"], strict=True)
+    return [(old, new) for (old, new, where), tests in each
+            if all(inside(values.get(name), told) for name, told in where.items())
+            and all(condition_holds(condition, policies[is_new], at, values) == holds
+                    for condition, holds, is_new in tests)]  # fmt: skip
 
 
 @st.composite
@@ -59,15 +71,19 @@ def small_pairs(draw: st.DrawFn) -> tuple[Policy, Policy]:
 @given(small_pairs())
 def test_the_regions_of_static_policies_are_exactly_where_the_verdict_changes(pair: tuple[Policy, Policy]) -> None:
     old, new = pair
-    found = policy_diff(snapshot(old), snapshot(new), slot(), most=5000)
+    tables = snapshot(old), snapshot(new)
+    found = policy_diff(*tables, slot(), most=5000)
     assert found["complete"]
-    for was, becomes, where in found["regions"]:
+    for (was, becomes, where), deciding in zip(found["regions"], found["deciding"], strict=True):
         witness = corner(where)
+        steps = [explain_values(each, slot(), witness, 0)["steps"] for each in tables]
+        standing = [[step["filter"] for step in each if step["stands"]][-1:] for each in steps]
+        assert standing == [[] if index is None else [index] for index in deciding]
         assert (verdict(old, slot(), witness), verdict(new, slot(), witness)) == (was, becomes) and was != becomes
     for port, address in itertools.product((None, *range(TOP + 2)), repeat=2):
         values = {"ip_source_port": port, "ip_source_address": address}
         verdicts = verdict(old, slot(), values), verdict(new, slot(), values)
-        assert regions_of(found, values) == ([verdicts] if verdicts[0] != verdicts[1] else [])
+        assert regions_of(found, values, pair, slot()) == ([verdicts] if verdicts[0] != verdicts[1] else [])
 
 
 @st.composite
@@ -82,16 +98,16 @@ def drawn_pairs(draw: st.DrawFn) -> tuple[Policy, Policy, int, list[dict[str, An
     return old, dataclasses.replace(old, filters=ordered), at, draw(st.lists(field_values(family), max_size=12))
 
 
-@settings(max_examples=150, deadline=None)
-@given(drawn_pairs())
+@settings(max_examples=200, deadline=None)
+@given(drawn_pairs(), st.sampled_from([0, 2, 16]))
 def test_what_a_region_says_holds_and_nothing_changes_outside(
-    drawn: tuple[Policy, Policy, int, list[dict[str, Any]]],
+    drawn: tuple[Policy, Policy, int, list[dict[str, Any]]], tests: int
 ) -> None:
     old, new, at, packets = drawn
-    found = policy_diff(snapshot(old), snapshot(new), at, most=20000)
+    found = policy_diff(snapshot(old), snapshot(new), at, most=20000, tests=tests)
     for values in packets:
         verdicts = verdict(old, at, values), verdict(new, at, values)
-        told = regions_of(found, values)
+        told = regions_of(found, values, (old, new), at)
         assert len(told) <= 1
         if told:
             assert all(said in (None, is_) for said, is_ in zip(told[0], verdicts, strict=True))

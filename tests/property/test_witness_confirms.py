@@ -11,18 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import a_filter, a_policy, slot, sublayer, when, within
+from tests.oracle.matching import condition_holds
+from wfpd.candidates import inside
 from wfpd.capture import LINK_RAW, CapturedPacket
 from wfpd.dataplane import policy_diff
 from wfpd.explaining import bare_snapshot
 from wfpd.imagined import WITH_PORTS, Imagined
+from wfpd.model.conditions import Atom, Op
+from wfpd.model.fields import TCP_FLAG_BITS
 from wfpd.model.layers import LAYER
 from wfpd.model.policy import Action, Filter, Policy
 from wfpd.replay import Replay
-from wfpd.witness import Witnesses, inside
+from wfpd.witness import Witnesses
 
+FIN, SYN, RST, ACK = (TCP_FLAG_BITS[name] for name in ("fin", "syn", "rst", "ack"))
 LAYERS = ("ipforward", "inbound_transport", "ale_auth_recv_accept", "ale_auth_connect", "outbound_ippacket")
 PROTOCOLS = (6, 17, 1, 47)
 TOP = 3
+MASKS = ((Op.ALL_SET, FIN), (Op.ALL_SET, SYN), (Op.NONE_SET, ACK), (Op.ANY_SET, FIN | RST))
+"""Of tcp_flags: no box holds them."""
 BASE = int(ipaddress.ip_address("10.0.0.0"))
 
 
@@ -42,6 +49,8 @@ def drawn_filters(draw: st.DrawFn, name: str, layer: str) -> Filter:
         if draw(st.integers(0, 2)) == 0:
             ends = sorted(draw(st.tuples(st.integers(low, high), st.integers(low, high))))
             conditions.append(when(field, within(*ends)))
+    if not layer.startswith("ale") and draw(st.integers(0, 2)) == 0:
+        conditions.append(when("tcp_flags", Atom(*draw(st.sampled_from(MASKS)))))
     return a_filter(name, draw(st.sampled_from([Action.PERMIT, Action.BLOCK])), *conditions, at=slot(layer),
                     sublayer=draw(st.sampled_from(["high", "low"])), weight=draw(st.integers(0, 2)))  # fmt: skip
 
@@ -62,6 +71,7 @@ def values(layer: str, packet: Imagined) -> dict[str, Any]:
     if packet.protocol not in WITH_PORTS:
         ends = [(address, None) for address, _ in ends]  # type: ignore[misc]
     found: dict[str, Any] = {"ip_protocol": packet.protocol, "ip_ttl": packet.ttl}
+    found["tcp_flags"] = packet.flags if packet.protocol == 6 else None
     kinds = ("ip_source", "ip_destination") if layer == "ipforward" else (
         ("ip_local", "ip_remote") if outbound else ("ip_remote", "ip_local"))  # fmt: skip
     for kind, (address, port) in zip(kinds, ends, strict=True):
@@ -77,7 +87,9 @@ def all_packets() -> list[Imagined]:
     made = [Imagined(number, source, destination, first, second, ttl=ttl) if number in (6, 17)
             else Imagined(number, source, destination, icmp_type=first, icmp_code=second, ttl=ttl)
             for number, source, destination, first, second, ttl in few]  # fmt: skip
-    return [one for one in made if one.protocol != 1 or one.icmp_type == 0]  # Others are errors, or none.
+    flagged = [dataclasses.replace(one, flags=flags) for one in made for flags in (SYN, ACK, FIN | ACK, RST)
+               if flags == SYN or one.protocol == 6]  # fmt: skip
+    return [one for one in flagged if one.protocol != 1 or one.icmp_type == 0]  # Others are errors, or none.
 
 
 PACKETS = all_packets()
@@ -89,18 +101,22 @@ def test_a_region_that_a_packet_lies_in_is_confirmed_and_replay_agrees(drawn: tu
     layer, old, new = drawn
     policies, snapshots = (old, new), (bare_snapshot(old), bare_snapshot(new))
     witnesses = Witnesses(policies, snapshots)
-    for was, becomes, where in policy_diff(*snapshots, slot(layer), most=300)["regions"]:
-        witness = witnesses.of(slot(layer), was, becomes, where)
-        exists = any(all(inside(had.get(name), told) for name, told in where.items())
-                     for had in (values(layer, packet) for packet in PACKETS))  # fmt: skip
+    found = policy_diff(*snapshots, slot(layer), most=300, tests=16)
+    for (was, becomes, where), tests in zip(found["regions"], found["tests"], strict=True):
+        witness = witnesses.of(slot(layer), was, becomes, where, tests)
+        exists = any(
+            all(inside(had.get(name), told) for name, told in where.items())
+            and all(condition_holds(one, policies[is_new], slot(layer), had) == holds for one, holds, is_new in tests)
+            for had in (values(layer, packet) for packet in PACKETS)
+        )
         assert witness["confirmed"] or not exists, (where, witness)
         if witness["confirmed"]:
             data = bytes.fromhex(witness["packet"]["data"])
             packet = CapturedPacket(1, 0, data, len(data), True, None, LINK_RAW[-1])
-            lines = [Replay(policy, hook=witness["hooks"][0]).decide(packet) for policy in policies]
+            lines = [Replay(policy).decide(packet, hooks=tuple(witness["hooks"])) for policy in policies]
             assert [line["verdict"] for line in lines] == [was, becomes] == [witness["old"], witness["new"]]
 
 
 def test_the_packets_that_are_looked_for_are_of_every_kind() -> None:
     assert {packet.protocol for packet in PACKETS} == set(PROTOCOLS)
-    assert all(dataclasses.replace(packet).data() for packet in PACKETS)
+    assert {packet.flags for packet in PACKETS if packet.protocol == 6} == {SYN, ACK, FIN | ACK, RST}

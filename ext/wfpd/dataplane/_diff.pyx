@@ -6,9 +6,10 @@ piece of the space keeps the boxes of either policy that touch it.  If all that 
 the same verdict on both sides it is done; else it is cut along the first box that covers it only in
 part, until every box covers its piece or leaves it alone.
 
-What a box cannot say (residual conditions) and what only a callout knows may hold or not: its outcome
-is then a set, and a piece where the sets do not settle the matter is told as "not decided".  The safe
-direction of error is to tell of too much.  The number of pieces can explode, hence `work` and `most`.
+What a box cannot say (residual conditions) becomes an axis of its own, true or not, for the first of them (`_tests`).
+What is left of it, and what only a callout knows, may hold or not: its outcome is then a set, and a piece where the
+sets do not settle the matter is told as "not decided".  The safe direction of error is to tell of too much.  The
+number of pieces can explode, hence `work` and `most`.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -21,10 +22,12 @@ from ._boxes cimport Bound
 from ._root cimport Added
 from ._same cimport compare_filters
 from ._space cimport (
-    AXIS_PRESENCE, EFFECT_ANY, EFFECT_ENDS, EFFECT_HARD_PERMIT, EFFECT_IGNORED, EFFECT_PERMIT, Side, field_told,
-    side_close, side_open, space_lay,
+    AXIS_PRESENCE, AXIS_TEXT, EFFECT_ANY, EFFECT_BLOCK, EFFECT_ENDS, EFFECT_HARD_PERMIT, EFFECT_IGNORED, EFFECT_PERMIT,
+    Side, field_told, side_close, side_open, space_lay,
 )
 from ._table cimport Snapshot
+from ._tests cimport tests_take
+from ._texts cimport TEXT_OTHER
 
 from ._merge import merge
 
@@ -376,6 +379,46 @@ cdef int seeds_collect(Search* search) except -1:
     return 0
 
 
+# --- what decides in a region
+
+
+cdef inline uint32_t corner_of(const Search* search, const Bound* bounds, uint32_t axis) noexcept nogil:
+    """One packet's place on the axis: the lowest value there; a text that nobody names where it may be one."""
+    if search.space.axes[axis].kind == AXIS_PRESENCE:
+        return bounds[axis].hi
+    if search.space.axes[axis].kind == AXIS_TEXT and bounds[axis].lo <= TEXT_OTHER <= bounds[axis].hi:
+        return TEXT_OTHER
+    if search.space.axes[axis].kind == AXIS_TEXT and bounds[axis].lo == 0:
+        return 1
+    return bounds[axis].lo
+
+
+cdef uint32_t deciding_filter(const Search* search, const Side* side, const Bound* bounds) noexcept nogil:
+    """The filter that stands at the region's corner if every callout continues; NO_FILTER if none does.
+
+    What is known of a filter only in part is taken not to hold there.
+    """
+    cdef Bound corner[MAX_AXES]
+    cdef uint32_t i, owner, standing = NO_FILTER, ended = NO_FILTER
+    cdef uint8_t effect
+    cdef bint right = True, permits = False
+    for i in range(search.space.n):
+        corner[i].lo = corner[i].hi = corner_of(search, bounds, i)
+    for i in range(side.n_boxes):
+        owner = side.owner[i]
+        effect = side.effect[owner]
+        if effect == EFFECT_IGNORED or effect == EFFECT_ANY or side.partly[owner] or side.boxes.rest[owner].rank == ended:
+            continue
+        if not covers(box_at(search, side, i), corner, search.space.n):
+            continue
+        ended = side.boxes.rest[owner].rank
+        if right or (permits and effect == EFFECT_ENDS):  # A terminating callout that continues blocks, and may veto.
+            standing = owner
+            right = right and effect != EFFECT_HARD_PERMIT and effect != EFFECT_BLOCK
+            permits = effect == EFFECT_PERMIT or effect == EFFECT_HARD_PERMIT
+    return standing
+
+
 # --- for the reader
 
 
@@ -391,12 +434,29 @@ cdef region_told(const Search* search, const Region* region, unsigned int family
     return _OUTCOMES[region.outcome[0]], _OUTCOMES[region.outcome[1]], where
 
 
-cdef int search_open(Search* search, Snapshot old, Snapshot new, unsigned int slot, dict names) except -1:
-    """Both sides' boxes in one space; `names` gets the texts of each text axis."""
-    side_open(&search.sides[0], old, slot)
-    side_open(&search.sides[1], new, slot)
-    space_lay(&search.space, search.sides, names)
-    return 0
+cdef list tests_told(const Search* search, const Region* region, list tests):
+    """(condition, whether it holds, whether the new side has it) of the tests that the region speaks of."""
+    cdef uint32_t i
+    cdef const Bound* bound
+    told = []
+    for i in range(<uint32_t>len(tests)):
+        bound = &region.bounds[search.space.first_test + i]
+        if bound.lo == bound.hi:
+            condition, is_new = tests[i]
+            told.append((condition, bound.lo == 1, is_new))
+    return told
+
+
+cdef tuple deciding_told(const Search* search, const Region* region, uint32_t first_old, uint32_t first_new):
+    """The filters that decide on either side; None where none does, or where the verdict is not decided."""
+    cdef uint32_t side, found
+    told = []
+    for side in range(2):
+        found = NO_FILTER
+        if region.outcome[side] != (MAY_PERMIT | MAY_BLOCK):
+            found = deciding_filter(search, &search.sides[side], region.bounds)
+        told.append(None if found == NO_FILTER else (first_new if side else first_old) + found)
+    return tuple(told)
 
 
 def _rebuilt(snapshot):
@@ -432,11 +492,13 @@ def _numbered(found, old_numbers, new_numbers):
         "removed": [number(old_numbers, index) for index in found["removed"]],
         **{kind: [(number(old_numbers, i), number(new_numbers, k)) for i, k in found[kind]]
            for kind in ("changed", "moved")},
+        "deciding": [(None if i is None else number(old_numbers, i), None if k is None else number(new_numbers, k))
+                     for i, k in found["deciding"]],
     }
 
 
 def policy_diff(Snapshot old not None, Snapshot new not None, unsigned int slot, uint32_t most=200,
-                uint64_t work=100_000_000) -> dict:
+                uint64_t work=100_000_000, uint32_t tests=0) -> dict:
     """What changes at `slot` from one snapshot to another.
 
     `added`, `removed`: filter indexes; `changed`, `moved`: pairs (old, new) of filters of one key whose
@@ -444,16 +506,25 @@ def policy_diff(Snapshot old not None, Snapshot new not None, unsigned int slot,
     where): permit, block, or None where a residual condition or a callout may say either; `where` has a
     field's name -> (values, empty): bounds by 32 bits, most significant first, or texts (after a None:
     all texts but those); `empty`: an absent value is in it.  A field that is left out has no part in it.
+    `tests`, of each region: (condition, whether it holds there, whether it is the new side's) of conditions
+    that no box can hold; up to `tests` different ones are told apart, unless that leads to too many regions.
+    `deciding`, of each region: the filters that decide at one packet of it, or None.
     Filters that were added to a base or are gone of it count as such (as the root knows them now).
     `complete`: False if there are more than `most` regions, or `work` boxes were looked at before the end.
     """
-    cdef Search search
-    cdef uint32_t i, first_old, first_new
-    cdef int status
     old._slot(slot)
     old, old_numbers = _rebuilt(old)
     new, new_numbers = _rebuilt(new)
-    first_old, first_new = old.policy.layers[slot].first, new.policy.layers[slot].first
+    found = _compared(old, new, slot, most, work // 4, tests) if tests else None
+    if found is None or not found["complete"]:
+        found = _compared(old, new, slot, most, work, 0)
+    return found | _numbered(found, old_numbers, new_numbers)
+
+
+def _compared(Snapshot old, Snapshot new, unsigned int slot, uint32_t most, uint64_t work, uint32_t most_tests):
+    """policy_diff() of snapshots that have all filters in their base."""
+    cdef Search search
+    cdef int status
     memset(&search, 0, sizeof(search))
     search.most, search.work = most, work
     names = {}
@@ -461,29 +532,40 @@ def policy_diff(Snapshot old not None, Snapshot new not None, unsigned int slot,
         search.regions = <Region*>calloc(<size_t>most + 1, sizeof(Region))
         if search.regions == NULL:
             raise MemoryError()
-        search_open(&search, old, new, slot, names)
+        side_open(&search.sides[0], old, slot)
+        side_open(&search.sides[1], new, slot)
         found = compare_filters(search.sides, slot)
+        tests = tests_take(search.sides, old, new, slot, most_tests) if most_tests else []
+        space_lay(&search.space, search.sides, names, <uint32_t>len(tests))
         seeds_collect(&search)
         with nogil:
             status = search_run(&search)
         if status != 0:
             raise MemoryError()
-        fields = sorted({search.space.axes[i].field for i in range(search.space.n)})
-        told = [region_told(&search, &search.regions[i], 6 if slot & 1 else 4, fields, names)
-                for i in range(search.n_regions)]
-        numbered = {
-            "added": [first_new + place for place in found["added"]],
-            "removed": [first_old + place for place in found["removed"]],
-            "changed": [(first_old + i, first_new + k) for i, k in found["changed"]],
-            "moved": [(first_old + i, first_new + k) for i, k in found["moved"]],
-        }
-        return _numbered(numbered, old_numbers, new_numbers) | {
-            "regions": [region for region in told if region is not None],
-            "complete": bool(search.complete),
-        }
+        return _told(&search, slot, found, old.policy.layers[slot].first, new.policy.layers[slot].first, names, tests)
     finally:
         side_close(&search.sides[0])
         side_close(&search.sides[1])
         free(search.seeds)
         free(search.pieces)
         free(search.regions)
+
+
+cdef dict _told(const Search* search, unsigned int slot, dict found, uint32_t first_old, uint32_t first_new, dict names,
+                list tests):
+    cdef uint32_t i
+    regions, holding, deciding = [], [], []
+    fields = sorted({search.space.axes[i].field for i in range(search.space.first_test)})
+    for i in range(search.n_regions):
+        told = region_told(search, &search.regions[i], 6 if slot & 1 else 4, fields, names)
+        if told is not None:
+            regions.append(told)
+            holding.append(tests_told(search, &search.regions[i], tests))
+            deciding.append(deciding_told(search, &search.regions[i], first_old, first_new))
+    return {
+        "added": [first_new + place for place in found["added"]],
+        "removed": [first_old + place for place in found["removed"]],
+        "changed": [(first_old + i, first_new + k) for i, k in found["changed"]],
+        "moved": [(first_old + i, first_new + k) for i, k in found["moved"]],
+        "regions": regions, "tests": holding, "deciding": deciding, "complete": bool(search.complete),
+    }

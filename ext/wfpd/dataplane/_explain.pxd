@@ -7,6 +7,7 @@ condition_matches(), classify() and arbitrate_run(); it matches and decides noth
 from libc.stdint cimport uint32_t
 
 from ._arbitrate cimport CalloutAnswer
+from ._part cimport Part
 from ._policy cimport CompiledPolicy, PackedLayer
 from ._table cimport Snapshot
 from ._types cimport FieldValues
@@ -33,6 +34,9 @@ cdef dict explain_layer(Snapshot snapshot, unsigned int slot, const FieldValues*
 
 # A callout's answer from (kind, clear_right).  KeyError for a kind that is none.
 cdef int answer_fill(CalloutAnswer* answer, given) except -1
+
+# A condition in the model's words, by its index in the part.
+cdef object condition_at(Part part, uint32_t index)
 
 # A text of the policy, by its index.
 cdef bytes text_at(const CompiledPolicy* policy, uint32_t index)

@@ -273,17 +273,18 @@ cdef term_at(Part part, uint32_t index):
     return Term(tuple([atom_at(part, term.first_atom + i) for i in range(term.n_atoms)]), bool(term.negate))
 
 
+cdef object condition_at(Part part, uint32_t index):
+    cdef const PackedCondition* condition = part.policy.conditions + index
+    cdef uint32_t k
+    return Condition(condition.field, tuple([term_at(part, condition.first_term + k)
+                                             for k in range(condition.n_terms)]))
+
+
 def filter_conditions(Snapshot snapshot not None, uint32_t index) -> tuple:
     """The conditions of one filter, in the model's words, as the snapshot has them."""
     cdef Part part
     cdef const PackedFilter* item
-    cdef const PackedCondition* condition
-    cdef uint32_t i, k
+    cdef uint32_t i
     part, place = snapshot.root.place(index)
     item = part.filter(place)
-    found = []
-    for i in range(item.n_conditions):
-        condition = part.policy.conditions + item.first_condition + i
-        found.append(Condition(condition.field, tuple([
-            term_at(part, condition.first_term + k) for k in range(condition.n_terms)])))
-    return tuple(found)
+    return tuple([condition_at(part, item.first_condition + i) for i in range(item.n_conditions)])

@@ -1,6 +1,12 @@
 """Which filters of two policies are the same: key, content, what their sets hold, and order."""
 
+from libc.stdint cimport uint32_t
+
+from ._policy cimport CompiledPolicy
 from ._space cimport Side
+
+# Whether two sets hold the same values.
+cdef bint same_set(const CompiledPolicy* a, uint32_t ref_a, const CompiledPolicy* b, uint32_t ref_b)
 
 # Lists `added`, `removed`, `changed`, `moved`, by place in the slot (pairs: old, new).  Fills `twin` of
 # those that are neither.  A filter has moved if it is out of order among those that stay; as few

@@ -7,13 +7,18 @@ from ._policy cimport CompiledPolicy
 from ._table cimport Snapshot
 
 cdef enum:
-    MAX_AXES = 96                   # 24 dimensions and at most as many wide fields, from each side.
+    MAX_TESTS = 16
+    MAX_AXES = 112                  # 24 dimensions and at most as many wide fields, from each side; tests.
 
 cdef enum AxisKind:
     AXIS_WORD = 0                   # 32 bits of a wide field.
     AXIS_NARROW = 1                 # 8 or 16 bits, 0xFFFFFFFF: absent.
     AXIS_TEXT = 2                   # Numbers of texts, common to both sides; 0xFFFFFFFF: absent.
     AXIS_PRESENCE = 3
+    AXIS_TEST = 4                   # Whether a condition that no box can hold is true: 0 or 1.  It has no field.
+
+cdef enum:
+    NO_FIELD = 0xFFFF
 
 cdef enum Effect:                   # What a filter can say where it holds.
     EFFECT_IGNORED = 0              # Nothing: audit mode, inspection.
@@ -32,6 +37,7 @@ cdef struct SpaceAxis:
 cdef struct Space:
     SpaceAxis axes[MAX_AXES]
     uint32_t n
+    uint32_t first_test             # The tests' axes are the last ones.
 
 cdef struct Side:
     const CompiledPolicy* policy
@@ -42,14 +48,15 @@ cdef struct Side:
     uint32_t capacity
     uint8_t* effect                 # [n_filters] Effect
     uint8_t* partly                 # [n_filters] Its boxes are larger than what it matches.
+    uint32_t* tests                 # [n_filters] Bits of the tests that have to hold.
     uint32_t* twin                  # [n_filters] The same filter on the other side, NO_FILTER if it differs.
 
 # Boxes and effects of the slot's filters; all of `side` is 0 before.  side_close() either way.
 cdef int side_open(Side* side, Snapshot snapshot, unsigned int slot) except -1
 cdef void side_close(Side* side) noexcept
 
-# Both opened sides into one space; `names` gets the texts of each text axis, number 1 first.
-cdef int space_lay(Space* space, Side* sides, dict names) except -1
+# Both opened sides into one space with `n_tests` tests; `names` gets the texts of each text axis, number 1 first.
+cdef int space_lay(Space* space, Side* sides, dict names, uint32_t n_tests) except -1
 
 # What a box says of one field: (values, empty), or None where it says nothing.  `values`: bounds by 32
 # bits for a number, most significant first; texts for a text (None first: all but those); [] where the

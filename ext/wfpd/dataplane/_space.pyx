@@ -69,7 +69,7 @@ cdef inline const TextIds* texts_along(const BoxSet* boxes, uint32_t field) noex
     return NULL
 
 
-cdef void space_make(Space* space, Side* sides) noexcept nogil:
+cdef void space_make(Space* space, Side* sides, uint32_t n_tests) noexcept nogil:
     cdef uint32_t side, i
     cdef const Dimension* dimension
     space.n = 0
@@ -82,6 +82,10 @@ cdef void space_make(Space* space, Side* sides) noexcept nogil:
             dimension = &sides[side].boxes.dimensions[i]
             space_add(space, dimension, AXIS_WORD if dimension.need else
                       AXIS_TEXT if texts_along(&sides[side].boxes, dimension.field) != NULL else AXIS_NARROW)
+    space.first_test = space.n
+    for i in range(n_tests):
+        space.axes[space.n].field, space.axes[space.n].kind = NO_FIELD, AXIS_TEST
+        space.n += 1
 
 
 def _runs(numbers):
@@ -210,7 +214,9 @@ cdef int side_lay(Side* side, const Space* space, dict numberings, bint is_new) 
     for box in range(boxes.n):
         rest = &boxes.rest[boxes.owner[box]]
         for i in range(space.n):
-            row[i].lo, row[i].hi = 0, 1 if space.axes[i].kind == AXIS_PRESENCE else ABSENT
+            row[i].lo, row[i].hi = 0, 1 if space.axes[i].kind in (AXIS_PRESENCE, AXIS_TEST) else ABSENT
+        for i in range(space.first_test, space.n):
+            row[i].lo = side.tests[boxes.owner[box]] >> (i - space.first_test) & 1
         for d in range(boxes.n_dimensions):
             row[places[d]] = boxes.bounds[<size_t>box * boxes.n_dimensions + d]
             if boxes.dimensions[d].need & rest.need:
@@ -228,8 +234,9 @@ cdef int side_open(Side* side, Snapshot snapshot, unsigned int slot) except -1:
     side.policy = &snapshot.policy
     side.effect = <uint8_t*>calloc(count + 1, 1)
     side.partly = <uint8_t*>calloc(count + 1, 1)
+    side.tests = <uint32_t*>calloc(count + 1, sizeof(uint32_t))
     side.twin = <uint32_t*>malloc((<size_t>count + 1) * sizeof(uint32_t))
-    if side.effect == NULL or side.partly == NULL or side.twin == NULL:
+    if side.effect == NULL or side.partly == NULL or side.tests == NULL or side.twin == NULL:
         raise MemoryError()
     with nogil:
         status = boxes_make(side.policy, slot, &side.boxes)
@@ -245,6 +252,7 @@ cdef int side_open(Side* side, Snapshot snapshot, unsigned int slot) except -1:
 cdef void side_close(Side* side) noexcept:
     free(side.effect)
     free(side.partly)
+    free(side.tests)
     free(side.twin)
     free(side.bounds)
     free(side.owner)
@@ -285,10 +293,10 @@ cdef field_told(const Space* space, const Bound* bounds, uint32_t field, unsigne
     return values, empty
 
 
-cdef int space_lay(Space* space, Side* sides, dict names) except -1:
+cdef int space_lay(Space* space, Side* sides, dict names, uint32_t n_tests) except -1:
     cdef uint32_t i
     cdef Numbering numbering
-    space_make(space, sides)
+    space_make(space, sides, n_tests)
     numberings = {}
     for i in range(space.n):
         if space.axes[i].kind == AXIS_TEXT:

@@ -29,7 +29,8 @@ REST = a_filter("rest", Action.PERMIT)
 
 def test_the_same_policy_has_no_difference():
     assert diff([SSH, REST], [SSH, REST]) == {
-        "added": [], "removed": [], "changed": [], "moved": [], "regions": [], "complete": True,
+        "added": [], "removed": [], "changed": [], "moved": [], "regions": [], "tests": [], "deciding": [],
+        "complete": True,
     }  # fmt: skip
 
 
