@@ -75,8 +75,8 @@ def _tell(
         print(json.dumps(report.document(results, seconds, runner.coverage)))
     else:
         for suite in results:
-            for problem in suite.problems:
-                print(f"FAIL  {suite.suite.path}  its policy does not load\n    {problem}")
+            if suite.problems:
+                sys.stdout.write(report.render_problems(suite))
         sys.stdout.write(report.render_coverage(runner.coverage))
         print(report.summary(results, seconds))
     return 0 if report.is_passed(results) else 1

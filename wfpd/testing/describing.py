@@ -7,11 +7,12 @@ import itertools
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
+from wfpd.capture import LINK_RAW, CapturedPacket
 from wfpd.config import reader
 from wfpd.config.limits import Limits
 from wfpd.config.nodes import Node, Scalar, Sequence
-from wfpd.config.report import Speaker
-from wfpd.config.scalars import duration
+from wfpd.config.report import Speaker, shown
+from wfpd.config.scalars import BadValue, duration
 from wfpd.errors import UsageError
 from wfpd.imagined import MAX_PAYLOAD, Imagined, flag_bits, icmp_kind, imagine, parse_end, protocol_number
 from wfpd.model.fields import TCP_FLAG_BITS
@@ -20,8 +21,10 @@ from wfpd.replay import LocalPrefixes, hooks_for
 from wfpd.testing.cases import Expectation, Step
 
 T = TypeVar("T")
-FIELDS = ("hook", "proto", "src", "dst", "flags", "icmp", "payload", "interface", "mark")
+_IN_BYTES = ("proto", "src", "dst", "flags", "icmp", "payload")
+FIELDS = ("hook", *_IN_BYTES, "bytes", "interface", "mark")
 """What describes a packet."""
+MOST_BYTES = 65535
 REPLY_FIELDS = ("reply", "hook", "flags", "icmp", "payload", "interface", "mark")
 """What may be said of a reply; its ends are those of the packet before, exchanged."""
 HOOKS = ("input", "output", "forward")
@@ -51,6 +54,8 @@ class PacketReader:
 
         `own`: what is said of this very packet; of the rest, `flags` and `icmp` count only where the protocol has them.
         """
+        if "bytes" in given:
+            return self._raw(given, own, at, expected)
         n_errors = len(self.speaker.report.errors)
         texts = {name: self._texts(given, name, at) for name in ("proto", "src", "dst")}
         hook = self._hook(given, at)
@@ -61,6 +66,16 @@ class PacketReader:
             self.speaker.error(at, f"describes more than {MOST_PACKETS} packets")
             return []
         return self._combined(given, own, at, texts, hook, expected)
+
+    def _raw(self, given: Given, own: Collection[str], at: Node, expected: tuple[Expectation, ...]) -> list[Step]:
+        """The packet whose bytes are given, from the IP header on."""
+        for name in _IN_BYTES:
+            if name in given and name in own:
+                self.speaker.error(given[name], f"{name}: bytes are the whole packet", "one of the two")
+        data = reader.value(self.speaker, given["bytes"], "bytes", _hexadecimal)
+        hook = self._hook(given, at)
+        self._last = None
+        return [] if data is None else [self._passing(given, data, hook, expected)]
 
     def _combined(
         self, given: Given, own: Collection[str], at: Node, texts: Mapping[str, list[str]], hook: str | None,
@@ -171,12 +186,15 @@ class PacketReader:
 
     def _step(self, given: Given, found: Imagined, hook: str | None, expected: tuple[Expectation, ...]) -> Step:
         self._last = found, hook
+        return self._passing(given, found.data(), hook, expected)
+
+    def _passing(self, given: Given, data: bytes, hook: str | None, expected: tuple[Expectation, ...]) -> Step:
         self._number += 1
         self._now_ns += GAP_NS
-        interface = ""
+        name: bytes | None = None
         if "interface" in given:
-            interface = reader.text(self.speaker, given["interface"], "interface", self.limits) or ""
-        packet = found.packet(interface)._replace(number=self._number, timestamp_ns=self._now_ns)
+            name = (reader.text(self.speaker, given["interface"], "interface", self.limits) or "").encode() or None
+        packet = CapturedPacket(self._number, self._now_ns, data, len(data), True, name, LINK_RAW[-1])
         hooks = (hook,) if hook is not None else hooks_for(packet.data, self.local or LocalPrefixes(()))
         mark = self._number_of(given, "mark", 0xFFFFFFFF, 0) if "mark" in given else None
         return Step(packet, hooks, expected, mark)
@@ -186,6 +204,18 @@ _MISSING = {
     "proto": "tcp, udp, icmp, another name, or a number", "src": "an address, with or without a port",
     "dst": "an address, with a port where the protocol has ports",
 }  # fmt: skip
+
+
+def _hexadecimal(text: str) -> bytes:
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        raise BadValue(
+            f"{shown(text)} is not hexadecimal", "two digits a byte; spaces may stand between bytes"
+        ) from None
+    if not 0 < len(data) <= MOST_BYTES:
+        raise BadValue(f"a packet has 1-{MOST_BYTES} bytes, these are {len(data)}")
+    return data
 
 
 def _echo_reply(packet: Imagined) -> int:

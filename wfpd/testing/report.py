@@ -93,7 +93,7 @@ def head(path: str, result: Result, color: bool = False) -> str:
     if color:
         word = f"{_COLORS[result.outcome]}{word}{_PLAIN}"
     reason = f" ({result.case.skip})" if result.case.skip else ""
-    return f"{word}  {path}:{result.case.location.line}  {result.case.name}{reason}"
+    return f"{word}  {printable(path)}:{result.case.location.line}  {result.case.name}{reason}"
 
 
 def details(result: Result, color: bool = False) -> Iterator[str]:
@@ -113,6 +113,11 @@ def details(result: Result, color: bool = False) -> Iterator[str]:
         yield from explain_text.render(result.explanation, color).splitlines()
 
 
+def printable(text: str) -> str:
+    """The text on one line, safe to print: a file may have any name."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def say(value: Any) -> str:
     """A member's value."""
     if value is None:
@@ -123,6 +128,13 @@ def say(value: Any) -> str:
         return f"[{', '.join(value)}]"
     text = str(value)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
+def render_problems(suite: SuiteResult) -> str:
+    """Why the policy of a file does not load."""
+    lines = [f"FAIL  {printable(suite.suite.path)}  its policy does not load"]
+    lines += [f"    {printable(line)}" for problem in suite.problems for line in str(problem).split("\n")]
+    return "\n".join(lines) + "\n"
 
 
 def summary(suites: Sequence[SuiteResult], seconds: float) -> str:
@@ -146,7 +158,7 @@ def render_coverage(coverage: Mapping[str, Coverage]) -> str:
     lines = []
     for path, item in coverage.items():
         told = item.document()
-        lines.append(f"coverage of {path}: {told['hit']} of {_counted(told['filters'], 'filter')} hit")
+        lines.append(f"coverage of {printable(path)}: {told['hit']} of {_counted(told['filters'], 'filter')} hit")
         for layer in told["layers"]:
             missed = f", not {', '.join(layer['missed'])}" if layer["missed"] else ""
             lines.append(f"  {layer['layer']}: {layer['hit']} of {layer['filters']}{missed}")

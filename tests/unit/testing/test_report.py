@@ -65,6 +65,14 @@ def test_an_error_stands_alone(tmp_path: Path) -> None:
     assert list(report.details(found)) == ["the policy has no callout 'x'"]
 
 
+def test_names_of_files_are_safe_to_print(tmp_path: Path) -> None:
+    assert report.printable("a\udcff\x1b\n\u202eé.yaml") == "a\\udcff\\x1b\\n\\u202eé.yaml"
+    found, _ = ran(tmp_path, CASES, policy="version: 9\n")
+    lines = report.render_problems(found).splitlines()
+    assert lines[0].endswith("a.test.yaml  its policy does not load") and "version 9 is newer" in lines[1]
+    assert lines[2].startswith("      hint: ")
+
+
 def test_values_are_said_in_words() -> None:
     assert [report.say(value) for value in (None, True, ["a", "b"], 3, [{"a": 1}], "x" * 200)] == [
         "none", "true", "[a, b]", "3", "[{'a': 1}]", "x" * 160 + "...",
