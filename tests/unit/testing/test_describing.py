@@ -73,17 +73,19 @@ def test_a_ping_is_answered_by_an_echo(tmp_path: Path, ends: str, reply: int) ->
     assert parse_of(found[1].packet.data)["icmp_type"] == reply
 
 
+BYTES = "4500 0014 00000000 40fd0000 c0000201 0a000001"
+
+
 def test_a_packet_may_be_given_by_its_bytes(tmp_path: Path) -> None:
-    (step,) = steps(
-        tmp_path, "bytes: 4500 0014 00000000 40fd0000 c0000201 0a000001, local: 10.0.0.0/8, interface: e, mark: 3"
-    )
+    (step,) = steps(tmp_path, f"bytes: {BYTES}, local: 10.0.0.0/8, interface: e, mark: 3")
     assert (step.packet.data[9], step.hooks, step.packet.interface_name, step.mark) == (253, ("input",), b"e", 3)
     found = case(tmp_path, "expect: permit, packets: [{bytes: '45'}, {}]").steps
     assert [step.packet.original_length for step in found] == [1, 40]
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("bytes: 4x", "is not hexadecimal"), ("bytes: ''", "1-65535 bytes"), ("bytes: 45, src: 192.0.2.1", "the whole packet"),
+    ("bytes: 4x", "is not hexadecimal"), ("bytes: ''", "1-65535 bytes"),
+    ("bytes: 45, src: 192.0.2.1", "the whole packet"),
     ("bytes: [45]", "one value is needed"), ("packets: [{bytes: 45}, {reply: true}]", "no packet before"),
     ("src: here", "'here' is no address"), ("proto: tpc", "there is no protocol"),
     ("dst: 192.0.2.1", "tcp goes to a port"),
