@@ -148,7 +148,11 @@ def _say_region(region: Mapping[str, Any]) -> str:
 
 def _say_where(region: Mapping[str, Any]) -> str:
     tested = {item["field"] for item in region["conditions"]}
-    parts = [f"{name} {text}" for name, text in region["where"].items() if name not in tested or text != ANY]
+    parts = [
+        f"{name} {text}"
+        for name, text in region["where"].items()
+        if name not in tested or text not in (ANY, "anything")
+    ]
     for item in region["conditions"]:
         text = f"{item['field']} {item['wants']}"
         parts.append(text if item["holds"] else f"not ({text})")

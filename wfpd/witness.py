@@ -99,8 +99,9 @@ class Witnesses:
 
     def _failing(self, slot: int, tests: Sequence[Test], values: Mapping[str, Any]) -> list[str]:
         """The fields of the tests that are otherwise for these values."""
-        return [FIELDS[condition.field].name for condition, holds, is_new in tests
-                if self._holds(slot, condition, is_new, values) != holds]  # fmt: skip
+        failing = [FIELDS[condition.field].name for condition, holds, is_new in tests
+                   if self._holds(slot, condition, is_new, values) != holds]  # fmt: skip
+        return list(dict.fromkeys(failing))
 
     def _holds(self, slot: int, condition: Condition, is_new: bool, values: Mapping[str, Any]) -> bool:
         key = slot, condition, is_new

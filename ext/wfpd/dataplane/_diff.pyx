@@ -507,7 +507,7 @@ def policy_diff(Snapshot old not None, Snapshot new not None, unsigned int slot,
     field's name -> (values, empty): bounds by 32 bits, most significant first, or texts (after a None:
     all texts but those); `empty`: an absent value is in it.  A field that is left out has no part in it.
     `tests`, of each region: (condition, whether it holds there, whether it is the new side's) of conditions
-    that no box can hold; up to `tests` different ones are told apart, unless that leads to too many regions.
+    that no box can hold; up to `tests` different ones are told apart, if that leaves fewer regions undecided.
     `deciding`, of each region: the filters that decide at one packet of it, or None.
     Filters that were added to a base or are gone of it count as such (as the root knows them now).
     `complete`: False if there are more than `most` regions, or `work` boxes were looked at before the end.
@@ -515,10 +515,17 @@ def policy_diff(Snapshot old not None, Snapshot new not None, unsigned int slot,
     old._slot(slot)
     old, old_numbers = _rebuilt(old)
     new, new_numbers = _rebuilt(new)
-    found = _compared(old, new, slot, most, work // 4, tests) if tests else None
-    if found is None or not found["complete"]:
-        found = _compared(old, new, slot, most, work, 0)
+    found = _compared(old, new, slot, most, work, 0)
+    if tests and _undecided(found):
+        better = _compared(old, new, slot, most, work // 4, tests)
+        if better["complete"] and _undecided(better) < _undecided(found):
+            found = better
     return found | _numbered(found, old_numbers, new_numbers)
+
+
+def _undecided(found):
+    """How many regions are not decided."""
+    return sum([old is None or new is None for old, new, _ in found["regions"]])
 
 
 def _compared(Snapshot old, Snapshot new, unsigned int slot, uint32_t most, uint64_t work, uint32_t most_tests):

@@ -66,7 +66,7 @@ def test_conditions_beyond_the_number_stay_undecided() -> None:
 def test_a_filter_with_one_test_too_many_is_larger_than_what_it_matches() -> None:
     new = a_filter("a", Action.BLOCK, masked(1), glob(b"e*"), weight=9)
     found = diff([REST], [new, REST], tests=1)
-    assert found["regions"] == [("permit", None, {"flags": ANY})] and len(found["tests"][0]) == 1
+    assert found["regions"] == [("permit", None, {"flags": ANY})] and found["tests"] == [[]]
     found = diff([REST], [new, REST])
     assert found["regions"] == [("permit", "block", {"flags": ANY})] and len(found["tests"][0]) == 2
 
@@ -105,3 +105,10 @@ def test_tests_that_lead_to_too_many_regions_are_given_up() -> None:
     few = diff([block], [*new, block], most=1)
     assert few["regions"] == [("block", None, {"ip_destination_port": ([(0, 0)], False), "flags": ANY})]
     assert few["complete"] and few["tests"] == [[]]
+
+
+def test_tests_that_decide_nothing_are_left_out() -> None:
+    asks = a_filter("asks", Action.CALLOUT_UNKNOWN, callout="c", weight=9)
+    behind = a_filter("e", Action.BLOCK, glob(b"e*"), weight=5)
+    found = diff([REST], [asks, behind, REST])
+    assert [outcome[:2] for outcome in found["regions"]] == [("permit", None)] and found["tests"] == [[]]

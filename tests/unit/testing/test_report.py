@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jsonschema
 
-from tests.unit.testing.files import ran, result
+from tests.unit.testing.files import POLICY, ran, result
 from wfpd.testing import report
 from wfpd.testing.running import SuiteResult
 
@@ -84,3 +84,11 @@ def test_coverage_is_told_by_layer(tmp_path: Path) -> None:
     text = report.render_coverage(runner.coverage)
     assert text.splitlines()[0].endswith("policy.yaml: 2 of 12 filters hit")
     assert "  ipforward_v4: 2 of 4, not asks, noted" in text.splitlines()
+
+
+def test_a_callout_that_was_run_is_not_said_to_be_taken_for_granted(tmp_path: Path) -> None:
+    runs = POLICY.replace('  - {name: broken, use: "no_such_module:Class"}\n', "")
+    for told, said in (("callouts: run", False), ("answers: {watch: block}", True)):
+        lines = list(report.details(result(tmp_path, f"proto: udp, {told}, expect: permit", runs)))
+        assert any("answers block" in line for line in lines)
+        assert any("was not called" in line for line in lines) is said
