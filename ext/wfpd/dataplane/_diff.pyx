@@ -22,8 +22,8 @@ from ._boxes cimport Bound
 from ._root cimport Added
 from ._same cimport compare_filters
 from ._space cimport (
-    AXIS_PRESENCE, AXIS_TEXT, EFFECT_ANY, EFFECT_BLOCK, EFFECT_ENDS, EFFECT_HARD_PERMIT, EFFECT_IGNORED, EFFECT_PERMIT,
-    Side, field_told, side_close, side_open, space_lay,
+    AXIS_PRESENCE, AXIS_TEST, AXIS_TEXT, AXIS_WORD, EFFECT_ANY, EFFECT_BLOCK, EFFECT_ENDS, EFFECT_HARD_PERMIT, EFFECT_IGNORED, EFFECT_PERMIT,
+    Side, SpaceAxis, field_told, side_close, side_open, space_lay,
 )
 from ._table cimport Snapshot
 from ._tests cimport tests_take
@@ -382,15 +382,29 @@ cdef int seeds_collect(Search* search) except -1:
 # --- what decides in a region
 
 
-cdef inline uint32_t corner_of(const Search* search, const Bound* bounds, uint32_t axis) noexcept nogil:
-    """One packet's place on the axis: the lowest value there; a text that nobody names where it may be one."""
-    if search.space.axes[axis].kind == AXIS_PRESENCE:
-        return bounds[axis].hi
-    if search.space.axes[axis].kind == AXIS_TEXT and bounds[axis].lo <= TEXT_OTHER <= bounds[axis].hi:
+cdef bint has_part(const Search* search, const Bound* bounds, uint32_t field) noexcept nogil:
+    """Whether the region says anything of a wide field."""
+    cdef uint32_t i
+    for i in range(search.space.n):
+        if search.space.axes[i].field == field and search.space.axes[i].kind == AXIS_WORD and (
+                bounds[i].lo != 0 or bounds[i].hi != ABSENT):
+            return True
+    return False
+
+
+cdef uint32_t corner_of(const Search* search, const Bound* bounds, uint32_t axis) noexcept nogil:
+    """One packet's place on the axis: without a field that has no part in the region, else the lowest value; a text
+    that nobody names where it may be one."""
+    cdef const SpaceAxis* of = &search.space.axes[axis]
+    if of.kind == AXIS_PRESENCE:
+        return bounds[axis].hi if bounds[axis].lo or has_part(search, bounds, of.field) else 0
+    if of.kind == AXIS_WORD or of.kind == AXIS_TEST:
+        return bounds[axis].lo
+    if bounds[axis].lo == 0 and bounds[axis].hi == ABSENT:
+        return ABSENT
+    if of.kind == AXIS_TEXT and bounds[axis].lo <= TEXT_OTHER <= bounds[axis].hi:
         return TEXT_OTHER
-    if search.space.axes[axis].kind == AXIS_TEXT and bounds[axis].lo == 0:
-        return 1
-    return bounds[axis].lo
+    return max(bounds[axis].lo, <uint32_t>1) if of.kind == AXIS_TEXT else bounds[axis].lo
 
 
 cdef uint32_t deciding_filter(const Search* search, const Side* side, const Bound* bounds) noexcept nogil:
