@@ -72,8 +72,14 @@ def test_a_changed_policy_is_compared_as_if_it_had_been_built_anew(
     before = snapshot(dataclasses.replace(policy, filters=policy.filters[: len(policy.filters) // 2]))
     churn = churned(policy, rng)
     taken, anew = churn.snapshot, snapshot(model_of(churn))
-    told, wanted = (policy_diff(before, each, slot(family=family)) for each in (taken, anew))
-    assert told["regions"] == wanted["regions"] and told["complete"] == wanted["complete"]
+    told, wanted = (policy_diff(before, each, slot(family=family), tests=16) for each in (taken, anew))
+    assert all(told[kind] == wanted[kind] for kind in ("regions", "tests", "complete"))
+    for side, each in ((0, before), (1, taken)):
+        deciding = [pair[side] for pair in told["deciding"]]
+        other = [pair[side] for pair in wanted["deciding"]]
+        assert [None if index is None else each.filter_name(index) for index in deciding] == [
+            None if index is None else (anew if side else before).filter_name(index) for index in other
+        ]
     assert names(taken, told["added"]) == names(anew, wanted["added"])
     assert told["removed"] == wanted["removed"]
     same: dict[str, Any] = policy_diff(taken, anew, slot(family=family))

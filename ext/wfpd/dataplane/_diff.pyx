@@ -22,8 +22,8 @@ from ._boxes cimport Bound
 from ._root cimport Added
 from ._same cimport compare_filters
 from ._space cimport (
-    AXIS_PRESENCE, AXIS_TEST, AXIS_TEXT, AXIS_WORD, EFFECT_ANY, EFFECT_BLOCK, EFFECT_ENDS, EFFECT_HARD_PERMIT, EFFECT_IGNORED, EFFECT_PERMIT,
-    Side, SpaceAxis, field_told, side_close, side_open, space_lay,
+    AXIS_PRESENCE, AXIS_TEST, AXIS_TEXT, AXIS_WORD, EFFECT_ANY, EFFECT_BLOCK, EFFECT_ENDS, EFFECT_HARD_PERMIT,
+    EFFECT_IGNORED, EFFECT_PERMIT, Side, SpaceAxis, field_told, side_close, side_open, space_lay,
 )
 from ._table cimport Snapshot
 from ._tests cimport tests_take
