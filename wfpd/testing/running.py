@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -207,12 +209,17 @@ class Runner:
 
 
 def must_open(path: str) -> None:
-    """ControlError for a file that cannot be opened."""
+    """ControlError for what cannot be opened, or is no file that can be read twice; never waits for a FIFO."""
     try:
-        with open(path, "rb"):
-            pass
-    except OSError as error:
-        raise ControlError(f"cannot open {path}: {error.strerror}") from error
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no name of a file"
+        raise ControlError(f"cannot open {path}: {reason}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ControlError(f"cannot open {path}: it is not a regular file")
+    finally:
+        os.close(descriptor)
 
 
 def _trials(case: Case) -> Iterator[Steps]:

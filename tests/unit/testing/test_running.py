@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.unit.testing.files import EXAMPLES, POLICY, ran, result, suite
 from wfpd.errors import CaptureError, ControlError
 from wfpd.testing.cases import Difference
-from wfpd.testing.running import MOST_FAILURES, Runner, golden_lines
+from wfpd.testing.running import MOST_FAILURES, Runner, golden_lines, must_open
 
 
 def test_a_case_passes_where_everything_is_as_expected(tmp_path: Path) -> None:
@@ -166,3 +167,14 @@ def test_a_capture_that_breaks_off_fails_its_case(tmp_path: Path) -> None:
     assert result(tmp_path, "capture: cut.pcap, expect: {verdicts: {permit: 3}}", GATEWAY).error
     with pytest.raises(ControlError, match="cannot open"):
         result(tmp_path, "capture: none.pcap, expect: permit", GATEWAY)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for text in ("capture: fifo, expect: permit", f"{CAPTURE}, expect: {{golden: fifo}}", "capture: ., expect: permit"):
+        with pytest.raises(ControlError, match="not a regular file"):
+            result(tmp_path, text, GATEWAY)
+    with pytest.raises(ControlError, match="not a regular file"):
+        must_open(str(tmp_path / "fifo"))
+    with pytest.raises(ControlError, match="no name of a file"):
+        must_open("a\0b")
