@@ -17,6 +17,7 @@ COMMANDS = (
     "check",
     "replay",
     "explain",
+    "test",
     "diff",
     "layers",
     "purge",
