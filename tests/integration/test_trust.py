@@ -52,6 +52,8 @@ ELSEWHERE = {
     "the kept state is data, checked": "unit/netfilter/test_kept.py::test_what_no_policy_could_ask_for_is_refused",
     "a long line on the control socket": "unit/control/test_admin.py::test_a_line_over_the_limit_ends_the_connection",
     "silence on the control socket": "unit/control/test_admin.py::test_who_says_nothing_is_disconnected",
+    "clients that mean harm": "integration/test_control_hostile.py::"
+        "test_one_who_administers_is_answered_and_the_server_stays_within_its_bounds",
     "the caller's namespace": "unit/lab/test_network.py::test_nothing_runs_in_the_callers_own_namespace",
 }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """The control socket's server: asyncio in a thread of its own, off the packet threads.
 
-A peer is who the kernel says it is (SO_PEERCRED); its role comes from its groups.  Methods run in pools: what
-may wait for others has a thread for each connection, everything else a few threads, of which users
-who do not administer get a part.  What any peer does, the others are answered (limits.py).
+A peer is who the kernel says it is (SO_PEERCRED); its role comes from its groups.  Methods run in a pool that has a
+thread for each connection; of users who do not administer, few calls run at once.  What any peer does, the
+others are answered (limits.py).
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ SILENCE = 0.5
 """Seconds without hello after which a connection gives its place to one that comes."""
 MIN_CONNECTIONS = 40
 """Even if descriptors are few; more than the places of administrators."""
-QUICK_THREADS = 8
+END_THREADS = 8
+"""For what is to be done at connections' ends."""
 CLOSE_TIMEOUT = 5.0
 """Seconds that closing waits for calls that run and for what is to be done at connections' ends."""
 ROLE_SECONDS = 5.0
@@ -75,7 +76,10 @@ class Method:
     parameters: frozenset[str] = frozenset()
     """Their names.  Others are refused: a misspelled `confirm` would be a reload that never goes back."""
     waits: bool = False
-    """It may wait for other connections' calls (a lock, a transaction).  Those above *read* are taken to wait."""
+    """It may wait for other connections' calls (a lock, a transaction), so it takes no turn that those may need.
+
+    Those above *read* are taken to wait.
+    """
 
 
 class Roles:
@@ -139,10 +143,9 @@ class AdminServer:
         self._silent: dict[Connection, None] = {}
         self._others = asyncio.Semaphore(limits.CALLS)
         self._tasks: set[asyncio.Task[None]] = set()
-        n_waiting = self._accounts.places.total
-        self._quick = ThreadPoolExecutor(QUICK_THREADS, "wfpd-control-call")
-        self._wide = ThreadPoolExecutor(n_waiting, "wfpd-control-wait")
-        self._ends = ThreadPoolExecutor(QUICK_THREADS, "wfpd-control-end")
+        # One for each connection, of which each has one call at a time: no call waits for another's thread.
+        self._calls = ThreadPoolExecutor(self._accounts.places.total, "wfpd-control-call")
+        self._ends = ThreadPoolExecutor(END_THREADS, "wfpd-control-end")
         self._n_peers = 0
         self._peer_gone = threading.Condition()
         self._buffer = memoryview(bytearray(READ_SIZE))
@@ -165,7 +168,7 @@ class AdminServer:
             with self._peer_gone:
                 if not self._peer_gone.wait_for(lambda: not self._n_peers, CLOSE_TIMEOUT):
                     log.warning("control: calls of %d connections still run", self._n_peers)
-        for pool in (self._quick, self._wide, self._ends):
+        for pool in (self._calls, self._ends):
             pool.shutdown(wait=False)
         if self._socket is not None:
             self._socket.close()
@@ -379,7 +382,7 @@ class AdminServer:
             if not peer.begin():
                 raise ConnectionResetError
             done: asyncio.Future[tuple[bytes, float]] = self._loop.create_future()
-            (self._wide if waits else self._quick).submit(self._call, request, method, peer, done)
+            self._calls.submit(self._call, request, method, peer, done)
             answer, cost = await done
         account.charge(cost - limits.AHEAD if waits else cost, self._loop.time())
         return answer

@@ -34,7 +34,7 @@ LINE_COST = 100e-6
 """Seconds that one request costs about, apart from what its method does."""
 
 AHEAD = 0.05
-"""Seconds that are charged while a call with a thread of its own runs, so that not many of one user begin at once."""
+"""Seconds that are charged while a call that may wait for others runs, so that not many of one user begin at once."""
 
 
 class Budget:

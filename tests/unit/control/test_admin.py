@@ -1,3 +1,4 @@
+import contextlib
 import grp
 import json
 import os
@@ -13,7 +14,7 @@ from tests.control_schema import check_error, check_notification, check_params, 
 from wfpd.client import Client, DaemonFault, NotAllowed, Refused
 from wfpd.control import admin, protocol
 from wfpd.control.admin import AdminServer, Method, Peer, Roles
-from wfpd.control.limits import Places
+from wfpd.control.limits import CALLS_OF_USER, Places
 from wfpd.control.protocol import INVALID_PARAMS, MAX_LINE, Role
 from wfpd.errors import ControlError, PolicyError, Problem
 from wfpd.observe.record import EventRecord
@@ -331,3 +332,59 @@ def test_few_descriptors_are_fewer_connections_and_it_is_said(
     assert "connections at most" in caplog.text
     monkeypatch.setattr(admin.resource, "getrlimit", lambda _: (64, 64))
     assert admin._affordable(100) == admin.MIN_CONNECTIONS
+
+
+def test_calls_that_all_wait_leave_a_thread_for_one_more(tmp_path) -> None:
+    go_on, lock = threading.Event(), threading.Lock()
+    running: list[int] = []
+
+    def wait(params: object, peer: Peer) -> object:
+        with lock:
+            running.append(peer.pid)
+        go_on.wait(10)
+        return {}
+
+    methods = METHODS | {"wait": Method(Role.READ, wait)}
+    server = AdminServer(str(tmp_path / "c.sock"), methods, Roles(), places=Places(31, 0, 31))
+    server.start()
+    try:
+        with contextlib.ExitStack() as held, Client(server._path, timeout=5) as client:
+            for _ in range(30):
+                held.enter_context(raw(server)).sendall(HELLO + HELLO.replace(b'"hello"', b'"wait"').replace(
+                    b',"params":{"version":1}', b""))  # fmt: skip
+            until = time.monotonic() + 5
+            while len(running) < 30 and time.monotonic() < until:
+                assert client.call("status")["enforcing"]
+            assert len(running) == 30 and client.call("status")["enforcing"]
+            go_on.set()
+    finally:
+        go_on.set()
+        server.close()
+
+
+def test_users_who_do_not_administer_run_few_calls_at_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, running, most = threading.Lock(), [0], [0]
+
+    def slow(params: object, peer: Peer) -> object:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.05)
+        with lock:
+            running[0] -= 1
+        return {}
+
+    server = AdminServer(str(tmp_path / "c.sock"), {"slow": Method(Role.READ, slow)}, Roles())
+    monkeypatch.setattr(server._roles, "of", lambda uid, gid: Role.READ)
+    server.start()
+    try:
+        with contextlib.ExitStack() as held:
+            clients = [held.enter_context(Client(server._path)) for _ in range(8)]
+            threads = [threading.Thread(target=client.call, args=("slow",), daemon=True) for client in clients]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(10)
+    finally:
+        server.close()
+    assert most[0] == CALLS_OF_USER
