@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from wfpd.client import types
-from wfpd.client._core import Answer, Closed, Core, Inbox, Kept, Key, Notification, given
+from wfpd.client._core import Answer, Closed, Core, Inbox, Kept, Key, Notification, changes_key, given, listed, member
 from wfpd.client._sync import PAGE, Transaction, connect
 from wfpd.client.errors import CallError
 from wfpd.control.protocol import DEFAULT_PATH, VERSION
@@ -223,7 +223,7 @@ class AsyncClient:
             raise
         try:
             yield transaction
-            transaction.generation = (await self.call("transaction.commit")).get("generation")
+            transaction.generation = member(await self.call("transaction.commit"), "generation")
         except BaseException as error:
             if isinstance(error, Exception):
                 with contextlib.suppress(WfpdError):
@@ -251,7 +251,7 @@ class AsyncClient:
         key: Key | None = None
         try:
             found = await self.call("changes.subscribe", on_add=on_add, on_delete=on_delete, **wanted)
-            key = ("change", found["subscription"])
+            key = changes_key(found)
         finally:
             kept = self._inbox.end(key)
         return Changes(self, key, kept)
@@ -362,7 +362,7 @@ class Sessions(_Part):
 
     async def list(self) -> list[types.SessionShown]:
         """Those that are open."""
-        found: list[types.SessionShown] = (await self._client.call("sessions.list"))["sessions"]
+        found: list[types.SessionShown] = member(await self._client.call("sessions.list"), "sessions")
         return found
 
 
@@ -376,13 +376,13 @@ class Listed(Generic[Shown]):
     async def list(self, *, page: int = PAGE, **template: object) -> AsyncIterator[Shown]:
         """All that match the template, from one snapshot, read page by page."""
         wanted: dict[str, object] = {"template": template} if template else {}
-        cursor = None
+        cursor: str | None = None
         try:
             while True:
                 more: dict[str, object] = {} if cursor is None else {"cursor": cursor}
                 found = await self._client.call(f"{self._plural}.list", size=page, **(more or wanted))
-                cursor = found.get("cursor")
-                for one in found["objects"]:
+                objects, cursor = listed(found)
+                for one in objects:
                     yield one
                 if cursor is None:
                     return
@@ -411,7 +411,7 @@ class Objects(Listed[Shown], Generic[Shown, Entry]):
 
     async def get(self, key: str) -> Shown:
         """One by its key."""
-        found: Shown = (await self._client.call(f"{self._plural}.get", key=key))["object"]
+        found: Shown = member(await self._client.call(f"{self._plural}.get", key=key), "object")
         return found
 
 
@@ -436,7 +436,7 @@ class Filters(Listed[types.FilterShown]):
 
     async def get(self, key: str) -> types.FilterShown:
         """One by its key."""
-        found: types.FilterShown = (await self._client.call("filters.get", key=key))["object"]
+        found: types.FilterShown = member(await self._client.call("filters.get", key=key), "object")
         return found
 
 
@@ -445,7 +445,7 @@ class Layers(_Part):
 
     async def list(self) -> list[types.LayerShown]:
         """All of them."""
-        found: list[types.LayerShown] = (await self._client.call("layers.list"))["objects"]
+        found: list[types.LayerShown] = member(await self._client.call("layers.list"), "objects")
         return found
 
 
@@ -454,7 +454,7 @@ class Sets(_Part):
 
     async def list(self) -> list[types.SetShown]:
         """All of them."""
-        found: list[types.SetShown] = (await self._client.call("sets.list"))["objects"]
+        found: list[types.SetShown] = member(await self._client.call("sets.list"), "objects")
         return found
 
     async def get(self, name: str, *, size: int | None = None) -> dict[str, Any]:

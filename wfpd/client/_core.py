@@ -150,6 +150,8 @@ def _message(line: bytes) -> Answer | Notification:
         method, params = document["method"], document.get("params", {})
         if not isinstance(method, str) or not isinstance(params, dict):
             raise _not_wfpd()
+        if not isinstance(params.get("subscription"), str | int | None):
+            raise _not_wfpd()
         return Notification(method, params)
     ident = document.get("id")
     if isinstance(ident, bool) or not isinstance(ident, int | None) or ("result" in document) == ("error" in document):
@@ -174,6 +176,8 @@ def unreachable(path: str, error: OSError) -> ControlError:
     hint = "is wfpd running? systemctl status wfpd"
     if isinstance(error, PermissionError):
         hint = "daemon: control: names the groups that may; root always may"
+    elif isinstance(error, BlockingIOError):
+        return ControlError(f"wfpd at {path} takes no connection in time", hint="try again")
     return ControlError(f"cannot reach wfpd at {path}: {error.strerror or error}", hint=hint)
 
 
@@ -182,6 +186,29 @@ class Closed(ControlError):
 
     def __init__(self) -> None:
         super().__init__("wfpd closed the connection", hint="systemctl status wfpd")
+
+
+def member(result: Any, name: str) -> Any:
+    """A member that every result of the method has.  ControlError if this one does not."""
+    if not isinstance(result, dict) or name not in result:
+        raise _not_wfpd()
+    return result[name]
+
+
+def changes_key(result: Any) -> Key:
+    """Whose the notifications of a subscription to changes are."""
+    subscription = member(result, "subscription")
+    if not isinstance(subscription, str | int):
+        raise _not_wfpd()
+    return "change", subscription
+
+
+def listed(result: Any) -> tuple[list[Any], str | None]:
+    """Objects and cursor of one page."""
+    objects, cursor = member(result, "objects"), result.get("cursor")
+    if not isinstance(objects, list) or not isinstance(cursor, str | None):
+        raise _not_wfpd()
+    return objects, cursor
 
 
 def given(**params: object) -> dict[str, object]:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from wfpd.client import types
-from wfpd.client._core import Answer, Closed, Core, Inbox, Kept, Key, given, unreachable
+from wfpd.client._core import Answer, Closed, Core, Inbox, Kept, Key, changes_key, given, listed, member, unreachable
 from wfpd.client.errors import CallError
 from wfpd.control.protocol import DEFAULT_PATH, VERSION
 from wfpd.errors import ControlError, WfpdError
@@ -184,7 +184,7 @@ class Client:
         transaction = Transaction()
         try:
             yield transaction
-            transaction.generation = self.call("transaction.commit").get("generation")
+            transaction.generation = member(self.call("transaction.commit"), "generation")
         except BaseException:
             with contextlib.suppress(WfpdError):
                 self.call("transaction.abort")
@@ -204,7 +204,7 @@ class Client:
         key: Key | None = None
         try:
             found = self.call("changes.subscribe", on_add=on_add, on_delete=on_delete, **wanted)
-            key = ("change", found["subscription"])
+            key = changes_key(found)
         finally:
             kept = self._inbox.end(key)
         return Changes(self, key, kept)
@@ -339,7 +339,7 @@ class Sessions(_Part):
 
     def list(self) -> list[types.SessionShown]:
         """Those that are open."""
-        found: list[types.SessionShown] = self._client.call("sessions.list")["sessions"]
+        found: list[types.SessionShown] = member(self._client.call("sessions.list"), "sessions")
         return found
 
 
@@ -353,13 +353,13 @@ class Listed(Generic[Shown]):
     def list(self, *, page: int = PAGE, **template: object) -> Iterator[Shown]:
         """All that match the template, from one snapshot, read page by page."""
         wanted: dict[str, object] = {"template": template} if template else {}
-        cursor = None
+        cursor: str | None = None
         try:
             while True:
                 more: dict[str, object] = {} if cursor is None else {"cursor": cursor}
                 found = self._client.call(f"{self._plural}.list", size=page, **(more or wanted))
-                cursor = found.get("cursor")
-                yield from found["objects"]
+                objects, cursor = listed(found)
+                yield from objects
                 if cursor is None:
                     return
         finally:
@@ -387,7 +387,7 @@ class Objects(Listed[Shown], Generic[Shown, Entry]):
 
     def get(self, key: str) -> Shown:
         """One by its key."""
-        found: Shown = self._client.call(f"{self._plural}.get", key=key)["object"]
+        found: Shown = member(self._client.call(f"{self._plural}.get", key=key), "object")
         return found
 
 
@@ -411,7 +411,7 @@ class Filters(Listed[types.FilterShown]):
 
     def get(self, key: str) -> types.FilterShown:
         """One by its key."""
-        found: types.FilterShown = self._client.call("filters.get", key=key)["object"]
+        found: types.FilterShown = member(self._client.call("filters.get", key=key), "object")
         return found
 
 
@@ -420,7 +420,7 @@ class Layers(_Part):
 
     def list(self) -> list[types.LayerShown]:
         """All of them."""
-        found: list[types.LayerShown] = self._client.call("layers.list")["objects"]
+        found: list[types.LayerShown] = member(self._client.call("layers.list"), "objects")
         return found
 
 
@@ -429,7 +429,7 @@ class Sets(_Part):
 
     def list(self) -> list[types.SetShown]:
         """All of them."""
-        found: list[types.SetShown] = self._client.call("sets.list")["objects"]
+        found: list[types.SetShown] = member(self._client.call("sets.list"), "objects")
         return found
 
     def get(self, name: str, *, size: int | None = None) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Connection(asyncio.BufferedProtocol):
         self.account = account
         self.peer: Peer
         self.greeted = False
-        self.since = 0.0
+        self.since = asyncio.get_running_loop().time()
         self.subscribed = False
         self.has_place = True
         self.events = Events(self)
@@ -49,6 +49,7 @@ class Connection(asyncio.BufferedProtocol):
         self._searched = 0
         self._over = False
         self._lost = False
+        self._aborted = False
         self._more: asyncio.Future[None] | None = None
         self._taken: asyncio.Future[None] | None = None
         self._reading = True
@@ -63,7 +64,8 @@ class Connection(asyncio.BufferedProtocol):
         """It begins."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self.since = self._loop.time()
+        if self._aborted:
+            transport.abort()
         transport.set_write_buffer_limits(high=0)  # "Written" means that the kernel has all of it.
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -192,7 +194,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.transport is None or self._lost:
             raise ConnectionResetError
         self.transport.write(line)
-        while self._write_deadline is not None and not self._lost:
+        if self._write_deadline is not None:
             self._taken = self._loop.create_future()
             await self._taken
         if self._lost:
@@ -207,6 +209,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """End now; what was not taken is lost."""
+        self._aborted = True
         if self.transport is not None:
             self.transport.abort()
 

@@ -32,6 +32,16 @@ def test_without_a_daemon_the_error_says_where_it_looked(tmp_path) -> None:
     assert raised.value.hint
 
 
+def test_connecting_to_who_accepts_nobody_ends_in_time(tmp_path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "full.sock"))
+        listening.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(listening.getsockname())
+            with pytest.raises(ControlError, match="takes no connection in time"):
+                Client(listening.getsockname(), timeout=0.2)
+
+
 def test_hello_comes_first_and_a_refused_one_is_a_control_error(fake: Fake) -> None:
     with Client(fake.path) as client:
         assert client.hello["role"] == "administer"
@@ -58,6 +68,17 @@ def test_garbage_is_a_clear_error(fake: Fake, client: Client, answer: bytes) -> 
     fake.on("status", answer)
     with pytest.raises(ControlError, match="not wfpd"):
         client.status()
+
+
+@pytest.mark.parametrize("result", [None, [], {}, {"objects": 3}, {"objects": [], "cursor": 1}, "x",
+                                    {"subscription": [1]}])  # fmt: skip
+def test_a_result_of_another_shape_is_a_clear_error(fake: Fake, client: Client, result: object) -> None:
+    calls = {"filters.list": lambda: list(client.filters.list()), "filters.get": lambda: client.filters.get("k"),
+             "sessions.list": client.sessions.list, "changes.subscribe": client.changes}  # fmt: skip
+    for method, call in calls.items():
+        fake.on(method, lambda _: line_of({"id": len(fake.asked), "result": result}))
+        with pytest.raises(ControlError, match="not wfpd"):
+            call()
 
 
 def test_a_daemon_that_ends_or_says_nothing_is_a_control_error(fake: Fake) -> None:

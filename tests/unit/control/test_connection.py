@@ -166,3 +166,39 @@ def test_who_used_up_their_share_is_read_from_later() -> None:
     waited: list[float] = []
     assert run(talk, account=account) == [b"a\n", b"b\n"]
     assert waited[0] >= 0.25
+
+
+def test_an_answer_counts_as_taken_though_notifications_follow_it_at_once() -> None:
+    answered: list[bool] = []
+
+    async def serve(connection: Connection, line: bytes) -> bool:
+        await connection.write(b"x" * 1_000_000 + b"\n")
+        answered.append(True)
+        return True
+
+    async def talk(connection: Connection, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, b"ask\n")
+        await asyncio.sleep(0.05)
+        while connection.peer.send(b"y" * 60_000 + b"\n"):
+            pass
+        read = 0
+        while read < 1_000_001:  # And none of the notifications, which then wait in turn.
+            read += len(await loop.sock_recv(sock, min(65536, 1_000_001 - read)))
+        await asyncio.sleep(0.1)
+        assert answered and connection._write_deadline is not None
+
+    run(talk, serve)
+
+
+def test_who_is_thrown_out_before_the_transport_is_there_ends_with_it() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        connection = Connection(Account(0, True, Budget(1, 1)), memoryview(bytearray(READ_SIZE)))
+        connection.abort()
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, ours)
+        await asyncio.sleep(0.05)
+        assert theirs.recv(1) == b""
+        theirs.close()
+
+    asyncio.run(main())
