@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 from wfpd.observe.counters import VERDICTS, EngineCounters
@@ -34,25 +33,24 @@ def counters_json(now: EngineCounters, engine: Any, queues: list[dict[str, Any]]
 
 def hottest(engine: Any, n_filters: int) -> list[dict[str, Any]]:
     """The filters with most hits, the first the hottest.  None where a change of filters comes between, each time."""
-    door: Callable[[int], list[tuple[int, int]]] | None = getattr(engine, "hottest", None)
-    if door is None:
-        return []
     for _ in range(_TRIES):
         snapshot = engine.snapshot
-        numbers = door(n_filters)
+        numbers = engine.hottest(n_filters)
         if snapshot is None:
             return []
         if engine.snapshot is snapshot:  # The numbers are this snapshot's.
-            return [_filter(snapshot.filter_info(number), hits) for number, hits in numbers]
+            infos = [snapshot.filter_info(number) for number, _ in numbers]
+            times = engine.last_hits(info["counter_slot"] for info in infos)
+            return [_filter(info, hits, last) for info, (_, hits), last in zip(infos, numbers, times, strict=True)]
     return []
 
 
-def _filter(info: dict[str, Any], hits: int) -> dict[str, Any]:
+def _filter(info: dict[str, Any], hits: int, last: float) -> dict[str, Any]:
     return {
         "key": str(uuid.UUID(bytes=bytes(info["key"]))),
         "name": info["name"],
         "layer": info["layer"],
         "action": info["action"],
         "hits": hits,
-        "last_hit": None,
+        "last_hit": last or None,
     }
