@@ -50,6 +50,9 @@ class Ground(Protocol):
     def references(self, kind: Kind, to: uuid.UUID, name: str) -> int:
         """How many running filters refer to an object."""
 
+    def errors_of(self, callout: str) -> int:
+        """How often a callout of this name has failed."""
+
     def load(self, callout: Callout) -> object:
         """Import a callout and make one; its callable.  PolicyError if that fails."""
 

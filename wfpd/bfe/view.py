@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wfpd.bfe.objects import KIND_OF, OF_FILE, Added, Entry, FilterEntry, Item, Kind, filter_id
+from wfpd.bfe.objects import KIND_OF, OF_FILE, Added, Entry, FilterEntry, Item, Kind, Lifetime, filter_id
 from wfpd.bfe.working import Store, Working
 from wfpd.dataplane import Snapshot
 from wfpd.errors import FwpError
@@ -64,7 +64,10 @@ class View:
 
     def _object(self, kind: Kind, entry: Entry) -> Described:
         count = self.engine.ground.references(kind, entry.item.key, entry.item.name)
-        return shown(kind, entry, count)
+        found = shown(kind, entry, count)
+        if kind is Kind.CALLOUT:
+            found["errors"] = self.engine.ground.errors_of(entry.item.name)
+        return found
 
     def _filter(self, place: tuple[Snapshot, int]) -> Described:
         described = self.engine.ground.described(*place)
@@ -146,7 +149,8 @@ def shown(kind: Kind, entry: Entry, n_filters: int) -> Described:
         if hasattr(item, name):
             found[label] = getattr(item, name)
     if kind is not Kind.PROVIDER:
-        found["provider"] = getattr(item, "provider", "") or None
+        builtin = owner.lifetime is Lifetime.BUILTIN
+        found["provider"] = None if builtin else getattr(item, "provider", "") or None
     if kind is Kind.CALLOUT:
         found["registered"] = bool(getattr(item, "use", ""))
     return found

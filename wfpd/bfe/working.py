@@ -123,7 +123,7 @@ class Working:
         count += sum(_refers(added.entry, kind, key, name) for added in self.added.values())
         if kind is Kind.PROVIDER:
             count += sum(
-                getattr(other.item, "provider", None) == name and other.item.key != key
+                getattr(other.item, "provider", None) == name and other.owner.lifetime is not Lifetime.BUILTIN
                 for entries in self._objects.values()
                 for other in entries.values()
             )

@@ -28,9 +28,10 @@ def _last_hit(item: Mapping[str, Any]) -> str:
 
 
 def _action(item: Mapping[str, Any]) -> str:
-    callout = item.get("callout")
-    action = tables.value(item.get("action"))
-    return f"{action} {callout}" if callout and action != str(callout) else action
+    action = item.get("action")
+    if isinstance(action, Mapping):
+        return f"callout {action.get('callout')} ({action.get('kind')})"
+    return tables.value(action)
 
 
 def _sublayer_weight(item: Mapping[str, Any]) -> str:
@@ -56,7 +57,7 @@ FILTERS = Kind("filters", "filter", "filter", (
     Column("last hit", _last_hit),
     _KEY,
     Column("when", lambda item: tables.conditions(item.get("when"))),
-))  # fmt: skip
+), has_layers=True)  # fmt: skip
 SUBLAYERS = Kind("sublayers", "sublayer", "sublayer", (
     _NAME,
     Column("weight", _sublayer_weight),

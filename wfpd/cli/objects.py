@@ -31,6 +31,8 @@ class Kind(NamedTuple):
     columns: tuple[Column, ...]
     weight_bits: int = 64
     """Of its weights, if it has any."""
+    has_layers: bool = False
+    """One of a policy file is one for each layer and family, all with its name."""
 
 
 class NoSuchObjectError(WfpdError):
@@ -64,18 +66,20 @@ def everything(connection: Client, method: str, template: Mapping[str, Any] | No
     return [item for page in pages(connection, method, template or {}) for item in page]
 
 
-def find(connection: Client, kind: Kind, text: str) -> dict[str, Any]:
-    """The object of a key or name.  NoSuchObjectError where a name is nobody's or that of several."""
+def find(connection: Client, kind: Kind, text: str) -> list[dict[str, Any]]:
+    """The object of a key or name: of a filter's name one for each layer and family that it speaks of.
+
+    NoSuchObjectError where a name is nobody's or that of several.
+    """
     if is_key(text):
-        found: dict[str, Any] = call(connection, f"{kind.methods}.get", key=str(uuid.UUID(text)))["object"]
-        return found
+        return [call(connection, f"{kind.methods}.get", key=str(uuid.UUID(text)))["object"]]
     return _named(connection, kind, text)
 
 
-def _named(connection: Client, kind: Kind, name: str) -> dict[str, Any]:
+def _named(connection: Client, kind: Kind, name: str) -> list[dict[str, Any]]:
     found = everything(connection, f"{kind.methods}.list", {"name": name})
-    if len(found) == 1:
-        return found[0]
+    if len(found) == 1 or (found and kind.has_layers and len({item.get("provider") for item in found}) == 1):
+        return found
     shown = tables.harmless(name)
     if not found:
         raise NoSuchObjectError(f'there is no {kind.word} "{shown}"')
@@ -90,7 +94,10 @@ def _named(connection: Client, kind: Kind, name: str) -> dict[str, Any]:
 
 def keys_of(connection: Client, kind: Kind, names: Sequence[str]) -> list[str]:
     """The keys of names and keys.  What is a key is not looked up."""
-    return [name if is_key(name) else str(_named(connection, kind, name)["key"]) for name in names]
+    return [
+        str(key) for name in names
+        for key in ([name] if is_key(name) else [item["key"] for item in _named(connection, kind, name)])
+    ]  # fmt: skip
 
 
 def show_pages(found: Iterator[list[dict[str, Any]]], columns: Sequence[Column], as_json: bool, word: str) -> None:

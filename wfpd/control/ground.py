@@ -24,11 +24,20 @@ Hits = Callable[[Sequence[int]], Sequence[tuple[int, float]]]
 class TablesGround:
     """See wfpd.bfe.ground.Ground."""
 
-    def __init__(self, tables: Tables, change: Change, hits: Hits, callout_path: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        change: Change,
+        hits: Hits,
+        callout_path: Callable[[], Sequence[str]] = tuple,
+        errors: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        """`errors`: of callouts, by name."""
         self._tables = tables
         self._change = change
         self._hits = hits
         self._callout_path = callout_path
+        self._errors = errors
 
     def apply(self, packed: bytes | None, callouts: Sequence[tuple[Callout, object]], remove: Iterable[bytes]) -> int:
         return self._change(packed, callouts, remove)
@@ -72,6 +81,9 @@ class TablesGround:
         if snapshot is None or kind is Kind.FILTER:
             return 0
         return references(snapshot, kind.value, to.bytes, name)
+
+    def errors_of(self, callout: str) -> int:
+        return self._errors().get(callout, 0)
 
     def load(self, callout: Callout) -> object:
         return load_callouts([callout], self._callout_path())[0]

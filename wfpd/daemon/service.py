@@ -73,7 +73,8 @@ class Service:
         self.state = State()
         self.notifier = Notifier()
         ground = TablesGround(self.daemon.tables, self.daemon.change, self.daemon.hits,
-                              lambda: self.daemon.policy.daemon.callout_path)  # fmt: skip
+                              lambda: self.daemon.policy.daemon.callout_path,
+                              self.daemon.engine.callout_errors)  # fmt: skip
         self.bfe = Bfe(ground)
         self.listings = Listings(self.daemon.engine, self.daemon.records.filter_of)
         self.manager = ReloadManager(path, self._publish, accepted=self._accepted)

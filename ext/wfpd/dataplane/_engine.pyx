@@ -476,6 +476,13 @@ cdef class Engine:
         slots = list(slots)
         return [sum(column) for column in zip(*[stats.hits(slots) for stats in self.stats])]
 
+    def callout_errors(self) -> dict:
+        """How often each callout failed, by name."""
+        found = {}
+        for context in self.contexts:
+            add_counts(found, dict((<ClassifyContext>context).errors))
+        return found
+
     def sweep_hits(self, double now) -> None:
         """Find out which filters were hit since the last sweep; `now` in seconds since the epoch.  By one thread."""
         if self.current is not None:

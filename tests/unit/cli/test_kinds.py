@@ -23,8 +23,9 @@ def test_a_filter_s_row_has_its_effective_weight_with_the_range_and_its_hits(mon
     "weight": "0x7000000000000001",
         "range": "7", "action": "block", "hits": "12", "last hit": "5 s ago", "key": "k", "when": "ip_protocol=tcp",
     }  # fmt: skip
-    called = cells(kinds.FILTERS, FILTER | {"action": "callout_terminating", "callout": "dns", "last_hit": None})
-    assert (called["action"], called["last hit"]) == ("callout_terminating dns", "never")
+    action = {"callout": "dns", "kind": "terminating"}
+    called = cells(kinds.FILTERS, FILTER | {"action": action, "callout": "dns", "last_hit": None})
+    assert (called["action"], called["last hit"]) == ("callout dns (terminating)", "never")
 
 
 def test_a_sublayer_s_row_has_both_weights() -> None:

@@ -29,22 +29,30 @@ def test_a_long_list_comes_in_pages_of_one_snapshot(daemon: Daemon, connection) 
 
 def test_an_object_is_found_by_its_name_or_its_key(daemon: Daemon, connection) -> None:
     daemon.objects["sublayers"] = named("a", "b")
-    assert objects.find(connection, kinds.SUBLAYERS, "b")["key"] == key(2)
-    assert objects.find(connection, kinds.SUBLAYERS, f"{{{key(1)}}}".upper())["name"] == "a"
+    assert [item["key"] for item in objects.find(connection, kinds.SUBLAYERS, "b")] == [key(2)]
+    assert [item["name"] for item in objects.find(connection, kinds.SUBLAYERS, f"{{{key(1)}}}".upper())] == ["a"]
     daemon.asked.clear()
     assert objects.keys_of(connection, kinds.SUBLAYERS, [key(7), "a"]) == [key(7), key(1)]
     assert daemon.asked == [{"template": {"name": "a"}, "size": 1000}], "a key is not looked up"
 
 
 def test_an_ambiguous_name_is_answered_with_the_keys(daemon: Daemon, connection) -> None:
-    daemon.objects["filters"] = named("a", "a", "b")
+    daemon.objects["filters"] = [
+        item | {"provider": provider} for item, provider in zip(named("a", "a", "b"), "xyx", strict=True)
+    ]
     with pytest.raises(NoSuchObjectError) as refused:
         objects.find(connection, kinds.FILTERS, "a")
     assert refused.value.message == f'2 filters have the name "a":\n  {key(1)}  layer1\n  {key(2)}  layer2'
     assert refused.value.exit_status == 1
-    daemon.objects["filters"] = named(*["a"] * 50)
+    daemon.objects["sublayers"] = named(*["a"] * 50)
     with pytest.raises(NoSuchObjectError, match="and 30 more"):
-        objects.keys_of(connection, kinds.FILTERS, ["a"])
+        objects.keys_of(connection, kinds.SUBLAYERS, ["a"])
+
+
+def test_a_filters_name_is_that_of_all_its_layers_and_families(daemon: Daemon, connection) -> None:
+    daemon.objects["filters"] = named("a", "a", "b")
+    assert [item["key"] for item in objects.find(connection, kinds.FILTERS, "a")] == [key(1), key(2)]
+    assert objects.keys_of(connection, kinds.FILTERS, ["b", "a"]) == [key(3), key(1), key(2)]
 
 
 def test_a_name_that_nobody_has_is_said_without_its_control_characters(daemon: Daemon, connection) -> None:

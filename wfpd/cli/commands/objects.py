@@ -75,13 +75,17 @@ def list_objects(kind: Kind, arguments: argparse.Namespace, order: Order | None 
 
 
 def show_object(kind: Kind, arguments: argparse.Namespace) -> int:
-    """Show one object whole."""
+    """Show one object whole; a filter at each of its layers."""
     with connect(arguments) as connection:
         found = objects.find(connection, kind, arguments.which)
-    if arguments.json:
-        print_json(found)
+    if not arguments.json:
+        print("\n\n".join(objects.describe(item, kind.weight_bits) for item in found))
+        if len(found) > 1:
+            print(f"\n{sum(item.get('hits') or 0 for item in found)} hits at all of them")
+    elif len(found) == 1:
+        print_json(found[0])
     else:
-        print(objects.describe(found, kind.weight_bits))
+        print_json({"objects": found, "hits": sum(item.get("hits") or 0 for item in found)})
     return DONE
 
 

@@ -110,8 +110,14 @@ def test_what_cannot_be_meant_is_2(command: list[str], says: str, path: str, cap
     assert says in capsys.readouterr().err
 
 
-def test_a_filter_of_both_families_is_deleted_by_its_keys(daemon: Daemon, path: str, capsys) -> None:
-    daemon.objects["filters"] = [FILTERS[0], FILTERS[0] | {"key": key(9), "layer": "ipforward_v6"}]
-    assert cli.main(["filters", "delete", "a", "--socket", path]) == 1
-    said = capsys.readouterr().err
-    assert f"{key(1)}  ipforward_v4" in said and f"{key(9)}  ipforward_v6" in said
+def test_a_filter_of_both_families_is_shown_and_deleted_by_its_name(daemon: Daemon, path: str, capsys) -> None:
+    daemon.objects["filters"] = [FILTERS[0], FILTERS[0] | {"key": key(9), "layer": "ipforward_v6", "hits": 4}]
+    hits = FILTERS[0]["hits"] + 4
+    assert cli.main(["filters", "show", "a", "--socket", path]) == 0
+    said = capsys.readouterr().out
+    assert "ipforward_v4" in said and "ipforward_v6" in said and f"{hits} hits at all of them" in said
+    assert cli.main(["filters", "show", "a", "--json", "--socket", path]) == 0
+    assert json.loads(capsys.readouterr().out)["hits"] == hits
+    daemon.answer = {"generation": 5, "deleted": 2}
+    assert cli.main(["filters", "delete", "a", "--socket", path]) == 0
+    assert daemon.asked[-1] == {"keys": [key(1), key(9)]}
