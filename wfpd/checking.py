@@ -31,6 +31,7 @@ class Checked:
     """What could not be looked at here, and why; what makes search tables slow."""
     tables: list[LayerTable] = field(default_factory=list)
     """Sizes of the search tables, where they were asked for."""
+    packed: bytes = field(default=b"", repr=False)
 
 
 def check(path: str, commands: Commands | None = None, stats: bool = False) -> Checked:
@@ -40,7 +41,7 @@ def check(path: str, commands: Commands | None = None, stats: bool = False) -> C
     """
     policy = load_policy(path, trust="warn")
     packed = pack(policy)
-    found = _planned(policy, commands or Commands())
+    found = dataclasses.replace(_planned(policy, commands or Commands()), packed=packed)
     if not stats:
         return found
     any_word = Word.PERMIT

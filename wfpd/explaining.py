@@ -29,11 +29,15 @@ def _never_called(context: object) -> None:
     raise AssertionError("explain calls no callout")
 
 
-def bare_snapshot(policy: Policy) -> Snapshot:
-    """The policy's tables; callouts with `use` count as registered and are not imported."""
+def bare_snapshot(policy: Policy, packed: bytes | None = None) -> Snapshot:
+    """The policy's tables; callouts with `use` count as registered and are not imported.
+
+    `packed`: the packed policy, where somebody has it already.
+    """
     faults = policy.faults
     return Snapshot(
-        pack(policy), [_never_called if item.use else None for item in policy.callouts], generation=1,
+        pack(policy) if packed is None else packed, [_never_called if item.use else None for item in policy.callouts],
+        generation=1,
         on_error=int(faults.on_error), on_malformed=int(faults.on_malformed), on_late=int(faults.on_late),
         flows_full=int(policy.daemon.flows_full),
     )  # fmt: skip

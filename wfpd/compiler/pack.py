@@ -46,9 +46,14 @@ def pack(policy: Policy) -> bytes:
 
 def ranked(policy: Policy) -> list[Filter]:
     """Filters in packed order: by slot, then sublayer weight falling, weight falling, order rising."""
-    rank = {item.name: index for index, item in enumerate(_sublayers(policy))}
     rows = rows_of(policy)
-    return [rows[index] for index in _records.ranked(rows, rank)]
+    return [rows[index] for index in packed_order(policy)]
+
+
+def packed_order(policy: Policy) -> list[int]:
+    """For each packed filter, its place in reading order."""
+    rank = {item.name: index for index, item in enumerate(_sublayers(policy))}
+    return _records.ranked(rows_of(policy), rank)
 
 
 def _sublayers(policy: Policy) -> list[Any]:

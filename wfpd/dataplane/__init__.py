@@ -24,6 +24,7 @@ from wfpd.dataplane._replay import Replayer as Replayer
 from wfpd.dataplane._root import Added as Added
 from wfpd.dataplane._root import Root as Root
 from wfpd.dataplane._root import merged_added as merged_added
+from wfpd.dataplane._shadow import shadows as shadows
 from wfpd.dataplane._socket import configure_queue as configure_queue
 from wfpd.dataplane._socket import queue_error as queue_error
 from wfpd.dataplane._socket import size_receive_buffer as size_receive_buffer
