@@ -19,6 +19,7 @@ SMALL = {
     "bench_classify": ["100", "--rounds", "1", "--packets", "100"],
     "bench_control": ["--rounds", "1", "--seconds", "0.3", "--attacks", "pipelined,garbage", "--json"],
     "bench_drain": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
+    "bench_lints": ["--rounds", "1", "--filters", "50", "100", "--json"],
     "bench_pause": ["--filters", "50", "--rebuilds", "3", "--json"],
     "bench_reading": ["--rounds", "1", "--filters", "50", "--values", "100", "--json"],
     "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
@@ -90,6 +91,12 @@ def test_sets_of_every_shape_are_compared_by_time_and_size() -> None:
     assert set(rows) == {f"{name}, {traffic}" for name in named for traffic in ("hits", "misses", "both")}
     for name, row in rows.items():
         assert float(row["bytes an entry"]) <= (40 if "IPv6" in name else 12 if "IPv4" in name else 24)
+
+
+def test_lints_have_a_row_for_each_size_and_find_what_was_put_there() -> None:
+    (table,) = tables("bench_lints")
+    assert firsts(table) == [f"{shape}, {count} filters" for shape in ("access", "firewall") for count in (50, 100)]
+    assert all(int(row[-2]) > 0 and row[-1] == "0" for row in table["rows"])
 
 
 def test_reading_has_a_row_for_each_way() -> None:

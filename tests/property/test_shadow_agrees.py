@@ -121,10 +121,23 @@ def verdict(policy: Policy, values: dict[str, Any], answer: Answer) -> tuple[str
     return found.action, found.veto
 
 
-@settings(max_examples=200, deadline=None)
-@given(small_policies())
+@st.composite
+def policies_with_a_wide_block(draw: st.DrawFn) -> Policy:
+    """Often with permits below it that have no effect."""
+    wide = when("ip_source_port", within(draw(st.integers(0, 1)), TOP))
+    more = [draw(small_filters(f"f{index}")) for index in range(draw(st.integers(0, 5)))]
+    block = a_filter("wide", Action.BLOCK, *draw(st.sampled_from([[], [wide]])), sublayer="high",
+                     weight=draw(st.integers(1, 3)))  # fmt: skip
+    permit = a_filter("in", Action.PERMIT, when("ip_source_port", within(1, 2)), sublayer="low", weight=1)
+    return a_policy([block, permit, *more], RANKS, CALLOUTS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(policies_with_a_wide_block())
 def test_no_verdict_changes_without_a_permit_that_is_said_to_have_no_effect(policy: Policy) -> None:
     found, _ = told(policy, slot())
+    if len(policy.filters) == 2:
+        assert found["useless"] == {"in": "wide"}
     for name in found["useless"]:
         without = a_policy([item for item in policy.filters if item.name != name], RANKS, CALLOUTS)
         for values, answer in itertools.product(points(policy, slot()), ANSWERS):

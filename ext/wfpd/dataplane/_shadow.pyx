@@ -15,7 +15,9 @@ from wfpd.model.fields import FIELDS
 
 from ._boxes cimport Bound
 from ._classify cimport classify
-from ._policy cimport CompiledPolicy, PackedCondition, PackedFilter, condition_matches
+from ._policy cimport (
+    OP_ANY_SET, OP_IN_SET, CompiledPolicy, PackedAtom, PackedCondition, PackedFilter, PackedTerm, condition_matches,
+)
 from ._space cimport (
     AXIS_NARROW, AXIS_PRESENCE, AXIS_TEXT, AXIS_WORD, EFFECT_ANY, EFFECT_BLOCK, EFFECT_ENDS, EFFECT_HARD_PERMIT,
     EFFECT_IGNORED, EFFECT_PERMIT, SpaceAxis, side_close, side_open, space_lay,
@@ -30,6 +32,7 @@ from ._types cimport (
 
 cdef enum:
     ABSENT = 0xFFFFFFFF
+    LOOKS = 2                       # Points of each filter that are no work: the corners of its boxes.
     TRIES = 8                       # Points of a region at which a witness is looked for.
     MOST_BOUNDS = 1 << 22           # In the pieces that wait: 32 MiB.
     MIX = 0x2545F491                # Odd.
@@ -212,10 +215,10 @@ cdef bint witness_found(Shadows* search, const Bound* piece, uint32_t filter, ui
     return True
 
 
-cdef bint quickly(Shadows* search, uint32_t filter) noexcept nogil:
+cdef bint quickly(Shadows* search, uint32_t filter, uint32_t turn, uint32_t past) noexcept nogil:
     """Whether a few points of its boxes, or a box that holds all of them, settle it."""
-    cdef uint32_t turn, box, first
-    for turn in range(TRIES):
+    cdef uint32_t box, first
+    for turn in range(turn, past):
         for box in range(search.boxes[filter], search.boxes[filter + 1]):
             if not inhabited(search, box_at(search, box)):
                 continue
@@ -320,10 +323,10 @@ cdef int cut_away(Shadows* search, uint32_t filter, uint64_t* work) noexcept nog
     return 0
 
 
-cdef int filter_settle(Shadows* search, uint32_t filter) noexcept nogil:
-    """Fill the filter's finding.  0, or -1 when memory ran out."""
+cdef void filter_look(Shadows* search, uint32_t filter) noexcept nogil:
+    """Settle the filter if that is easy; else it is undecided."""
     cdef Finding* found = &search.findings[filter]
-    cdef uint64_t work = search.work_each
+    cdef uint64_t work = search.work
     cdef uint32_t box
     cdef bint some = False
     found.same = True
@@ -332,11 +335,17 @@ cdef int filter_settle(Shadows* search, uint32_t filter) noexcept nogil:
         some = some or inhabited(search, box_at(search, box))
     if not some or contradicts(&search.real, search.real.filters + search.first + filter):
         found.standing = STANDING_NEVER
-        return 0
-    if search.work == 0:
-        found.standing = STANDING_UNDECIDED
-        return 0
-    if quickly(search, filter):
+        return
+    found.standing = STANDING_UNDECIDED
+    quickly(search, filter, 0, LOOKS)
+    search.work = work
+
+
+cdef int filter_settle(Shadows* search, uint32_t filter) noexcept nogil:
+    """The same by work, as far as there is some.  0, or -1 when memory ran out."""
+    cdef uint64_t work = search.work_each
+    cdef uint32_t box
+    if search.work == 0 or quickly(search, filter, LOOKS, TRIES):
         return 0
     search.n_pieces = 0
     for box in range(search.boxes[filter], search.boxes[filter + 1]):
@@ -362,14 +371,33 @@ cdef bint admits_protocol(const CompiledPolicy* policy, const PackedCondition* c
     return condition_matches(policy, condition, &values)
 
 
+cdef bint can_hold(const CompiledPolicy* policy, const PackedCondition* condition) noexcept nogil:
+    """False: no test of the condition holds for any value."""
+    cdef const PackedTerm* term
+    cdef const PackedAtom* atom
+    cdef uint32_t i, k
+    for i in range(condition.n_terms):
+        term = &policy.terms[condition.first_term + i]
+        if term.negate:
+            return True
+        for k in range(term.n_atoms):
+            atom = &policy.atoms[term.first_atom + k]
+            if not (atom.op == OP_ANY_SET and atom.low_hi == 0 and atom.low_lo == 0
+                    or atom.op == OP_IN_SET and policy.sets[atom.ref].count == 0):
+                return True
+    return False
+
+
 cdef bint contradicts(const CompiledPolicy* policy, const PackedFilter* item) noexcept nogil:
-    """Whether the filter asks for a protocol, and for a field that only packets of others have."""
+    """Whether the filter asks for what no value is, or for fields that no packet has together."""
     cdef const PackedCondition* condition
     cdef const PackedCondition* protocol = NULL
     cdef uint32_t i
     cdef bint tcp = False, ports = False, icmp = False, ends = False
     for i in range(item.n_conditions):
         condition = policy.conditions + item.first_condition + i
+        if not can_hold(policy, condition):
+            return True
         if condition.field == FIELD_IP_PROTOCOL:
             protocol = condition
         elif condition.field == FIELD_TCP_FLAGS or FIELD_TCP_MSS <= condition.field <= FIELD_TCP_WINDOW:
@@ -482,7 +510,9 @@ cdef int search_run(Shadows* search) noexcept nogil:
     """0, or -1 when memory ran out."""
     cdef uint32_t i
     for i in range(search.n_filters):
-        if filter_settle(search, i) != 0:
+        filter_look(search, i)
+    for i in range(search.n_filters):
+        if search.findings[i].standing == STANDING_UNDECIDED and filter_settle(search, i) != 0:
             return -1
     for i in range(search.n_filters):
         sublayers_compare(search, i)
@@ -626,8 +656,8 @@ cdef dict findings_told(const Shadows* search, dict names):
     return found
 
 
-def shadows(Snapshot snapshot not None, unsigned int slot, uint64_t work_each=20_000, uint64_t work=2_000_000,
-            uint64_t tests=100_000_000, bint witnesses=False) -> dict:
+def shadows(Snapshot snapshot not None, unsigned int slot, uint64_t work_each=20_000, uint64_t work=5_000_000,
+            uint64_t tests=500_000_000, bint witnesses=False) -> dict:
     """What can be said of the filters at `slot`, by index.  The snapshot has nothing added or gone (ValueError).
 
     `shadowed`: (filter, covering filters, how many there are, whether all do what it does); `never`: no values

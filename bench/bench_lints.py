@@ -1,0 +1,85 @@
+"""The lints of `wfpd check` against reading the same policy.
+
+    python -m bench.bench_lints [--filters 1000 10000 100000] [--rounds 3] [--json]
+
+Generated 5-tuple filters at ipforward in one sublayer, as JSON.  Every fiftieth is repeated as a part of itself behind
+all others, so that there is something to find.  "reading" is from the file to packed records; "lints" is everything
+after it: building the search tables once more and every lint.  "boxes" is of that the part that looks for filters that
+can never decide.  CPU seconds of the process, which reads and looks at one policy after the other; medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.report import Table, main
+from bench.texts import policy_json
+from bench.workloads import Rule, rules
+from wfpd.compiler.pack import pack
+from wfpd.config import load_policy
+from wfpd.dataplane import shadows
+from wfpd.explaining import bare_snapshot
+from wfpd.linting import lint_policy
+from wfpd.model.layers import LAYER
+
+SHAPES = ("access", "firewall")
+REPEATED = 50
+
+
+def with_parts(of: list[Rule]) -> list[Rule]:
+    """The rules, the last ones of them parts of some that come before."""
+    n = max(1, len(of) // REPEATED)
+    parts = []
+    for one, two, three, (low, high), five in of[:n]:
+        parts.append((one, two, three, (low, (low + high) // 2), five))
+    return of[: len(of) - n] + parts
+
+
+def measure(path: str, slot: int) -> tuple[float, float, float, int, int]:
+    """CPU seconds of reading, of all lints and of their search, then what was found and not decided."""
+    began = time.process_time()
+    policy = load_policy(path, trust="warn")
+    packed = pack(policy)
+    read = time.process_time()
+    found = lint_policy(policy, packed)
+    linted = time.process_time()
+    taken = bare_snapshot(policy, packed)
+    built = time.process_time()
+    shadows(taken, slot)
+    done = time.process_time()
+    return read - began, linted - read, done - built, len(found.lints), len(found.undecided)
+
+
+def bench(given: argparse.Namespace) -> list[Table]:
+    """One table."""
+    assert __doc__ is not None
+    table = Table("Lints", " ".join(__doc__.rpartition("\n\n")[2].split()),
+                  ["", "reading: s", "lints: s", "of reading", "boxes: s", "lints", "not decided"])  # fmt: skip
+    slot = LAYER["ipforward"].slot(4)
+    with tempfile.TemporaryDirectory(prefix="wfpd-bench-") as folder:
+        for shape in SHAPES:
+            for count in given.filters:
+                path = Path(folder) / f"{shape}-{count}.json"
+                path.write_text(policy_json(with_parts(rules(shape, count))))
+                results = [measure(str(path), slot) for _ in range(given.rounds)]
+                read, lints, boxes = (statistics.median(result[at] for result in results) for at in range(3))
+                table.add(f"{shape}, {count:,} filters", f"{read:.3f}", f"{lints:.3f}", lints / read, f"{boxes:.4f}",
+                          f"{results[0][3]:,}", f"{results[0][4]:,}")  # fmt: skip
+    return [table]
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Its options."""
+    parser = argparse.ArgumentParser(prog="bench_lints", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--filters", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(arguments(), bench))
