@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from ._boxes cimport Bound
 from ._policy cimport CompiledPolicy
 from ._space cimport MAX_AXES, Side, Space
-from ._types cimport FieldValues
+from ._types cimport N_FIELDS, FieldValues
 
 cdef enum:
     MAX_NAMED = 8                   # Filters named as those that cover one.
@@ -36,6 +36,7 @@ cdef struct Shadows:
     uint32_t n_filters
     uint32_t* boxes                 # [n_filters + 1] The first box of each filter.
     uint8_t* ends                   # [n_filters] It ends its sublayer wherever its boxes are.
+    uint8_t empty[N_FIELDS]         # No packet has the field at this layer.
     uint64_t* gone                  # What `sure` ignores.
     uint32_t tops[MAX_AXES]         # The largest value of a narrow axis.
     const uint8_t** texts[MAX_AXES]     # By number - 1; the last one is a text that no filter names.

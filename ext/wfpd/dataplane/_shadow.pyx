@@ -12,6 +12,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from wfpd.model.fields import FIELDS
+from wfpd.model.layers import BY_SLOT, EMPTY_FIELDS, LAYERS, why_empty
 
 from ._boxes cimport Bound
 from ._classify cimport classify
@@ -333,7 +334,7 @@ cdef void filter_look(Shadows* search, uint32_t filter) noexcept nogil:
     found.useless = found.veto = NO_FILTER
     for box in range(search.boxes[filter], search.boxes[filter + 1]):
         some = some or inhabited(search, box_at(search, box))
-    if not some or contradicts(&search.real, search.real.filters + search.first + filter):
+    if not some or contradicts(search, search.real.filters + search.first + filter):
         found.standing = STANDING_NEVER
         return
     found.standing = STANDING_UNDECIDED
@@ -388,15 +389,16 @@ cdef bint can_hold(const CompiledPolicy* policy, const PackedCondition* conditio
     return False
 
 
-cdef bint contradicts(const CompiledPolicy* policy, const PackedFilter* item) noexcept nogil:
+cdef bint contradicts(const Shadows* search, const PackedFilter* item) noexcept nogil:
     """Whether the filter asks for what no value is, or for fields that no packet has together."""
+    cdef const CompiledPolicy* policy = &search.real
     cdef const PackedCondition* condition
     cdef const PackedCondition* protocol = NULL
     cdef uint32_t i
     cdef bint tcp = False, ports = False, icmp = False, ends = False
     for i in range(item.n_conditions):
         condition = policy.conditions + item.first_condition + i
-        if not can_hold(policy, condition):
+        if not can_hold(policy, condition) or search.empty[condition.field] and needs_value(policy, condition):
             return True
         if condition.field == FIELD_IP_PROTOCOL:
             protocol = condition
@@ -575,6 +577,9 @@ cdef int search_open(Shadows* search, Snapshot snapshot, unsigned int slot, dict
         search.witness = <uint32_t*>calloc(<size_t>n * search.space.n + 1, sizeof(uint32_t))
         if search.witness == NULL:
             raise MemoryError()
+    layer, _ = BY_SLOT.get(slot, (LAYERS[0], 4))  # Where there is no layer there are no filters.
+    for field in FIELDS:  # What is empty at every layer has a lint of its own.
+        search.empty[<uint32_t>field.id] = field.name not in EMPTY_FIELDS and bool(why_empty(layer, field.name))
     for i in range(search.space.n):
         search.tops[i] = ABSENT - 1
         if search.space.axes[i].kind == AXIS_NARROW:

@@ -122,6 +122,8 @@ def test_texts_and_ipv6_addresses_are_exact() -> None:
         ("inbound_transport", {"ip_protocol": 1, "ip_local_port": 8}, False),
         ("inbound_transport", {"ip_protocol": 47, "ip_local_port": 8}, True),
         ("ipforward", {"ip_source_port": 65536}, True),
+        ("datagram_data", {"tcp_flags": 2}, True),
+        ("inbound_transport", {"tcp_flags": 2}, False),
     ],
 )
 def test_fields_that_no_packet_has_together_never_match(layer: str, fields: dict[str, int], never: bool) -> None:
