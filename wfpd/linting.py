@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from wfpd.compiler.pack import packed_order
@@ -21,6 +21,8 @@ from wfpd.model.rows import rows_of
 
 READING = "reading"
 """The lint of what the reader of the file has noticed."""
+LOOKED_AT = 4096
+"""Filters kept as objects: neighbours and those that shadow many are looked at again and again."""
 NAMED = 3
 """Filters named where several together are meant."""
 _BLOCKING = (Action.BLOCK, Action.CALLOUT_TERMINATING, Action.CALLOUT_UNKNOWN)
@@ -90,6 +92,7 @@ class _Linter:
     def __init__(self, policy: Policy, snapshot: Snapshot, found: Linted, limits: dict[str, Any]) -> None:
         self.policy, self.snapshot, self.found, self.limits = policy, snapshot, found, limits
         self.rows = rows_of(policy)
+        self.row = lru_cache(LOOKED_AT)(self.rows.__getitem__)
         self.slots = sorted(self.rows.slots())
 
     @cached_property
@@ -107,7 +110,7 @@ class _Linter:
 
     def filter_at(self, index: int) -> Filter:
         """The policy's filter of a packed one."""
-        return self.rows[self.places[index]]
+        return self.row(self.places[index])
 
     def add(self, lint: str, item: Filter | None, message: str, hint: str, others: Iterable[Filter] = ()) -> None:
         """A finding of a filter, or of the policy."""
@@ -186,12 +189,12 @@ class _Linter:
     def _family(self, index: int) -> list[int]:
         """The packed filters that the file's filter is at this layer: of one family or both."""
         place = self.places[index]
-        item = self.rows[place]
+        item = self.row(place)
         found = []
         for step in (-1, 1):
             at = place if step == 1 else place - 1
-            while 0 <= at < len(self.rows) and self.rows[at].order == item.order:
-                if self.rows[at].slot // 2 == item.slot // 2:
+            while 0 <= at < len(self.rows) and self.row(at).order == item.order:
+                if self.row(at).slot // 2 == item.slot // 2:
                     found.append(self.packed_at[at])
                 at += step
         return sorted(found)
