@@ -26,6 +26,7 @@ LOOKED_AT = 4096
 NAMED = 3
 """Filters named where several together are meant."""
 _BLOCKING = (Action.BLOCK, Action.CALLOUT_TERMINATING, Action.CALLOUT_UNKNOWN)
+_NO_DISCARD = FilterFlag.AUDIT | FilterFlag.ABSORB
 _DEAD = ("shadowed", "never")
 
 
@@ -127,13 +128,20 @@ class _Linter:
                 self.add("no-attach", None, "there is no attach: `wfpd run` would decide no packet",
                          "add attach:, or use the policy for replay and explain only")  # fmt: skip
             return
-        hooks = {a.hook for a in self.policy.attach}
+        fed = {(a.hook, family) for a in self.policy.attach for family in a.families}
         for layer in LAYERS:
             slots = [slot for slot in self.slots if BY_SLOT[slot][0] is layer]
             needed = _feeders(layer.name.removesuffix("_discard"), layer.hook)
-            if slots and not needed & hooks:
+            unfed = [slot for slot in slots if not any((hook, BY_SLOT[slot][1]) in fed for hook in needed)]
+            if unfed and not needed & {hook for hook, _ in fed}:
                 message = f"nothing feeds {layer.name}: attach does not name {' or '.join(sorted(needed))}"
-                self._of_layer("unfed-layer", slots, message, f"attach {sorted(needed)[0]}, or remove the filters")
+                self._of_layer("unfed-layer", self._at(slots), message,
+                               f"attach {sorted(needed)[0]}, or remove the filters")  # fmt: skip
+            elif unfed:
+                served = {*slots} - {*unfed}
+                alone = [at for at in self._at(unfed) if served.isdisjoint(self._slots(self._family(at)))]
+                message = f"nothing feeds {slot_name(unfed[0])}: attach leaves out IPv{BY_SLOT[unfed[0]][1]}"
+                self._of_layer("unfed-layer", alone, message, "see families: of attach, or remove the filters")
 
     def twins(self) -> None:
         """Discard twins of layers where nothing blocks."""
@@ -142,21 +150,27 @@ class _Linter:
             if layer.twin and slots and not any(self._blocks(slot - 2 * TWIN_OFFSET) for slot in slots):
                 what = layer.name.removesuffix("_discard")
                 message = f"nothing reaches {layer.name}: no filter blocks at {what}"
-                self._of_layer("idle-discard", slots, message, f"it sees only what {what} blocks")
+                self._of_layer("idle-discard", self._at(slots), message, f"it sees only what {what} blocks")
 
     def _blocks(self, slot: int) -> bool:
         infos = (self.snapshot.filter_info(self.snapshot.layer_filter(slot, place))
                  for place in range(self.snapshot.layer_count(slot)))  # fmt: skip
-        return any(
-            Action[info["action"].upper()] in _BLOCKING and FilterFlag.AUDIT not in info["flags"] for info in infos
-        )
+        return any(Action[info["action"].upper()] in _BLOCKING and not info["flags"] & _NO_DISCARD for info in infos)
 
-    def _of_layer(self, lint: str, slots: list[int], message: str, hint: str) -> None:
-        """One finding for all filters of a layer, at the first of them."""
-        places = sorted(self.places[self.snapshot.layer_filter(slot, place)]
-                        for slot in slots for place in range(self.snapshot.layer_count(slot)))  # fmt: skip
-        n_more = len({self.rows[place].order for place in places}) - 1
-        self.add(lint, self.rows[places[0]], message + (f" ({n_more} more filters there)" if n_more else ""), hint)
+    def _at(self, slots: list[int]) -> list[int]:
+        """The packed filters at these slots."""
+        return [self.snapshot.layer_filter(slot, place)
+                for slot in slots for place in range(self.snapshot.layer_count(slot))]  # fmt: skip
+
+    def _slots(self, indexes: Iterable[int]) -> set[int]:
+        return {self.filter_at(index).slot for index in indexes}
+
+    def _of_layer(self, lint: str, indexes: list[int], message: str, hint: str) -> None:
+        """One finding for filters of a layer, at the first of them; none if there are none."""
+        places = sorted(self.places[index] for index in indexes)
+        n_more = len({self.row(place).order for place in places}) - 1
+        if places:
+            self.add(lint, self.row(places[0]), message + (f" ({n_more} more filters there)" if n_more else ""), hint)
 
     # --- filters
 

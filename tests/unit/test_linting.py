@@ -104,6 +104,26 @@ def test_many_filters_of_an_unfed_layer_are_one_lint(write: Write) -> None:
     assert lint.problem.message.endswith("(4 more filters there)")
 
 
+def test_a_family_that_is_left_out_is_told_of_for_filters_of_that_family_only(write: Write) -> None:
+    head = "version: 1\nattach: [{hook: forward, families: [v4]}]\nfilters:\n"
+    both = "  - {name: a, layer: ipforward, action: block, when: {ip_protocol: 1}}\n"
+    six = "  - {name: b, layer: ipforward_v6, action: block, when: {ip_protocol: 6}}\n"
+    assert names(write(head + both)) == []
+    for text in (both + six, six):
+        (lint,) = linted(write(head + text)).lints
+        assert (lint.lint, lint.problem.subject) == ("unfed-layer", 'filter "b"')
+        assert "ipforward_v6: attach leaves out IPv6" in lint.problem.message
+
+
+@pytest.mark.parametrize(
+    ("member", "idle"), [("log: true", False), ("absorb: true", True), ("mode: audit", True), ("enabled: false", True)]
+)
+def test_a_discard_layer_is_reached_by_blocks_that_tell_of_themselves(write: Write, member: str, idle: bool) -> None:
+    block = f"  - {{name: a, layer: inbound_transport, action: block, {member}}}\n"
+    tell = "  - {name: tell, layer: inbound_transport_discard, action: permit}\n"
+    assert names(write(HEAD + block + tell)) == ([("idle-discard", "tell")] if idle else [])
+
+
 def test_what_is_not_decided_is_counted_and_listed(write: Write) -> None:
     some = "".join(
         f"  - {{name: a{n}, layer: ipforward_v4, action: block, when: {{ip_protocol: {n}}}}}\n" for n in range(5)
