@@ -123,10 +123,7 @@ class _Linter:
 
     def feeding(self) -> None:
         """Layers that no attached hook feeds."""
-        if not self.policy.attach:
-            if self.slots:
-                self.add("no-attach", None, "there is no attach: `wfpd run` would decide no packet",
-                         "add attach:, or use the policy for replay and explain only")  # fmt: skip
+        if not self.policy.attach:  # A policy for replay, which is a note of `check`.
             return
         fed = {(a.hook, family) for a in self.policy.attach for family in a.families}
         for layer in LAYERS:

@@ -144,22 +144,23 @@ def test_a_lint_that_fails_is_a_note_and_takes_nothing_else_along(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no idea")
 
-    path = write("version: 1\nfilters:\n  - {name: a, layer: ipforward, action: block}\n")
+    path = write("version: 1\nattach: [{hook: input}]\nfilters:\n  - {name: a, layer: ipforward, action: block}\n")
     monkeypatch.setattr(wfpd.linting, "shadows", broken)
     assert cli.main(["check", path]) == 0
-    assert "some lints are missing" in (printed := capsys.readouterr().out) and "(no-attach)" in printed
+    assert "some lints are missing" in (printed := capsys.readouterr().out) and "(unfed-layer)" in printed
     monkeypatch.setattr(wfpd.linting, "bare_snapshot", broken)
     assert cli.main(["check", path]) == 0 and "no lints: " in capsys.readouterr().out
 
 
 def test_only_reading_is_left_without_lints(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(
-        "version: 1\nfilters:\n  - {name: a, layer: inbound_transport, action: block, when: {ip_local_port: 1}}\n"
+        "version: 1\nattach: [{hook: forward}]\n"
+        "filters:\n  - {name: a, layer: inbound_transport, action: block, when: {ip_local_port: 1}}\n"
     )
     found = check_lints(load_policy(path, trust="warn"), b"", only_read=True)
     assert [lint.lint for lint in found.lints] == ["reading"] and "ip_protocol" in str(found.lints[0])
     assert cli.main(["check", "--no-lints", path]) == 0
-    assert "(no-attach)" not in capsys.readouterr().out
+    assert "(unfed-layer)" not in capsys.readouterr().out
 
 
 def test_a_login_that_is_none_is_a_usage_error(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -563,7 +563,7 @@ cdef int search_open(Shadows* search, Snapshot snapshot, unsigned int slot, dict
     search.real = search.sure = snapshot.policy
     search.random = 0x9E3779B97F4A7C15
     side_open(&search.sides[0], snapshot, slot)
-    space_lay(&search.space, search.sides, names)
+    space_lay(&search.space, search.sides, names, 0)
     search.boxes = <uint32_t*>calloc(n + 1, sizeof(uint32_t))
     search.ends = <uint8_t*>calloc(n + 1, 1)
     search.gone = <uint64_t*>calloc(snapshot.policy.n_filters // 64 + 1, sizeof(uint64_t))

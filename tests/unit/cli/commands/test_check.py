@@ -20,7 +20,7 @@ def test_check_of_a_good_policy_is_0(tmp_path, capsys) -> None:
     good = tmp_path / "p.yaml"
     good.write_text(GOOD)
     good.chmod(0o600)
-    assert cli.main(["check", "--strict", "--json", str(good)]) == 0
+    assert cli.main(["check", "--strict", "--json", "--login", "none", str(good)]) == 0
     assert json.loads(capsys.readouterr().out)["filters"] == 2
 
 
