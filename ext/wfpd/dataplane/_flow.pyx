@@ -141,6 +141,7 @@ cdef void _end(FlowTable* table, FlowShard* shard, uint32_t index, uint64_t now_
     if why < N_EVICTIONS:
         shard.evictions[<int>why] += 1
     _report(shard, entry, now_ns, why)
+    entry.state = FLOW_NONE  # Nobody's: _look() passes over it.
 
 
 cdef void _expire_oldest(FlowTable* table, FlowShard* shard, uint64_t now_ns) noexcept nogil:

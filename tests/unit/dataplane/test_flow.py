@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
@@ -113,3 +116,82 @@ def test_ids_are_unpredictable_unless_a_seed_is_given() -> None:
 
     assert ids() != ids() and ids(id_seed=7) == ids(id_seed=7)
     assert all(0 < one < 2**53 for one in ids()) and len(set(ids(id_seed=7))) == 5
+
+
+def pages(flows: Flows, size: int, between: Callable[[], object] = lambda: None, **wish: Any) -> list[dict[str, Any]]:
+    """Every page's flows."""
+    found, cursor = [], 0
+    while True:
+        rows, following = flows.page(cursor, size, **wish)
+        found += rows
+        if following is None:
+            return found
+        assert following > cursor
+        cursor = following
+        between()
+
+
+@pytest.mark.parametrize("maximum", [700, 20000])
+@pytest.mark.parametrize("size", [1, 7, 256, 65536])
+def test_pages_have_every_flow_once(maximum: int, size: int) -> None:
+    flows = Flows(maximum)
+    assert flows.page(0, size) == ([], None)
+    fill(flows, n=600, at=5)
+    rows = pages(flows, size)
+    assert sorted(row["remote"][1] for row in rows) == list(range(1, 601))
+    assert len({row["flow_id"] for row in rows}) == 600
+    one = next(row for row in rows if row["remote"][1] == 9)
+    assert one == one | {
+        "family": 4, "protocol": 17, "remote": (bytes([192, 0, 2, 1]), 9), "local": (bytes([192, 0, 2, 2]), 53),
+        "outbound": False, "state": "other", "first_ns": 5, "last_ns": 5, "packets": (1, 0), "place": 0,
+    }  # fmt: skip
+
+
+def test_pages_are_of_the_address_the_port_and_the_protocol_that_are_asked_for() -> None:
+    flows = Flows(700)
+    fill(flows, n=300, at=5)
+    assert [row["remote"][1] for row in pages(flows, 10, port=7)] == [7]
+    assert len(pages(flows, 10, port=53, protocol=17)) == 300
+    assert not pages(flows, 10, protocol=6)
+    assert len(pages(flows, 10, address=bytes([192, 0, 2, 1]))) == 300
+    assert not pages(flows, 10, address=bytes([192, 0, 2, 3]))
+    assert not pages(flows, 10, address=bytes(16))
+
+
+def test_flows_that_ended_are_in_no_page_and_their_slots_are_used_again() -> None:
+    flows = Flows(700)
+    fill(flows, n=300)
+    flows.sweep(LATE, limit=100)
+    assert len(pages(flows, 50)) == len(flows) == 200
+    fill(flows, n=300, at=LATE)
+    assert sorted(row["remote"][1] for row in pages(flows, 50)) == list(range(1, 301))
+
+
+def test_what_stays_is_told_once_though_others_come_and_go_between_pages() -> None:
+    flows = Flows(20000)
+    fill(flows, n=300)
+    fill(flows, n=500, at=LATE // 2)
+    stays = {row["flow_id"] for row in pages(flows, 999) if row["last_ns"]}
+    told = [row["flow_id"] for row in pages(flows, 20, lambda: flows.sweep(LATE, limit=3))]
+    assert stays <= set(told) and len(told) == len(set(told))
+
+
+def test_a_page_is_read_while_others_store() -> None:
+    flows, stop = Flows(20000), threading.Event()
+
+    def store() -> None:
+        for at in range(30):
+            fill(flows, n=200, at=at)
+        stop.set()
+
+    thread = threading.Thread(target=store, daemon=True)
+    thread.start()
+    while not stop.wait(0.001):
+        assert len(pages(flows, 64)) <= 200
+    thread.join(10)
+    assert len(pages(flows, 64)) == 200
+
+
+@pytest.mark.parametrize("cursor", [2**63, 2**32 - 1, 2**64 - 1])
+def test_a_place_where_no_flow_is_ends_the_listing(cursor: int) -> None:
+    assert Flows(9).page(cursor, 5) == ([], None)
