@@ -9,9 +9,10 @@ from typing import Any
 from wfpd.bfe import containment
 from wfpd.bfe.objects import Kind
 from wfpd.bfe.working import Store, Working, known
+from wfpd.compiler.pack import pack
 from wfpd.config import load_change
 from wfpd.config.layer_names import LAYER_NAMES
-from wfpd.dataplane import Snapshot, filter_conditions, filter_set, live_ids, set_members
+from wfpd.dataplane import Snapshot, filter_conditions, filter_set, live_ids, meeting, set_members
 from wfpd.errors import FwpError
 
 KEYS = ("provider", "name", "layer", "sublayer", "callout", "action", "type", "flags", "when")
@@ -41,6 +42,7 @@ class Template:
         self._overlapping = OVERLAPPING in _words(given, "type", (CONTAINED, OVERLAPPING), "FWP_E_INVALID_ENUMERATOR")
         self._slots = self._asked_slots()
         self._wanted = self._asked_members()
+        self._packed = b""
         self._conditions = self._asked_conditions()
         self._sets: dict[tuple[int, int], Any] = {}
 
@@ -89,6 +91,7 @@ class Template:
             raise FwpError("FWP_E_CONDITION_NOT_FOUND", "the conditions of a template are those of a layer: name it")
         entry = {"name": "template", "layer": self._given["layer"], "action": "permit", "when": when}
         policy = load_change(json.dumps({"version": 1, "filters": [entry]}), known(self._objects))
+        self._packed = pack(policy)
         found = {item.slot: containment.Template(item.conditions, _family(item.slot)) for item in policy.filters}
         if all(template.is_never for template in found.values()):
             raise FwpError("FWP_E_NEVER_MATCH", "no packet can match the conditions of the template")
@@ -105,7 +108,11 @@ class Template:
             return places
         found = []
         ended: set[int] = set()
+        met = {slot: meeting(snapshot, self._packed, slot) for slot in self._conditions if snapshot.layer_count(slot)}
         for place in places:
+            # What a template contains it meets; what can match nothing is not told of.
+            if met and not any(marks[place] for marks in met.values()):
+                continue
             info = snapshot.filter_info(place)
             if info["slot"] in ended or any(info[name] not in values for name, values in self._wanted.items()):
                 continue

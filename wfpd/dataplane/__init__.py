@@ -13,6 +13,7 @@ from wfpd.dataplane._explain import explain_values as explain_values
 from wfpd.dataplane._explain import filter_conditions as filter_conditions
 from wfpd.dataplane._flow import Flows as Flows
 from wfpd.dataplane._host import Host as Host
+from wfpd.dataplane._meeting import meeting as meeting
 from wfpd.dataplane._merge import merge as merge
 from wfpd.dataplane._parse import PARSE_STATUS_NAMES as PARSE_STATUS_NAMES
 from wfpd.dataplane._parse import parse_of as parse_of

@@ -1,0 +1,3 @@
+from wfpd.dataplane import Snapshot
+
+def meeting(snapshot: Snapshot, template: bytes, slot: int) -> bytes: ...
