@@ -20,6 +20,8 @@ from tests.integration.running import Wfpd
 from wfpd.client import Client, Refused
 
 pytestmark = pytest.mark.usefixtures("needs_root")
+MOST_GROWTH = 96
+"""MiB of the daemon, by the largest transaction (docs/engine.md)."""
 BASE = "  - {name: all, layer: ipforward, action: permit}"
 HOLDER = """
 import sys
@@ -189,3 +191,35 @@ def test_every_listing_answers_as_the_schema_says(wfpd: Wfpd, client: Client, pa
     for name in ("providers", "sublayers", "provider_contexts", "callouts", "filters", "layers", "sets", "flows"):
         assert isinstance(wfpd.call(f"{name}.list")["objects"], list)
     assert wfpd.call("sessions.list")["sessions"]
+
+
+def _memory(wfpd: Wfpd) -> int:
+    """Of the daemon, in MiB."""
+    assert wfpd.process is not None
+    text = Path(f"/proc/{wfpd.process.pid}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0]) // 1024
+
+
+def test_a_huge_transaction_is_bounded_and_nobody_waits_for_it(
+    wfpd: Wfpd, client: Client, passes: Callable[[], bool]
+) -> None:  # fmt: skip
+    """docs/engine.md states the bound of its filters, docs/control.md that of what it holds."""
+    before, answered, n_added, refused = _memory(wfpd), [], 0, ""
+    with Client(str(wfpd.socket), timeout=60) as hostile:
+        hostile.call("transaction.begin")
+        while not refused:
+            entries = [blocking(f"f{n_added + number}", when={"ip_destination_port": number}) for number in range(256)]
+            try:
+                hostile.filters.add(policy=json.dumps({"version": 1, "filters": entries}))
+                n_added += len(entries)
+            except Refused as error:
+                refused = error.error
+            began = time.monotonic()
+            assert client.status()["enforcing"]
+            answered.append(time.monotonic() - began)
+        grown = _memory(wfpd) - before
+    assert (refused, n_added) == ("FWP_E_OUT_OF_BOUNDS", 32_768)
+    assert sorted(answered)[len(answered) // 2] < 0.1
+    assert grown < MOST_GROWTH, grown
+    assert passes()
+    assert not list(client.filters.list(name="f0"))
