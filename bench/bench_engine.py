@@ -54,7 +54,9 @@ class Party:
 def single(n_filters: int, n_changes: int) -> Table:
     """One change after the other."""
     columns = ["step", "pending", "changes", "median, µs", "p99, µs", "p99 / median", "longest, µs"]
-    found = Table("One filter of a session", f"{n_filters:,} filters of a file; text to tables, one at a time.", columns)
+    found = Table(
+        "One filter of a session", f"{n_filters:,} filters of a file; text to tables, one at a time.", columns
+    )
     party = Party(n_filters)
     adding, removing, keys = [], [], []
     try:

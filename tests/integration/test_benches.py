@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
+    "bench_engine": ["--filters", "200", "--changes", "60", "--json"],
     "bench_change": ["--rounds", "1", "--filters", "200", "--changes", "70", "--json"],
     "bench_cache": ["--rounds", "1", "--filters", "50", "--json"],
     "bench_classify": ["100", "--rounds", "1", "--packets", "100"],
@@ -101,6 +102,13 @@ def test_lints_have_a_row_for_each_size_and_find_what_was_put_there() -> None:
 
 def test_reading_has_a_row_for_each_way() -> None:
     assert all(table["rows"] for table in tables("bench_reading"))
+
+
+def test_the_engine_adds_and_deletes_one_by_one_and_all_together() -> None:
+    single, together = tables("bench_engine")
+    assert list(dict.fromkeys(firsts(single))) == ["add", "delete"]
+    assert single["rows"][0][2] == "60"
+    assert firsts(together) == ["read and check", "commit"]
 
 
 def test_changing_has_a_row_for_each_step_and_each_place_beside_the_base() -> None:

@@ -254,7 +254,7 @@ class Bfe:
     def _take_file(self, policy: Policy) -> list[Change]:
         """The store with a policy file's objects; what came and went."""
         store, ground = self._store, self.ground
-        filters = {key: entry for key, entry in store.filters.items() if not ground.is_of_file(key)}
+        filters = store.filters.changed({}, [key for key in store.filters if ground.is_of_file(key)])
         kept = Store(store.objects, filters, store.version, store.next_id)
         working = Working(kept, ground)
         every: list[Item] = [*policy.providers, *policy.sublayers, *policy.provider_contexts, *policy.callouts]

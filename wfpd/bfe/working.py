@@ -28,6 +28,7 @@ from wfpd.bfe.objects import (
     Owner,
     filter_id,
 )
+from wfpd.bfe.shelves import Shelves
 from wfpd.compiler.pack import pack
 from wfpd.config import Known
 from wfpd.errors import FwpError
@@ -48,7 +49,7 @@ class Store:
     """Every object that is no filter, and every filter of a session."""
 
     objects: Objects = field(default_factory=lambda: {kind: {} for kind in OBJECT_KINDS})
-    filters: dict[bytes, FilterEntry] = field(default_factory=dict)
+    filters: Shelves[FilterEntry] = field(default_factory=Shelves)
     version: int = 0
     """Another one for each change."""
     next_id: int = 1
@@ -283,12 +284,8 @@ class Working:
 
     def store(self) -> Store:
         """The store after this transaction."""
-        filters = self.base.filters
-        if self.added or any(key in filters for key in self.removed):
-            left = (
-                {key: entry for key, entry in filters.items() if key not in self.removed} if self.removed else filters
-            )
-            filters = {**left, **{key: added.entry for key, added in self.added.items()}}
+        added = {key: one.entry for key, one in self.added.items()}
+        filters = self.base.filters.changed(added, self.removed) if added or self.removed else self.base.filters
         return Store(self._objects, filters, self.base.version + 1, self._next_id)
 
 
