@@ -7,12 +7,13 @@ from ._flow cimport FlowTable
 from ._host cimport HostTable
 from ._netlink cimport IdSequence, Outcome, QueuedPacket, Verdicts
 from ._parse cimport PacketView
+from ._recorder cimport Recorder
 from ._ring cimport EventRing, SuppressEntry
 from ._socket cimport ReceiveArena
 from ._stats cimport Histogram, WorkerStats
 from ._table cimport CompiledPolicy
 from ._types cimport Decision
-from ._visit cimport VisitStep, Visitor
+from ._visit cimport Trace, VisitStep, Visitor
 
 cdef extern from *:
     """
@@ -78,6 +79,8 @@ cdef struct Worker:
     WorkerStats* stats
     EventRing ring
     SuppressEntry* suppress
+    Recorder recorder
+    Trace trace                     # The rows of the packet being decided, for the recorder.
     QueueState* queues[MAX_QUEUES]
     uint32_t n_queues
     uint32_t index
@@ -94,7 +97,7 @@ cdef struct Worker:
 cdef uint64_t clock_monotonic() noexcept nogil
 
 cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowTable* flows, uint32_t index,
-                       uint32_t batch, uint32_t events) noexcept nogil      # 0 or -1
+                       uint32_t batch, uint32_t events, uint32_t recorded) noexcept nogil      # 0 or -1
 cdef void worker_free(Worker* worker) noexcept nogil
 
 # Hold on to the current policy (worker.published) until batch_unpin().
@@ -119,7 +122,7 @@ cdef void batch_settle(Worker* worker) noexcept nogil
 # The packet's time by CLOCK_REALTIME: the kernel's if it took one, else that of the batch's receipt.
 cdef int64_t batch_arrival(Worker* worker, const QueuedPacket* packet) noexcept nogil
 
-# Audit mode, counters and event of one decided packet; worker.visitor.view is this packet's.
+# Audit mode, counters, event and record of one decided packet; worker.visitor.view and worker.trace are this packet's.
 # `generation` is that of the policy whose filter `decision` names.
 cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* decision,
                         uint64_t generation) noexcept nogil

@@ -23,6 +23,7 @@ from ._netlink cimport (
     datagram_next, verdicts_add, verdicts_capacity, verdicts_plan,
 )
 from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, PacketView, parse_packet
+from ._recorder cimport Recorded, recorder_block, recorder_create, recorder_free, recorder_permit, recorder_samples
 from ._ring cimport SUPPRESS_ENTRIES, SuppressEntry, ring_create, ring_free, ring_next, ring_push, suppress_admit
 from ._socket cimport arena_create, arena_datagram, arena_free, arena_receive, verdicts_send
 from ._table cimport CompiledPolicy
@@ -67,7 +68,7 @@ cdef uint64_t clock_monotonic() noexcept nogil:
 
 
 cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowTable* flows, uint32_t index,
-                       uint32_t batch, uint32_t events) noexcept nogil:
+                       uint32_t batch, uint32_t events, uint32_t recorded) noexcept nogil:
     memset(worker, 0, sizeof(Worker))
     worker.shared = shared
     worker.stats = stats
@@ -87,9 +88,11 @@ cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowT
     if (arena_create(&worker.arena, batch) or ring_create(&worker.ring, events) or worker.verdicts.bytes == NULL
             or worker.late_verdicts.bytes == NULL or worker.packets == NULL or worker.outcomes == NULL or worker.views == NULL
             or worker.decided == NULL or worker.suppress == NULL
+            or recorder_create(&worker.recorder, recorded)
             or cache_create(&worker.cache, flows.seed[0], flows.seed[1])):
         worker_free(worker)
         return -1
+    worker.visitor.trace = &worker.trace if recorded else NULL
     return 0
 
 
@@ -104,6 +107,7 @@ cdef void worker_free(Worker* worker) noexcept nogil:
     free(worker.outcomes)
     free(worker.decided)
     free(worker.suppress)
+    recorder_free(&worker.recorder)
     cache_destroy(&worker.cache)
     for i in range(worker.n_queues):
         free(worker.queues[i])
@@ -295,13 +299,30 @@ cdef int64_t batch_arrival(Worker* worker, const QueuedPacket* packet) noexcept 
     return worker.received_real_ns
 
 
+cdef void _record(Worker* worker, const QueuedPacket* packet, const Decision* decision, uint64_t generation,
+                  uint64_t key) noexcept nogil:
+    """`key` is that of flow and filter; 0: a permit."""
+    cdef Recorded what
+    what.view = &worker.visitor.view
+    what.packet = packet
+    what.decision = decision
+    what.trace = &worker.trace
+    what.generation = generation
+    what.real_ns = batch_arrival(worker, packet)
+    what.now_ns = worker.received_ns
+    if key:
+        recorder_block(&worker.recorder, &what, key)
+    else:
+        recorder_permit(&worker.recorder, &what)
+
+
 cdef void _write_event(Worker* worker, const QueuedPacket* packet, const Decision* decision, uint8_t kind,
-                       uint64_t generation) noexcept nogil:
+                       uint64_t generation, uint64_t key) noexcept nogil:
     """What is blocked, or would be, is told once in ten seconds a flow and filter; what is permitted always."""
     cdef EventRecord* record
     cdef uint32_t suppressed = 0
     if (kind != EVENT_PERMIT or decision.would_block) and not suppress_admit(
-            worker.suppress, _suppress_key(&worker.visitor.view, decision, kind), worker.received_ns, &suppressed):
+            worker.suppress, key, worker.received_ns, &suppressed):
         return
     record = ring_next(&worker.ring)
     if record == NULL:
@@ -328,6 +349,7 @@ cdef void _write_noted(Worker* worker, const QueuedPacket* packet) noexcept nogi
     cdef const CompiledPolicy* policy = worker.published.policy
     cdef Decision said
     cdef uint32_t i, filter
+    cdef uint8_t kind
     cdef bint audit
     for i in range(worker.visitor.n_noted):
         filter = worker.visitor.noted[i]
@@ -341,7 +363,8 @@ cdef void _write_noted(Worker* worker, const QueuedPacket* packet) noexcept nogi
         said.callout = policy.briefs[filter].callout
         said.reason = worker.visitor.noted_reason[i]
         said.veto = 0
-        _write_event(worker, packet, &said, EVENT_AUDIT if audit else EVENT_PERMIT, policy.generation)
+        kind = EVENT_AUDIT if audit else EVENT_PERMIT
+        _write_event(worker, packet, &said, kind, policy.generation, _suppress_key(&worker.visitor.view, &said, kind))
 
 
 cdef void _count(Worker* worker, const QueuedPacket* packet, const Decision* decision) noexcept nogil:
@@ -356,14 +379,20 @@ cdef void _count(Worker* worker, const QueuedPacket* packet, const Decision* dec
 
 cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* decision,
                         uint64_t generation) noexcept nogil:
+    cdef uint64_t key
+    cdef uint8_t kind
     if decision.verdict == ACTION_BLOCK and worker.published.policy.audit:
         decision.verdict = ACTION_PERMIT
         decision.would_block = 1
         worker.stats.would_block[decision.slot if decision.slot < N_SLOTS else <int>N_SLOTS] += 1
     _count(worker, packet, decision)
     if decision.verdict == ACTION_BLOCK or decision.would_block:
-        _write_event(worker, packet, decision, EVENT_DROP if decision.verdict == ACTION_BLOCK else EVENT_PERMIT,
-                     generation)
+        kind = EVENT_DROP if decision.verdict == ACTION_BLOCK else EVENT_PERMIT
+        key = _suppress_key(&worker.visitor.view, decision, kind)
+        _write_event(worker, packet, decision, kind, generation, key)
+        _record(worker, packet, decision, generation, key | 1)
+    elif recorder_samples(&worker.recorder):
+        _record(worker, packet, decision, generation, 0)
 
 
 cdef void batch_settle(Worker* worker) noexcept nogil:
@@ -388,6 +417,7 @@ cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32
     cdef uint64_t flow_id = decision.flow_id if filter != NO_FILTER else 0
     cdef uint8_t to_server = decision.to_server
     if filter == NO_FILTER:         # Never visited: the view, which the event needs, is another packet's.
+        worker.trace.n_rows = 0
         parse_packet(packet.data if packet.data != NULL else NO_BYTES, packet.captured, packet.original,
                      PARSE_WHOLE_LENGTH_KNOWN, &worker.visitor.view)
     memset(decision, 0, sizeof(Decision))

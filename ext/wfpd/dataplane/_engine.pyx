@@ -37,6 +37,7 @@ from ._last_hits cimport LastHits
 from ._last_hits import hottest_of
 from ._parking cimport ParkedPacket, Parking, lot_serve
 from ._publication cimport Publication
+from ._recorder cimport MOST_RECORDS, recorder_counts, recorder_read
 from ._report import CalloutFailures, HOOKS, add_counts
 from ._report cimport callout_dict, event_dict, queue_dict
 from ._ring cimport EventRing, ring_peek, ring_pop
@@ -78,6 +79,7 @@ cdef class Engine:
     cdef LastHits last
     cdef dict queue_workers         # number -> worker index; the parking queue's is n_workers.
     cdef Parking parking            # None until add_parking().
+    cdef uint32_t recorder          # Blocks recorded by each worker.
     cdef uint32_t n_serving         # Workers in run_worker().
     cdef int stop_read
     cdef int stop_write
@@ -85,7 +87,7 @@ cdef class Engine:
     cdef uint32_t sequence          # Of configuration messages.
 
     def __cinit__(self, uint32_t n_workers, *, flows_max=262144, flows_block_when_full=False,
-                  marks_mask=0xFFF00000, late_after=0.5, batch=64, events=4096):
+                  marks_mask=0xFFF00000, late_after=0.5, batch=64, events=4096, uint32_t recorder=4096):
         cdef uint32_t i
         cdef Stats stats
         self.stop_read = self.stop_write = -1
@@ -94,7 +96,10 @@ cdef class Engine:
         self.workers = <Worker*>calloc(n_workers, sizeof(Worker))
         if self.workers == NULL:
             raise MemoryError
+        if recorder > MOST_RECORDS:
+            raise ValueError(f"Engine: recorder is 0 to {int(MOST_RECORDS)} blocks a worker")
         self.shared.marks_mask = marks_mask
+        self.recorder = recorder
         self.shared.marks_shift = (marks_mask & -marks_mask).bit_length() - 1
         self.publishing = threading.Lock()
         self.late_after = late_after
@@ -105,7 +110,7 @@ cdef class Engine:
         self.stop_read, self.stop_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for i in range(n_workers):
             stats = Stats()
-            if worker_create(&self.workers[i], &self.shared, stats.worker, &self.flows.table, i, batch, events):
+            if worker_create(&self.workers[i], &self.shared, stats.worker, &self.flows.table, i, batch, events, recorder):
                 raise MemoryError
             self.n_workers = i + 1
             context = ClassifyContext()
@@ -229,7 +234,7 @@ cdef class Engine:
         cdef Parking parking = Parking()
         if self.parking is not None or number in self.queue_workers or not 1 <= capacity <= _LIMIT:
             raise ValueError(f"parking queue {number}: there is one, the queue is served, or capacity is 1 to {_LIMIT}")
-        parking.open(&self.shared, stats.worker, &self.flows.table, self.n_workers, capacity, events)
+        parking.open(&self.shared, stats.worker, &self.flows.table, self.n_workers, capacity, events, self.recorder)
         self._give_queue(&parking.lot.worker, number, fd)
         self.parking = parking
         self.stats.append(stats)
@@ -532,3 +537,23 @@ cdef class Engine:
                 found.append(event_dict(record))
                 ring_pop(ring)
         return found
+
+    # -------------------------------------------------------------------------------- recorder
+
+    def recorded(self, int64_t since_ns=0) -> list:
+        """What the workers have recorded whose last packet came at `since_ns` (CLOCK_REALTIME) or later, as dicts.
+
+        In no order.  `filter` and `callout`, also those of `rows`, which are (slot, action, right, filter, discard),
+        are indexes in the snapshot of `generation`; `bytes` are the packet's first 128.
+        """
+        found = []
+        for i in range(len(self.states)):
+            found += recorder_read(&self._worker(i).recorder, since_ns)
+        return found
+
+    def recorder_counts(self) -> dict:
+        """Records kept, overwritten since the start, and the room for them."""
+        total = {}
+        for i in range(len(self.states)):
+            add_counts(total, recorder_counts(&self._worker(i).recorder))
+        return total

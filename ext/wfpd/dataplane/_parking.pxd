@@ -5,8 +5,10 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from ._batch cimport Shared, Worker
 from ._flow cimport FlowTable
 from ._netlink cimport QueuedPacket
-from ._stats cimport EVENT_BYTES, WorkerStats
+from ._recorder cimport RECORD_BYTES, RECORD_ROWS
+from ._stats cimport WorkerStats
 from ._types cimport Decision
+from ._visit cimport TraceRow
 
 cdef enum TicketState:
     TICKET_FREE = 0
@@ -27,7 +29,9 @@ cdef struct Ticket:
     uint8_t state                   # TicketState
     uint8_t decided                 # `decision` is final.
     uint8_t batch_over              # Whatever its batch sent has been sent.
-    uint8_t bytes[EVENT_BYTES]
+    uint8_t bytes[RECORD_BYTES]
+    uint32_t n_rows                 # Layers decided before it was parked.
+    TraceRow rows[RECORD_ROWS]
 
 # The parking queue.  `worker` is its thread's alone; the tickets are guarded by `lock`.
 cdef struct Lot:
@@ -51,7 +55,7 @@ cdef class Parking:
 
     # 0, or -1 without memory.
     cdef int open(self, Shared* shared, WorkerStats* stats, FlowTable* flows, uint32_t index,
-                  uint32_t capacity, uint32_t events) except -1
+                  uint32_t capacity, uint32_t events, uint32_t recorded) except -1
 
     # A ticket for packet `worker.next`, of which `decision` names filter, layer and callout; None: no place.
     cdef ParkedPacket take(self, Worker* worker, const Decision* decision)

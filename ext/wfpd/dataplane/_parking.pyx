@@ -71,6 +71,7 @@ cdef void _decide_stray(Lot* lot, const QueuedPacket* packet) noexcept nogil:
     decision.filter = decision.callout = NO_FILTER
     decision.slot = NO_SLOT
     lot.worker.queue.strays += 1
+    lot.worker.trace.n_rows = 0
     parse_packet(packet.data if packet.data != NULL else &none, packet.captured, packet.original,
                  PARSE_WHOLE_LENGTH_KNOWN, &lot.worker.visitor.view)
     batch_account(&lot.worker, packet, &decision, lot.worker.published.policy.generation)
@@ -101,6 +102,8 @@ cdef void _conclude(Lot* lot, Ticket* ticket) noexcept nogil:
     packet.data = ticket.bytes
     packet.captured = ticket.n_bytes
     parse_packet(packet.data, packet.captured, packet.original, PARSE_WHOLE_LENGTH_KNOWN, &lot.worker.visitor.view)
+    lot.worker.trace.n_rows = ticket.n_rows
+    memcpy(lot.worker.trace.rows, ticket.rows, ticket.n_rows * sizeof(TraceRow))
     if ticket.decision.reason == REASON_LATE:
         lot.worker.queue.late += 1
     else:
@@ -214,11 +217,12 @@ cdef class Parking:
                 os.close(fd)
 
     cdef int open(self, Shared* shared, WorkerStats* stats, FlowTable* flows, uint32_t index,
-                  uint32_t capacity, uint32_t events) except -1:
+                  uint32_t capacity, uint32_t events, uint32_t recorded) except -1:
         cdef uint32_t size = (capacity + ARRIVALS) * VERDICT_BYTES
         self.lot.capacity = capacity
         self.lot.tickets = <Ticket*>calloc(capacity, sizeof(Ticket))
-        if self.lot.tickets == NULL or worker_create(&self.lot.worker, shared, stats, flows, index, ARRIVALS, events):
+        if self.lot.tickets == NULL or worker_create(&self.lot.worker, shared, stats, flows, index, ARRIVALS, events,
+                                                     recorded):
             raise MemoryError
         free(self.lot.worker.verdicts.bytes)    # One turn may decide all that is parked and all that comes.
         self.lot.worker.verdicts.bytes = <uint8_t*>calloc(1, size)
@@ -285,8 +289,11 @@ cdef void _fill(Ticket* ticket, Worker* worker, const Decision* decision) noexce
     ticket.packet.data = NULL
     ticket.packet.timestamp_ns = batch_arrival(worker, packet)
     ticket.decision = decision[0]
-    ticket.n_bytes = min(packet.captured, <uint32_t>EVENT_BYTES) if packet.data != NULL else 0
+    ticket.n_bytes = min(packet.captured, <uint32_t>RECORD_BYTES) if packet.data != NULL else 0
     memcpy(ticket.bytes, packet.data if packet.data != NULL else ticket.bytes, ticket.n_bytes)
+    if worker.visitor.trace != NULL:
+        ticket.n_rows = min(worker.trace.n_rows, <uint32_t>RECORD_ROWS)
+        memcpy(ticket.rows, worker.trace.rows, ticket.n_rows * sizeof(TraceRow))
 
 
 cdef class ParkedPacket:

@@ -110,8 +110,6 @@ cdef class Replayer:
         if interface_name is not None:
             given.interface_name = <const uint8_t*><const char*>name
             given.interface_name_length = <uint32_t>len(name)
-        self.trace.n_rows = 0
-        self.trace.n_callouts = 0
         self.asked = []
         self.given = []
         if near >= 0 and self.trace.values == NULL:

@@ -41,7 +41,7 @@ cdef enum:
     MAX_NOTED = 8                   # Filters that events tell of, a visit; further ones are only counted.
     MAX_ROWS = 24                   # Layers of a visit with their twins.
 
-# One row of a traced visit (replay, explain).
+# One row of a traced visit.
 cdef struct TraceRow:
     uint8_t slot
     uint8_t action                  # ActionKind
@@ -63,7 +63,7 @@ cdef struct Visitor:
     FlowTable* flows
     WorkerStats* stats
     DecisionCache* cache            # NULL: every layer is searched.
-    Trace* trace                    # NULL unless traced.
+    Trace* trace                    # NULL unless traced; emptied by visit_begin().
     uint32_t* matches               # Capacity policy.max_layer_filters.
     uint32_t* hits
     VisitInput input

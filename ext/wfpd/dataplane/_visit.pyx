@@ -395,6 +395,9 @@ cdef void _reset(Visitor* visitor) noexcept nogil:
     visitor.pending.flags = 0
     visitor.done[0] = 0
     visitor.done[1] = 0
+    if visitor.trace != NULL:
+        visitor.trace.n_rows = 0
+        visitor.trace.n_callouts = 0
 
 
 cdef void _find_loopback(Visitor* visitor) noexcept nogil:
