@@ -23,6 +23,7 @@ SMALL = {
     "bench_lints": ["--rounds", "1", "--filters", "50", "100", "--json"],
     "bench_pause": ["--filters", "50", "--rebuilds", "3", "--json"],
     "bench_reading": ["--rounds", "1", "--filters", "50", "--values", "100", "--json"],
+    "bench_recorder": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
     "bench_sets": ["--rounds", "1", "--small", "250", "--large", "1000", "--packets", "50", "--json"],
     "bench_stream": ["--rounds", "1", "--seconds", "1", "--filters", "50", "--json"],
@@ -122,6 +123,11 @@ def test_draining_has_every_case_and_every_contender() -> None:
     assert firsts(bars) == ["forward, everything permitted", "forward, 10 % blocked", "input, every layer, flows"]
     assert set(firsts(others)) == {"limit", "wfpd", "wfpd, a Python callout on every packet", *TODAY}
     assert firsts(sizes) == ["0", "500"]
+
+
+def test_the_recorder_is_measured_permitted_blocked_and_where_every_block_is_new() -> None:
+    (table,) = tables("bench_recorder")
+    assert firsts(table) == ["forward, everything permitted", "forward, 10 % blocked", "forward, all blocked, all new"]
 
 
 def test_replaying_loses_nothing_without_a_queue_and_counts_what_each_contender_decided() -> None:

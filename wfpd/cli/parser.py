@@ -17,6 +17,7 @@ COMMANDS = (
     "check",
     "replay",
     "explain",
+    "why",
     "test",
     "diff",
     "layers",

@@ -205,11 +205,12 @@ class AsyncClient:
         since: float | None = None,
         verdict: str | None = None,
         size: int | None = None,
+        bytes: bool | None = None,
     ) -> dict[str, Any]:
-        """Records of decided packets that match, and how many are kept and were lost."""
+        """Records of decided packets that match, the newest first, and how many are kept and were overwritten."""
         found: dict[str, Any] = await self.call("why", **given(
             address=address, port=port, protocol=protocol, filter=filter, since=since, verdict=verdict,
-            size=size))  # fmt: skip
+            size=size, bytes=bytes))  # fmt: skip
         return found
 
     @contextlib.asynccontextmanager

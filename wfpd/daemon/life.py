@@ -104,7 +104,6 @@ class Daemon:
         self._faults = loaded.policy.faults
         """Of the policy that runs or is being published."""
         self.on_event = on_event or (lambda record: None)
-        self.records = RecordMaker()
         self.started_at = time.time()
         self.started = False
         """Queues, workers and rules are up."""
@@ -139,6 +138,7 @@ class Daemon:
             marks_mask=loaded.policy.daemon.marks_mask,
             late_after=loaded.policy.faults.late_after,
         )
+        self.records = RecordMaker(self.engine.recorded)
         self._queues = QueueSet(self.engine, numbers)
 
     # ------------------------------------------------------------------------------- publishing
@@ -457,6 +457,10 @@ class Daemon:
             os.stat("/proc/thread-self/ns/net").st_ino & 0xFFFFFFFF,
         )  # fmt: skip
         self.engine.set_host(self.host)
+
+    def interface_name(self, index: int) -> str:
+        """The name of an interface as it is now, or was last seen here; its number where it has none."""
+        return self._interfaces.get(index) or (f"#{index}" if index else "")
 
     def interface_index(self, name: str) -> int:
         """The number of an interface as the packet path knows it, 0 if it does not."""

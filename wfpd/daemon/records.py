@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from wfpd.dataplane import Snapshot, parse_of
@@ -17,6 +19,10 @@ KEPT_FILTERS = 50_000
 """Filters of the kept bases together: a large one takes half a kilobyte for each."""
 KEPT_GENERATIONS = 16_384
 """Generations of which it is known on which base they stood."""
+FORGOTTEN_AT_ONCE = 1024
+"""Generations: each time the recorder is looked through for names that are still needed."""
+
+Recorded = Mapping[str, Any]
 
 
 class _Base:
@@ -29,10 +35,15 @@ class _Base:
 class RecordMaker:
     """Turns `Engine.drain_events()` dicts into EventRecords; remembers the last generations' names.
 
-    `learn` is called by one thread at a time, `record` and `flow` by another.
+    `learn` is called by one thread at a time, `record` and `flow` by another, `names` by any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recorded: Callable[[], Iterable[Recorded]] = tuple) -> None:
+        """`recorded` gives what the recorder holds: its names are kept when their snapshot is forgotten."""
+        self._recorded = recorded
+        self._names: dict[tuple[int, int], dict[str, Any]] = {}
+        """(generation, filter) of forgotten generations: no more than what the recorder holds names."""
+        self._forgetting = threading.Lock()
         self._bases: list[_Base] = []
         self._generations: collections.OrderedDict[int, _Base] = collections.OrderedDict()
 
@@ -45,7 +56,7 @@ class RecordMaker:
         base.snapshot = snapshot
         self._generations[snapshot.generation] = base
         if len(self._generations) > KEPT_GENERATIONS:
-            self._generations.popitem(last=False)
+            self._drop(list(self._generations)[:FORGOTTEN_AT_ONCE])
         self._forget(2)
 
     def make_room(self) -> None:
@@ -59,9 +70,36 @@ class RecordMaker:
             len(kept) > at_least and sum(base.snapshot.n_filters for base in kept) > KEPT_FILTERS
         ):
             gone, kept = kept[0], kept[1:]
-            for generation in [one for one, base in self._generations.items() if base is gone]:
-                del self._generations[generation]
+            self._drop([one for one, base in self._generations.items() if base is gone])
         self._bases = kept
+
+    def _drop(self, generations: Iterable[int]) -> None:
+        """Forget on which base these stood; what the recorder still holds of them keeps its names."""
+        going = set(generations)
+        found: dict[tuple[int, int], dict[str, Any]] = {}
+        for record in self._recorded():
+            generation = record["generation"]
+            for number in {record["filter"], *(row[3] for row in record["rows"])} - {None}:
+                key = generation, number
+                if key not in found and (key in self._names or generation in going):
+                    found[key] = self.names(*key)
+        with self._forgetting:
+            self._names = found
+            for generation in going:
+                del self._generations[generation]
+
+    def names(self, generation: int, number: int) -> dict[str, Any]:
+        """`filter`, `sublayer`, `sublayer_weight`, `callout` of a recorded filter; empty: not known any more."""
+        with self._forgetting:
+            known = self._names.get((generation, number))
+            snapshot = self._of(generation)
+        if known is not None:
+            return known
+        if snapshot is None:
+            return {}
+        info = snapshot.filter_info(number)
+        return {"filter": info["name"], "sublayer": info["sublayer"], "sublayer_weight": info["sublayer_weight"],
+                "callout": info["callout"]}  # fmt: skip
 
     def _of(self, generation: int) -> Snapshot | None:
         base = self._generations.get(generation)

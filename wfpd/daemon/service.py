@@ -28,6 +28,8 @@ from wfpd.daemon.asked import PARAMETERS, explain_live
 from wfpd.daemon.counted import counters_json
 from wfpd.daemon.life import TICK_SECONDS, Daemon, Leftover, Signals
 from wfpd.daemon.listed import Listings
+from wfpd.daemon.recorded import PARAMETERS as WHY_PARAMETERS
+from wfpd.daemon.recorded import why
 from wfpd.errors import ControlError, KernelError, PolicyError, WfpdError, first_of
 from wfpd.model.policy import Policy
 from wfpd.observe.counters import EngineCounters
@@ -224,6 +226,10 @@ class Service:
         """Why a described packet would be permitted or blocked now."""
         return explain_live(self.daemon, parameters)
 
+    def why(self, parameters: Mapping[str, Any], _peer: Peer | None = None) -> dict[str, Any]:
+        """What was decided about packets of late, and why."""
+        return why(self.daemon, parameters)
+
     def methods(self) -> dict[str, Method]:
         """The control socket's methods (hello and events.subscribe are the server's own)."""
         return {
@@ -231,6 +237,7 @@ class Service:
             "version": Method(Role.READ, lambda parameters, peer: {"version": wfpd.__version__}),
             "counters": Method(Role.READ, self.reading),
             "explain": Method(Role.READ, self.explain, parameters=PARAMETERS),
+            "why": Method(Role.READ, self.why, parameters=WHY_PARAMETERS),
             "events.last": Method(Role.READ, self.last),
             "events.reopen": Method(Role.OPERATE, self.reopen, changes=True),
             "reload": Method(Role.OPERATE, self.reload, changes=True, parameters=frozenset({"confirm"})),

@@ -61,12 +61,17 @@ def _packet(packet: Mapping[str, Any]) -> str:
     return f"packet {packet['number']}: {', '.join(parts)}"
 
 
-def _layer(layer: Mapping[str, Any], color: bool) -> Iterator[str]:
+def layer_line(layer: Mapping[str, Any], color: bool = False) -> str:
+    """What a layer said, in one line."""
     outcome = _action(layer["action"], color) if layer["action"] != "none" else "nothing stands"
     right = ", right clear" if layer["right"] == "clear" else ""
     by = "" if layer["filter"] is None else f" by {layer['filter']} ({layer['sublayer']})"
     twin = " (tells of the block, changes nothing)" if layer["discard"] else ""
-    yield f"{_paint(layer['layer'], _BOLD, color)}{twin}: {outcome}{right}{by}"
+    return f"{_paint(layer['layer'], _BOLD, color)}{twin}: {outcome}{right}{by}"
+
+
+def _layer(layer: Mapping[str, Any], color: bool) -> Iterator[str]:
+    yield layer_line(layer, color)
     for name, value in layer["fields"].items():
         yield _paint(f"    {name} {value}", _DIM, color)
     for sublayer in layer["sublayers"]:

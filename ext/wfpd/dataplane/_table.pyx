@@ -262,6 +262,7 @@ cdef class Snapshot:
             "layer": slot_name(item.slot),
             "slot": item.slot,
             "sublayer": self.sublayer_name(brief.sublayer),
+            "sublayer_weight": self.policy.sublayer_weights[brief.sublayer],
             "action": Action(item.action).name.lower(),
             "key": (<const char*>item.key)[:16],
             "weight": item.weight,

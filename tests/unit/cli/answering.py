@@ -6,6 +6,7 @@ from typing import Any
 from wfpd.control.admin import AdminServer, Method, Roles
 from wfpd.control.protocol import REFUSED, Role, RpcError
 from wfpd.daemon.asked import PARAMETERS
+from wfpd.daemon.recorded import PARAMETERS as WHY
 from wfpd.observe.sinks import Hub
 
 GOOD = "version: 1\nfilters:\n  - {name: a, layer: ipforward, action: block}\n"
@@ -37,7 +38,7 @@ class Daemon:
                    "events.last": Method(Role.READ, lambda params, peer: self.answer)}  # fmt: skip
         answered: dict[str, Any] = {
             "reload": {"confirm"}, "confirm": set(), "explain": PARAMETERS, "counters": set(), "sessions.list": set(),
-            "sets.get": {"name", "size"}, "filters.add": {"policy", "filter", "for"}, "sublayers.add": {"sublayer"},
+            "why": WHY, "sets.get": {"name", "size"}, "filters.add": {"policy", "filter", "for"}, "sublayers.add": {"sublayer"},
             "provider_contexts.add": {"provider_context"},
         }  # fmt: skip
         answered |= {f"{name}.delete": {"keys"} for name in TYPES}

@@ -15,7 +15,7 @@ from wfpd.control.admin import OWN
 from wfpd.daemon.service import Service
 
 ROOT = Path(__file__).resolve().parents[3]
-NOT_SERVED_YET = frozenset("why stage.start stage.status stage.stop".split())
+NOT_SERVED_YET = frozenset("stage.start stage.status stage.stop".split())
 """Methods of the schema that the daemon does not have yet.  One that is wired is taken out here."""
 METHODS = schema.load()["methods"]
 

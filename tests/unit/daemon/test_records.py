@@ -7,7 +7,14 @@ from typing import Any
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
-from wfpd.daemon.records import KEPT_BASES, KEPT_FILTERS, RecordMaker, packet_members
+from wfpd.daemon.records import (
+    FORGOTTEN_AT_ONCE,
+    KEPT_BASES,
+    KEPT_FILTERS,
+    KEPT_GENERATIONS,
+    RecordMaker,
+    packet_members,
+)
 
 
 class FakeSnapshot:
@@ -16,8 +23,9 @@ class FakeSnapshot:
         self.root = root or object()
         self.n_filters = n_filters
 
-    def filter_info(self, index: int) -> dict[str, str]:
-        return {"name": f"filter-{self.generation}-{index}", "sublayer": "universal"}
+    def filter_info(self, index: int) -> dict[str, Any]:
+        return {"name": f"filter-{self.generation}-{index}", "sublayer": "universal", "sublayer_weight": 7,
+                "callout": None}  # fmt: skip
 
     def callout_name(self, index: int) -> str:
         return f"callout-{index}"
@@ -68,6 +76,39 @@ def test_a_generation_long_gone_leaves_the_name_out() -> None:
     for generation in range(KEPT_BASES + 2):
         maker.learn(FakeSnapshot(generation))  # type: ignore[arg-type]
     assert maker.record(event(generation=1), "").filter is None
+
+
+def test_what_the_recorder_holds_keeps_its_names_though_its_policy_is_forgotten() -> None:
+    held = [{"generation": 1, "filter": 5, "rows": [(0, "permit", "set", 6, False), (1, "none", "set", None, False)]},
+            {"generation": 2, "filter": None, "rows": []}]  # fmt: skip
+    maker = RecordMaker(lambda: held)
+    for generation in range(1, KEPT_BASES + 6):
+        maker.learn(FakeSnapshot(generation))  # type: ignore[arg-type]
+    assert maker.names(1, 5) == {
+        "filter": "filter-1-5", "sublayer": "universal", "sublayer_weight": 7, "callout": None,
+    }  # fmt: skip
+    assert (maker.names(1, 6)["filter"], maker.names(1, 7), maker.names(2, 5)) == ("filter-1-6", {}, {})
+    assert maker.names(KEPT_BASES, 5)["filter"] == f"filter-{KEPT_BASES}-5"
+
+
+def test_names_that_the_recorder_does_not_hold_any_more_go() -> None:
+    held = [{"generation": 1, "filter": number, "rows": []} for number in range(3)]
+    maker = RecordMaker(lambda: held)
+    for generation in range(1, KEPT_BASES + 2):
+        maker.learn(FakeSnapshot(generation))  # type: ignore[arg-type]
+    assert [bool(maker.names(1, number)) for number in range(3)] == [True] * 3
+    del held[1:]
+    maker.learn(FakeSnapshot(KEPT_BASES + 2))  # type: ignore[arg-type]
+    assert [bool(maker.names(1, number)) for number in range(3)] == [True, False, False]
+
+
+def test_generations_beyond_those_kept_go_and_what_is_recorded_of_them_keeps_its_names() -> None:
+    maker, root = RecordMaker(lambda: [{"generation": 3, "filter": 0, "rows": []}]), object()
+    for generation in range(1, KEPT_GENERATIONS + 2):
+        maker.learn(FakeSnapshot(generation, root=root))  # type: ignore[arg-type]
+    assert maker.names(3, 0)["filter"].startswith("filter-")
+    assert (maker.names(4, 0), maker.names(FORGOTTEN_AT_ONCE, 0)) == ({}, {})
+    assert maker.names(FORGOTTEN_AT_ONCE + 1, 0)["filter"] == f"filter-{KEPT_GENERATIONS + 1}-0"
 
 
 def test_a_block_that_audit_mode_let_pass_is_a_block_marked_audit() -> None:
