@@ -38,7 +38,8 @@ class Daemon:
                    "events.last": Method(Role.READ, lambda params, peer: self.answer)}  # fmt: skip
         answered: dict[str, Any] = {
             "reload": {"confirm"}, "confirm": set(), "explain": PARAMETERS, "counters": set(), "sessions.list": set(),
-            "why": WHY, "sets.get": {"name", "size"}, "filters.add": {"policy", "filter", "for"}, "sublayers.add": {"sublayer"},
+            "why": WHY, "sets.get": {"name", "size"},
+            "filters.add": {"policy", "filter", "for"}, "sublayers.add": {"sublayer"},
             "provider_contexts.add": {"provider_context"},
         }  # fmt: skip
         answered |= {f"{name}.delete": {"keys"} for name in TYPES}
