@@ -1,4 +1,4 @@
-"""What a live engine records: rows of the layers that were passed, also of packets that ended otherwise than by a filter."""
+"""What a live engine records: the rows of the layers passed, also of packets that ended otherwise than by a filter."""
 
 from __future__ import annotations
 
