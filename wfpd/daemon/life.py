@@ -138,7 +138,7 @@ class Daemon:
             marks_mask=loaded.policy.daemon.marks_mask,
             late_after=loaded.policy.faults.late_after,
         )
-        self.records = RecordMaker(self.engine.recorded)
+        self.records = RecordMaker(self.engine.recorded_filters)
         self._queues = QueueSet(self.engine, numbers)
 
     # ------------------------------------------------------------------------------- publishing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from wfpd.control.protocol import INVALID_PARAMS, RpcError
@@ -29,6 +29,8 @@ Described = dict[str, Any]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Test = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 """(what the engine recorded, what its packet says)"""
+Found = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""The same."""
 
 
 class Running(Protocol):
@@ -53,21 +55,29 @@ def why(daemon: Running, parameters: Mapping[str, Any], now: float | None = None
     if not isinstance(whole, bool):
         raise RpcError(INVALID_PARAMS, "bytes is true or false")
     tests = list(_tests(daemon.records, parameters))
-    counts = daemon.engine.recorder_counts()
-    everything = daemon.engine.recorded()
+    engine = daemon.engine
     begin = int(((time.time() if now is None else now) - since) * 1e9)
-    found: list[Described] = []
-    for one in sorted(everything, key=lambda one: -one["last_ns"]):
-        if one["last_ns"] < begin or len(found) == size:
-            break
+    found: list[Found] = []
+    for recorder in range(engine.n_recorders):  # One after the other: a full one is some megabytes.
+        found = _newest([*found, *_fitting(engine.recorded(recorder, begin), tests)], size)
+    counts = engine.recorder_counts()
+    oldest = counts["oldest_ns"]
+    return {
+        "records": [_record(daemon, one, packet, whole) for one, packet in found], "generation": daemon.generation,
+        "kept": counts["kept"], "overwritten": counts["overwritten"],
+        "oldest": None if oldest is None else oldest / 1e9,
+    }  # fmt: skip
+
+
+def _fitting(recorded: Iterable[Mapping[str, Any]], tests: Sequence[Test]) -> Iterator[Found]:
+    for one in recorded:
         packet = packet_members(one["bytes"], one["length"])
         if all(test(one, packet) for test in tests):
-            found.append(_record(daemon, one, packet, whole))
-    return {
-        "records": found, "generation": daemon.generation, "kept": counts["kept"],
-        "overwritten": counts["overwritten"],
-        "oldest": min((one["timestamp_ns"] for one in everything), default=0) / 1e9 or None,
-    }  # fmt: skip
+            yield one, packet
+
+
+def _newest(found: list[Found], size: int) -> list[Found]:
+    return sorted(found, key=lambda pair: -pair[0]["last_ns"])[:size]
 
 
 # -------------------------------------------------------------------------------- what is asked

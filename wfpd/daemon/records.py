@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from wfpd.dataplane import Snapshot, parse_of
@@ -22,8 +22,6 @@ KEPT_GENERATIONS = 16_384
 FORGOTTEN_AT_ONCE = 1024
 """Generations: each time the recorder is looked through for names that are still needed."""
 
-Recorded = Mapping[str, Any]
-
 
 class _Base:
     """The last snapshot over one base: it names the filters of all before it."""
@@ -38,8 +36,8 @@ class RecordMaker:
     `learn` is called by one thread at a time, `record` and `flow` by another, `names` by any.
     """
 
-    def __init__(self, recorded: Callable[[], Iterable[Recorded]] = tuple) -> None:
-        """`recorded` gives what the recorder holds: its names are kept when their snapshot is forgotten."""
+    def __init__(self, recorded: Callable[[], Iterable[tuple[int, int]]] = tuple) -> None:
+        """`recorded`: (generation, filter) of what the recorder holds; it keeps its names when their snapshot goes."""
         self._recorded = recorded
         self._names: dict[tuple[int, int], dict[str, Any]] = {}
         """(generation, filter) of forgotten generations: no more than what the recorder holds names."""
@@ -77,12 +75,9 @@ class RecordMaker:
         """Forget on which base these stood; what the recorder still holds of them keeps its names."""
         going = set(generations)
         found: dict[tuple[int, int], dict[str, Any]] = {}
-        for record in self._recorded():
-            generation = record["generation"]
-            for number in {record["filter"], *(row[3] for row in record["rows"])} - {None}:
-                key = generation, number
-                if key not in found and (key in self._names or generation in going):
-                    found[key] = self.names(*key)
+        for key in self._recorded():
+            if key in self._names or key[0] in going:
+                found[key] = self.names(*key)
         with self._forgetting:
             self._names = found
             for generation in going:

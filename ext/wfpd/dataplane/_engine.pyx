@@ -13,7 +13,7 @@ verdict and nothing else: no packet leaves this file without a verdict.
 
 from cpython.ref cimport PyObject
 from libc.errno cimport EINTR, errno
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -37,7 +37,7 @@ from ._last_hits cimport LastHits
 from ._last_hits import hottest_of
 from ._parking cimport ParkedPacket, Parking, lot_serve
 from ._publication cimport Publication
-from ._recorder cimport MOST_RECORDS, recorder_counts, recorder_read
+from ._recorder cimport MOST_RECORDS, recorder_counts, recorder_filters, recorder_oldest, recorder_read
 from ._report import CalloutFailures, HOOKS, add_counts
 from ._report cimport callout_dict, event_dict, queue_dict
 from ._ring cimport EventRing, ring_peek, ring_pop
@@ -540,20 +540,33 @@ cdef class Engine:
 
     # -------------------------------------------------------------------------------- recorder
 
-    def recorded(self, int64_t since_ns=0) -> list:
-        """What the workers have recorded whose last packet came at `since_ns` (CLOCK_REALTIME) or later, as dicts.
+    @property
+    def n_recorders(self) -> int:
+        """One a worker, and the parking queue's."""
+        return len(self.states)
+
+    def recorded(self, uint32_t recorder, int64_t since_ns=0) -> list:
+        """What one of the recorders holds whose last packet came at `since_ns` (CLOCK_REALTIME) or later, as dicts.
 
         In no order.  `filter` and `callout`, also those of `rows`, which are (slot, action, right, filter, discard),
         are indexes in the snapshot of `generation`; `bytes` are the packet's first 128.
         """
-        found = []
+        if recorder >= len(self.states):
+            raise IndexError(recorder)
+        return recorder_read(&self._worker(recorder).recorder, since_ns)
+
+    def recorded_filters(self) -> set:
+        """(generation, filter) of every filter that a record names."""
+        found = set()
         for i in range(len(self.states)):
-            found += recorder_read(&self._worker(i).recorder, since_ns)
+            recorder_filters(&self._worker(i).recorder, found)
         return found
 
     def recorder_counts(self) -> dict:
-        """Records kept, overwritten since the start, and the room for them."""
+        """Records kept, overwritten since the start, the room for them, and when the oldest began (`oldest_ns`, or None)."""
+        cdef int64_t oldest = INT64_MAX
         total = {}
         for i in range(len(self.states)):
             add_counts(total, recorder_counts(&self._worker(i).recorder))
-        return total
+            oldest = min(oldest, recorder_oldest(&self._worker(i).recorder))
+        return total | {"oldest_ns": None if oldest == INT64_MAX else oldest}

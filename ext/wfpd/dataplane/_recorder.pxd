@@ -95,4 +95,10 @@ cdef inline bint recorder_samples(Recorder* recorder) noexcept nogil:
 
 # From any thread: the records whose last packet came at `since_ns` (CLOCK_REALTIME) or later, as dicts.
 cdef list recorder_read(Recorder* recorder, int64_t since_ns)
+
+# When the oldest record began, INT64_MAX without one.
+cdef int64_t recorder_oldest(const Recorder* recorder) noexcept nogil
 cdef dict recorder_counts(const Recorder* recorder)
+
+# Add (generation, filter) of every filter that a record names.
+cdef int recorder_filters(const Recorder* recorder, set found) except -1

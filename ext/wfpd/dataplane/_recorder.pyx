@@ -14,7 +14,7 @@ found by a table from hash to position; the record itself is compared, so the ha
 it, and two flows that fall on one place cost a record more.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -226,11 +226,46 @@ cdef uint64_t _kept(const RecordRing* ring) noexcept nogil:
     return 0 if ring.slots == NULL else min(ring.written, <uint64_t>ring.mask + 1)
 
 
+cdef int64_t recorder_oldest(const Recorder* recorder) noexcept nogil:
+    cdef Record copy
+    cdef int64_t oldest = INT64_MAX
+    cdef const RecordRing* ring
+    cdef uint32_t i, which
+    for which in range(2):
+        ring = &recorder.permits if which else &recorder.blocks
+        for i in range(<uint32_t>_kept(ring)):
+            if _take(&ring.slots[i], &copy):
+                oldest = min(oldest, copy.timestamp_ns)
+    return oldest
+
+
 cdef dict recorder_counts(const Recorder* recorder):
     """`kept` and `overwritten` records, and how many there is `room` for."""
     kept = _kept(&recorder.blocks) + _kept(&recorder.permits)
     room = 0 if recorder.blocks.slots == NULL else recorder.blocks.mask + recorder.permits.mask + 2
     return {"kept": kept, "overwritten": recorder.blocks.written + recorder.permits.written - kept, "room": room}
+
+
+cdef int _ring_filters(const RecordRing* ring, set found) except -1:
+    cdef Record copy
+    cdef uint32_t i, row
+    if ring.slots == NULL:
+        return 0
+    for i in range(ring.mask + 1):
+        if not _take(&ring.slots[i], &copy):
+            continue
+        if copy.decision.filter != NO_FILTER:
+            found.add((copy.key.generation, copy.decision.filter))
+        for row in range(copy.n_rows):
+            if copy.rows[row].filter != NO_FILTER:
+                found.add((copy.key.generation, copy.rows[row].filter))
+    return 0
+
+
+cdef int recorder_filters(const Recorder* recorder, set found) except -1:
+    _ring_filters(&recorder.blocks, found)
+    _ring_filters(&recorder.permits, found)
+    return 0
 
 
 cdef class RecorderProbe:
@@ -291,6 +326,12 @@ cdef class RecorderProbe:
     def read(self, int64_t since_ns=0) -> list:
         """What Engine.recorded() makes of this recorder."""
         return recorder_read(&self.recorder, since_ns)
+
+    def filters(self) -> set:
+        """(generation, filter) of every filter that a record names."""
+        found = set()
+        recorder_filters(&self.recorder, found)
+        return found
 
     def counts(self) -> dict:
         """Records kept, overwritten, and the room for them."""

@@ -21,7 +21,8 @@ SEEN = [(TRANSPORT, "permit", "set", 0, False)]
 
 def blocks(running: Live) -> list[dict[str, Any]]:
     """The recorded blocks, the most frequent last."""
-    found = [one for one in running.engine.recorded() if one["verdict"] == "block" or one["would_block"]]
+    found = [one for recorder in range(running.engine.n_recorders) for one in running.engine.recorded(recorder)
+             if one["verdict"] == "block" or one["would_block"]]  # fmt: skip
     return sorted(found, key=lambda one: one["count"])
 
 
@@ -41,6 +42,8 @@ def test_a_parked_packet_has_the_rows_of_the_layers_before(net: Network, tmp_pat
         (one,) = blocks(running)
         assert (one["reason"], one["slot"], one["filter"], one["callout"]) == ("callout", DATAGRAM, 1, 0)
         assert one["rows"] == SEEN
+        assert running.engine.recorded_filters() == {(1, 0), (1, 1)}
+        assert running.engine.recorder_counts()["oldest_ns"] <= one["timestamp_ns"]
         assert (one["hook"], one["length"], len(one["bytes"])) == ("input", 428, 128)
 
 
@@ -89,4 +92,4 @@ def test_an_engine_without_a_recorder_decides_as_with_one(net: Network, tmp_path
             net.send_udp(net.client, 2, 64, 5000)
             assert receiver.wait_for(2)
         assert wait_until(lambda: running.count(3, "block") == 3)
-        assert running.engine.recorded() == []
+        assert running.engine.recorded(0) == []

@@ -43,8 +43,12 @@ def daemon(*records: dict[str, Any]) -> Any:
     told = lambda generation, number: {  # noqa: E731
         "filter": names[number], "sublayer": "universal", "sublayer_weight": 0x8000, "callout": None,
     }  # fmt: skip
-    engine = SimpleNamespace(recorded=lambda: list(records),
-                             recorder_counts=lambda: {"kept": len(records), "overwritten": 4, "room": 10})  # fmt: skip
+    oldest = min((one["timestamp_ns"] for one in records), default=None)
+    counts = {"kept": len(records), "overwritten": 4, "room": 10, "oldest_ns": oldest}
+    engine = SimpleNamespace(
+        n_recorders=2, recorder_counts=lambda: counts,
+        recorded=lambda number, since: [one for one in records[number::2] if one["last_ns"] >= since],
+    )  # fmt: skip
     return SimpleNamespace(engine=engine, records=SimpleNamespace(names=told), generation=5,
                            interface_name=lambda index: {2: "eth0"}.get(index, f"#{index}"))  # fmt: skip
 

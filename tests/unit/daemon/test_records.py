@@ -79,9 +79,7 @@ def test_a_generation_long_gone_leaves_the_name_out() -> None:
 
 
 def test_what_the_recorder_holds_keeps_its_names_though_its_policy_is_forgotten() -> None:
-    held = [{"generation": 1, "filter": 5, "rows": [(0, "permit", "set", 6, False), (1, "none", "set", None, False)]},
-            {"generation": 2, "filter": None, "rows": []}]  # fmt: skip
-    maker = RecordMaker(lambda: held)
+    maker = RecordMaker(lambda: {(1, 5), (1, 6), (KEPT_BASES, 5)})
     for generation in range(1, KEPT_BASES + 6):
         maker.learn(FakeSnapshot(generation))  # type: ignore[arg-type]
     assert maker.names(1, 5) == {
@@ -92,7 +90,7 @@ def test_what_the_recorder_holds_keeps_its_names_though_its_policy_is_forgotten(
 
 
 def test_names_that_the_recorder_does_not_hold_any_more_go() -> None:
-    held = [{"generation": 1, "filter": number, "rows": []} for number in range(3)]
+    held = [(1, number) for number in range(3)]
     maker = RecordMaker(lambda: held)
     for generation in range(1, KEPT_BASES + 2):
         maker.learn(FakeSnapshot(generation))  # type: ignore[arg-type]
@@ -103,7 +101,7 @@ def test_names_that_the_recorder_does_not_hold_any_more_go() -> None:
 
 
 def test_generations_beyond_those_kept_go_and_what_is_recorded_of_them_keeps_its_names() -> None:
-    maker, root = RecordMaker(lambda: [{"generation": 3, "filter": 0, "rows": []}]), object()
+    maker, root = RecordMaker(lambda: [(3, 0)]), object()
     for generation in range(1, KEPT_GENERATIONS + 2):
         maker.learn(FakeSnapshot(generation, root=root))  # type: ignore[arg-type]
     assert maker.names(3, 0)["filter"].startswith("filter-")

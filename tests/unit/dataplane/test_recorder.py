@@ -90,6 +90,14 @@ def test_blocks_do_not_push_permits_out() -> None:
     assert numbers(probe) == [1, 146, 147, 148, 149]
 
 
+def test_the_filters_that_records_name_are_known_without_reading_them() -> None:
+    probe = RecorderProbe(4)
+    for number in (1, 2, 2, 3):
+        probe.block(number, SECOND)
+    probe.permit(9, SECOND)
+    assert probe.filters() == {(1, 1), (2, 2), (3, 3), (9, 9)}
+
+
 def test_a_reader_never_gets_a_torn_record() -> None:
     probe = RecorderProbe(2)
     writer = threading.Thread(target=probe.hammer, args=(1, 3_000_000), daemon=True)
@@ -116,9 +124,13 @@ def test_a_recorder_of_size_0_keeps_nothing() -> None:
 
 
 def test_an_engine_has_a_recorder_of_the_size_asked_for() -> None:
-    assert Engine(2).recorder_counts() == {"kept": 0, "overwritten": 0, "room": 2 * (4096 + 1024)}
+    engine = Engine(2)
+    assert engine.recorder_counts() == {"kept": 0, "overwritten": 0, "room": 2 * (4096 + 1024), "oldest_ns": None}
+    assert (engine.n_recorders, engine.recorded(0), engine.recorded(1)) == (2, [], [])
+    with pytest.raises(IndexError):
+        engine.recorded(2)
     assert Engine(1, recorder=0).recorder_counts()["room"] == 0
     assert Engine(1, recorder=1000).recorder_counts()["room"] == 1024 + 256
-    assert Engine(1).recorded() == []
+    assert Engine(1).recorded_filters() == set()
     with pytest.raises(ValueError, match="recorder"):
         Engine(1, recorder=2**20 + 1)
