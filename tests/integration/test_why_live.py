@@ -69,6 +69,21 @@ def test_filters_that_a_reload_took_away_are_named(wfpd: Wfpd, net: Network) -> 
     assert ask(wfpd, "203.0.113.99")[0] == 1
 
 
+def test_a_filter_that_was_added_and_deleted_at_run_time_is_named(wfpd: Wfpd, net: Network) -> None:
+    wfpd.write(REST, attach=ATTACH)
+    wfpd.start()
+    when = "{ip_protocol: udp, ip_destination_port: 5001}"
+    one = f"{{name: for-now, layer: ipforward_v4, action: block, weight: 9, when: {when}}}"
+    added = wfpd.call("filters.add", policy=f"version: 1\nfilters: [{one}]")
+    net.send_udp(net.client, 1, 64, 5001)
+    blocked(wfpd, 1)
+    wfpd.call("filters.delete", keys=[one["key"] for one in added["filters"]])
+    wfpd.write(REST, attach=ATTACH)
+    assert wfpd.call("reload")["successful"]
+    (told,) = ask(wfpd, "--filter", "for-now")[1]["records"]
+    assert (told["filter"], told["destination_port"], told["verdict"]) == ("for-now", 5001, "block")
+
+
 def test_every_layer_on_the_way_to_a_block_is_told(wfpd: Wfpd, net: Network) -> None:
     wfpd.write(FILTERS, attach=ATTACH)
     wfpd.start()
