@@ -10,6 +10,7 @@ from ._parse cimport PacketView
 from ._recorder cimport Recorder
 from ._ring cimport EventRing, SuppressEntry
 from ._socket cimport ReceiveArena
+from ._stage_ring cimport StageRings
 from ._stats cimport Histogram, WorkerStats
 from ._table cimport CompiledPolicy
 from ._types cimport Decision
@@ -41,6 +42,7 @@ cdef struct Shared:
     uint32_t marks_mask             # 12 contiguous bits.
     uint8_t marks_shift
     uint8_t hooks_attached          # Bit per Hook.
+    StageRings* stage               # NULL: no policy is staged.  Stored and loaded atomically.
 
 cdef struct QueueState:
     IdSequence ids

@@ -26,6 +26,7 @@ from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, PacketView, parse_packet
 from ._recorder cimport Recorded, recorder_block, recorder_create, recorder_free, recorder_permit, recorder_samples
 from ._ring cimport SUPPRESS_ENTRIES, SuppressEntry, ring_create, ring_free, ring_next, ring_push, suppress_admit
 from ._socket cimport arena_create, arena_datagram, arena_free, arena_receive, verdicts_send
+from ._stage_ring cimport StageRings, stage_write
 from ._table cimport CompiledPolicy
 from ._stats cimport EVENT_BYTES, EventRecord, WorkerStats, histogram_add
 from ._types cimport *
@@ -377,6 +378,14 @@ cdef void _count(Worker* worker, const QueuedPacket* packet, const Decision* dec
         worker.stats.drops[decision.slot if decision.slot < N_SLOTS else <int>N_SLOTS][decision.reason] += 1
 
 
+cdef void _tell_stage(Worker* worker, const QueuedPacket* packet, const Decision* decision,
+                      uint64_t generation) noexcept nogil:
+    # Loaded within the batch, so that the epoch says when nobody holds the rings any more.
+    cdef StageRings* rings = <StageRings*>wfpd_load(&worker.shared.stage)
+    if rings != NULL:
+        stage_write(rings, worker.index, packet, &worker.visitor.view, decision, generation, worker.received_ns)
+
+
 cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* decision,
                         uint64_t generation) noexcept nogil:
     cdef uint64_t key
@@ -393,6 +402,8 @@ cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* de
         _record(worker, packet, decision, generation, key | 1)
     elif recorder_samples(&worker.recorder):
         _record(worker, packet, decision, generation, 0)
+    if worker.shared.stage != NULL:
+        _tell_stage(worker, packet, decision, generation)
 
 
 cdef void batch_settle(Worker* worker) noexcept nogil:

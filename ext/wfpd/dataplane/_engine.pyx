@@ -44,6 +44,7 @@ from ._ring cimport EventRing, ring_peek, ring_pop
 from ._root cimport Root
 from ._socket cimport CONFIG_COPY, CONFIG_FLAGS, CONFIG_LENGTH, ConfigItem, POLLIN, config_send, fail_open_value, poll, pollfd
 from ._socket import queue_error
+from ._stage cimport Stage
 from ._stats cimport EventRecord, Stats, stats_begin, stats_reserve
 from ._table cimport CompiledPolicy, Snapshot
 from ._types cimport *
@@ -72,7 +73,8 @@ cdef class Engine:
     cdef readonly Flows flows
     cdef Publication current
     cdef object publishing          # Lock: of `current` and `graveyard`.
-    cdef list graveyard
+    cdef list graveyard             # (what was replaced, (worker, its epoch) of those in a batch then)
+    cdef Stage staged               # Its rings are the workers'; None: no policy is staged.
     cdef list stats                 # Stats, one a worker
     cdef list contexts              # ClassifyContext, one a worker
     cdef list states                # "new", "running", "stopped", "dead", one a worker
@@ -169,6 +171,26 @@ cdef class Engine:
             self._publish(self.current.snapshot, host)
         return self._wait_for_readers(timeout)
 
+    def stage(self, Stage stage not None) -> None:
+        """Give every packet that is decided from now on to a staged policy too.  RuntimeError if there is one."""
+        with self.publishing:
+            if self.staged is not None:
+                raise RuntimeError("a policy is staged already")
+            if stage.rings.n_rings <= self.n_workers:
+                raise ValueError(f"the stage has {stage.rings.n_rings} rings for {self.n_workers} workers and parking")
+            stage.attach(self.shared.hooks_attached)
+            self.staged = stage
+            wfpd_store(&self.shared.stage, stage.rings)
+
+    def unstage(self, *, timeout=1.0) -> bool:
+        """Give it no more packets.  True when no worker writes any more; else reap() lets go of it later."""
+        with self.publishing:
+            old, self.staged = self.staged, None
+            wfpd_store(&self.shared.stage, NULL)
+            if old is not None:
+                self._retire(old)
+        return self._wait_for_readers(timeout)
+
     cdef int _publish(self, Snapshot snapshot, Host host) except -1:
         """One store; `publishing` is held, so that no thread puts an older snapshot or host back."""
         cdef Publication old = self.current
@@ -176,10 +198,14 @@ cdef class Engine:
         wfpd_store(&self.shared.current, &publication.c)
         self.current = publication
         if old is not None:
-            # An even epoch: outside a batch when the pointer changed, so the next batch has the new policy.
-            old.epochs = [(i, epoch) for i in range(len(self.states))
-                          if (epoch := wfpd_read(&self._worker(i).epoch)) & 1]
-            self.graveyard.append(old)
+            self._retire(old)
+        return 0
+
+    cdef int _retire(self, old) except -1:
+        """Keep what no pointer leads to any more until every worker that may hold it has left its batch."""
+        # An even epoch: outside a batch when the pointer changed, so the next batch has the new one.
+        epochs = [(i, epoch) for i in range(len(self.states)) if (epoch := wfpd_read(&self._worker(i).epoch)) & 1]
+        self.graveyard.append((old, epochs))
         return 0
 
     cdef bint _wait_for_readers(self, timeout) except -1:
@@ -194,13 +220,13 @@ cdef class Engine:
     def reap(self) -> bool:
         """Release replaced policies that no worker can hold any more; True when none is left."""
         with self.publishing:
-            gone, self.graveyard = self.graveyard, [old for old in self.graveyard if self._in_use(old)]
+            gone, self.graveyard = self.graveyard, [old for old in self.graveyard if self._in_use(old[1])]
             left = bool(self.graveyard)
         del gone                    # Freed here, where nobody waits for the lock.
         return not left
 
-    cdef bint _in_use(self, Publication old) except -1:
-        for i, epoch in old.epochs:
+    cdef bint _in_use(self, list epochs) except -1:
+        for i, epoch in epochs:
             if wfpd_read(&self._worker(i).epoch) == epoch:
                 return True
         return False

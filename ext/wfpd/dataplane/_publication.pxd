@@ -11,4 +11,3 @@ cdef class Publication:
     cdef readonly Snapshot snapshot
     cdef readonly Host host
     cdef uint32_t n_workers
-    cdef list epochs                # (worker, its epoch) of those in a batch when this one was replaced.

@@ -11,7 +11,7 @@ from wfpd.model.layers import slot_name
 
 from ._arbitrate import REASON_NAMES
 from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer
-from ._cache cimport DecisionCache, cache_create, cache_destroy
+from ._cache cimport cache_create, cache_destroy
 from ._context cimport ClassifyContext
 from ._explain cimport answer_fill, explain_layer
 from ._flow cimport Flows
@@ -35,18 +35,6 @@ cdef class Replayer:
     `flows` is the flow table (None: no ALE layers); `late_after` is in seconds; `host` as the
     live path has it, or None.
     """
-
-    cdef Visitor visitor
-    cdef DecisionCache cache
-    cdef Trace trace
-    cdef list asked                 # Filters whose callouts this visit has called, in order.
-    cdef list given                 # What was answered, by them or in their place.
-    cdef readonly Snapshot snapshot
-    cdef readonly Flows flows
-    cdef Host host
-    cdef readonly ClassifyContext context
-    cdef uint32_t parse_flags
-    cdef double late_after
 
     def __cinit__(self, Snapshot snapshot not None, Flows flows=None, Host host=None, *, bint checksums=False,
                   double late_after=0.5, bint live=False):

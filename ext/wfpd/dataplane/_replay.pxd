@@ -1,0 +1,25 @@
+"""A visit at a time, for what decides packets beside the packet path."""
+
+from libc.stdint cimport uint32_t
+
+from ._cache cimport DecisionCache
+from ._context cimport ClassifyContext
+from ._flow cimport Flows
+from ._host cimport Host
+from ._table cimport Snapshot
+from ._visit cimport Trace, TraceRow, Visitor
+
+cdef class Replayer:
+    cdef Visitor visitor
+    cdef DecisionCache cache
+    cdef Trace trace
+    cdef list asked                 # Filters whose callouts this visit has called, in order.
+    cdef list given                 # What was answered, by them or in their place.
+    cdef readonly Snapshot snapshot
+    cdef readonly Flows flows
+    cdef Host host
+    cdef readonly ClassifyContext context
+    cdef uint32_t parse_flags
+    cdef double late_after
+    cdef dict _explained(self, uint32_t number, uint32_t near)
+    cdef tuple _row(self, TraceRow* row)
