@@ -442,9 +442,17 @@ class Sets(_Part):
 class Stage(_Part):
     """A policy that is tried beside the one that runs."""
 
-    def start(self, path: str) -> dict[str, Any]:
-        """Begin to try this file."""
-        found: dict[str, Any] = self._client.call("stage.start", path=path)
+    def start(
+        self,
+        path: str,
+        *,
+        sample: int | None = None,
+        answers: dict[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """Begin to try this file, whose path is absolute, for at most so many seconds.  Refused has its problems."""
+        params = given(path=path, sample=sample, answers=answers, **{"for": seconds})
+        found: dict[str, Any] = self._client.call("stage.start", **params)
         return found
 
     def status(self) -> dict[str, Any]:

@@ -100,6 +100,11 @@ class RecordMaker:
         base = self._generations.get(generation)
         return None if base is None else base.snapshot
 
+    def info(self, generation: int, index: int) -> dict[str, Any] | None:
+        """Snapshot.filter_info() of a filter of that generation, None if it is not known any more."""
+        snapshot = self._of(generation)
+        return None if snapshot is None else snapshot.filter_info(index)
+
     def record(self, event: dict[str, Any], interface: str) -> EventRecord:
         """One event; `interface` is the arrival interface's name."""
         snapshot = self._of(event["generation"])

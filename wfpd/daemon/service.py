@@ -30,6 +30,8 @@ from wfpd.daemon.life import TICK_SECONDS, Daemon, Leftover, Signals
 from wfpd.daemon.listed import Listings
 from wfpd.daemon.recorded import PARAMETERS as WHY_PARAMETERS
 from wfpd.daemon.recorded import why
+from wfpd.daemon.staging import PARAMETERS as STAGE_PARAMETERS
+from wfpd.daemon.staging import Staging
 from wfpd.errors import ControlError, KernelError, PolicyError, WfpdError, first_of
 from wfpd.model.policy import Policy
 from wfpd.observe.counters import EngineCounters
@@ -79,6 +81,7 @@ class Service:
                               self.daemon.engine.callout_errors)  # fmt: skip
         self.bfe = Bfe(ground)
         self.listings = Listings(self.daemon.engine, self.daemon.records.filter_of)
+        self.staging = Staging(self.daemon, path)
         self.manager = ReloadManager(path, self._publish, accepted=self._accepted)
         self.last_drop: EventRecord | None = None
         self._compiled = compiled
@@ -242,6 +245,9 @@ class Service:
             "events.reopen": Method(Role.OPERATE, self.reopen, changes=True),
             "reload": Method(Role.OPERATE, self.reload, changes=True, parameters=frozenset({"confirm"})),
             "confirm": Method(Role.OPERATE, self.confirm, changes=True),
+            "stage.start": Method(Role.OPERATE, self.staging.start, changes=True, parameters=STAGE_PARAMETERS),
+            "stage.status": Method(Role.READ, self.staging.status),
+            "stage.stop": Method(Role.OPERATE, self.staging.stop, changes=True),
             "layers.list": Method(Role.READ, self.listings.layers),
             "sets.list": Method(Role.READ, self.listings.sets),
             "sets.get": Method(Role.READ, self.listings.set_values, parameters=frozenset({"name", "size"})),
@@ -316,6 +322,7 @@ class Service:
     def stop(self) -> Leftover:
         """Stop in order; what is left of the rules."""
         self.notifier.stopping()
+        self.staging.close()
         left = self.daemon.stop()
         self.close()
         return left
