@@ -27,6 +27,7 @@ COMMANDS = (
     "status",
     "top",
     "reload",
+    "stage",
     "filters",
     "objects",
     "flows",

@@ -41,6 +41,7 @@ class Daemon:
             "why": WHY, "sets.get": {"name", "size"},
             "filters.add": {"policy", "filter", "for"}, "sublayers.add": {"sublayer"},
             "provider_contexts.add": {"provider_context"},
+            "stage.start": {"path", "sample", "answers", "for"}, "stage.status": set(), "stage.stop": set(),
         }  # fmt: skip
         answered |= {f"{name}.delete": {"keys"} for name in TYPES}
         for name in TYPES:

@@ -91,6 +91,18 @@ def test_what_a_callout_answers_is_given_or_the_packet_is_not_decided(answer: st
     assert told.totals()[counted] == (1 if counted == "would_block" else 2)
 
 
+def test_a_callout_of_a_discard_twin_leaves_the_block_decided() -> None:
+    filters = [
+        a_filter("no", BLOCK),
+        a_filter("twin", Action.CALLOUT_INSPECTION, callout="c", at=slot("ipforward_discard")),
+    ]
+    one = stage(a_policy(filters, callouts=[callout("c")]))
+    put(one, 53, "permit")
+    one.turn()
+    assert (one.totals()["would_block"], one.not_decided()) == (1, {})
+    assert one.difference(0)["staged"] == 0
+
+
 def test_a_packet_whose_headers_do_not_fit_is_not_compared() -> None:
     one = stage(blocking(53))
     chain = b"\x3c" + b"\x12" + bytes(150)  # A long destination options header ahead of the next.
