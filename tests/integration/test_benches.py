@@ -26,6 +26,7 @@ SMALL = {
     "bench_recorder": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
     "bench_sets": ["--rounds", "1", "--small", "250", "--large", "1000", "--packets", "50", "--json"],
+    "bench_stage": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_stream": ["--rounds", "1", "--seconds", "1", "--filters", "50", "--json"],
 }
 TODAY = ["nf-queue.c", "an empty netfilterqueue callback", "netfilterqueue and Scapy"]
@@ -77,6 +78,13 @@ def test_packets_are_timed_under_each_attack_beside_none() -> None:
 def test_pauses_are_told_with_and_without_rebuilds_and_callouts() -> None:
     (table,) = tables("bench_pause")
     assert [name.rpartition(", ")[2] for name in firsts(table)] == ["no rebuild", "3 rebuilds"] * 2
+    assert all(float(row[1].replace(",", "")) > 0 for row in table["rows"])
+
+
+def test_a_stage_is_measured_beside_none_and_compares_every_packet() -> None:
+    (table,) = tables("bench_stage")
+    assert firsts(table) == ["no stage", "no flow sampled", "every packet staged"]
+    assert [row[4] for row in table["rows"]] == ["-", "0 of 400", "400 of 400"]
     assert all(float(row[1].replace(",", "")) > 0 for row in table["rows"])
 
 

@@ -192,8 +192,12 @@ class Drain:
         self.sender = sender
         self.packets = packets
 
-    def turn(self, queue: int, pid: int, n: int | None = None, at_once: int = LENGTH) -> Drained:
-        """The first `n` packets (None: all) drained by the process, `at_once` at a time."""
+    def turn(self, queue: int, pid: int, n: int | None = None, at_once: int = LENGTH,
+             account: Callable[[int], int] = cpu_ns) -> Drained:  # fmt: skip
+        """The first `n` packets (None: all) drained by the process, `at_once` at a time.
+
+        `account` reads the CPU time that counts, in nanoseconds.
+        """
         packets = self.packets[:n]
         spent = drained = 0
         self.ring.direct(queue)
@@ -203,10 +207,10 @@ class Drain:
             wait_for(lambda: states(pid) <= {"T"}, "stopping a contender")
             self.sender.send(part)
             drained += self.settled(queue, len(part))
-            before = cpu_ns(pid)
+            before = account(pid)
             os.kill(pid, signal.SIGCONT)
             wait_for(lambda: self.ring.waiting(queue) == 0 and states(pid) <= {"S"}, "emptying the queue")
-            spent += cpu_ns(pid) - before
+            spent += account(pid) - before
         return Drained(spent, drained)
 
     def settled(self, queue: int, expected: int) -> int:
