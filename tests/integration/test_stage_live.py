@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.builders import a_filter, a_policy, equal, slot, snapshot, when
+from tests.integration.dataplane.test_parking import Parker, engine_with, open_queues
 from tests.integration.netns import CLIENT4, SERVER4, Network, wait_until
 from tests.integration.running import Wfpd
 from wfpd.client import Refused
+from wfpd.dataplane import Flows, Stage
+from wfpd.model.policy import Action
 
 RUNNING = """
   - {name: no-5002, layer: ipforward_v4, action: block, when: {ip_protocol: udp, ip_destination_port: 5002}}
@@ -120,3 +124,23 @@ def test_the_command_waits_prints_and_ends_it_and_a_stop_of_the_daemon_does_too(
     shown = subprocess.run([*command, "--status"], capture_output=True, text=True, check=False)
     assert shown.returncode == 1 and "no-5001" in shown.stdout
     assert wfpd.end() == 0
+
+
+def test_a_parked_packet_is_compared_when_it_has_its_verdict(net: Network, tmp_path: Path) -> None:
+    park = Parker(lambda number: number == 2)
+    port = when("ip_destination_port", equal(5000))
+    stage = Stage(snapshot(a_policy([a_filter("no", Action.BLOCK, port)])), Flows(16), workers=2)
+    with engine_with(tmp_path, park) as running, net.udp_receiver(net.server, 5000) as receiver:
+        open_queues(net, running)
+        running.engine.stage(stage)
+        running.start()
+        net.send_udp(net.client, 4, 64, 5000)
+        assert wait_until(lambda: receiver.count == 3 and bool(park.handles))
+        stage.turn()
+        assert (stage.totals()["seen"], stage.totals()["would_block"]) == (3, 3)
+        park.handles[2].complete("block")
+        assert wait_until(lambda: stage.totals()["seen"] == 4)
+        stage.turn()
+        assert (stage.totals()["would_block"], stage.totals()["same"]) == (3, 1)
+        assert running.engine.unstage()
+    assert stage.difference(0)["active_slot"] == slot()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from wfpd.control.compile_child import compile_in_child
+from wfpd.control.compile_child import NICE, compile_in_child
 from wfpd.control.handover import Compiled
 from wfpd.control.peer import Peer
 from wfpd.control.protocol import INVALID_PARAMS, REFUSED, Role, RpcError
@@ -99,26 +99,43 @@ class Staging:
         self._home = os.path.dirname(os.path.realpath(policy_path))
         self._compile = compile_policy
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
+        """Held by the one that starts, which may take the time of a compilation."""
+        self._closed = False
         self._trial: _Trial | None = None
 
     def start(self, parameters: Mapping[str, Any], peer: Peer | None = None) -> Document:
         """Compile the file and begin.  PolicyError with every problem if it is refused; the running policy goes on."""
         given = _checked(parameters)
         self._may_read(given["path"], peer)
-        with self._lock:
-            if self._trial is not None and self._trial.ended is None:
-                raise RpcError(REFUSED, f"{self._trial.given['path']} is staged already", {"hint": "wfpd stage --stop"})
-            if self._daemon.engine.snapshot is None:
-                raise RpcError(REFUSED, "no policy runs")
+        if not self._starting.acquire(blocking=False):
+            raise RpcError(REFUSED, "another policy is being staged")
+        try:
+            self._must_be_free()
             compiled = self._compile(given["path"])
             trial = _Trial(given, compiled, self._make(given, compiled))
-            assert trial.stage is not None
-            self._daemon.engine.stage(trial.stage)
-            trial.thread = threading.Thread(target=self._serve, args=(trial,), name="wfpd-stage", daemon=True)
-            trial.thread.start()
-            self._trial = trial
+            with self._lock:
+                self._begin(trial)
+        finally:
+            self._starting.release()
         logger.info("stage: %s is tried for %g s, hash %s", given["path"], given["for"], trial.hash[:12])
         return self._report(trial)
+
+    def _must_be_free(self) -> None:
+        trial = self._trial
+        if trial is not None and trial.ended is None:
+            raise RpcError(REFUSED, f"{trial.given['path']} is staged already", {"hint": "wfpd stage --stop"})
+        if self._daemon.engine.snapshot is None:
+            raise RpcError(REFUSED, "no policy runs")
+
+    def _begin(self, trial: _Trial) -> None:
+        if self._closed:
+            raise RpcError(REFUSED, "wfpd is stopping")
+        assert trial.stage is not None
+        self._daemon.engine.stage(trial.stage)
+        trial.thread = threading.Thread(target=self._serve, args=(trial,), name="wfpd-stage", daemon=True)
+        trial.thread.start()
+        self._trial = trial
 
     def _make(self, given: Mapping[str, Any], compiled: Compiled) -> Stage:
         tables = bare_tables(compiled)
@@ -160,6 +177,7 @@ class Staging:
     def close(self) -> None:
         """The daemon ends."""
         with self._lock:
+            self._closed = True
             if self._trial is not None:
                 self._end(self._trial)
 
@@ -181,7 +199,8 @@ class Staging:
             "n_filters": trial.n_filters, "sample": trial.given["sample"], "answers": trial.given["answers"],
             "for": trial.given["for"], "started": trial.started, "seconds": round(time.monotonic() - trial.began, 3),
         }  # fmt: skip
-        return about | report(stage, list(trial.named), self._daemon.interface_name)
+        found = about | report(stage, list(trial.named), self._daemon.interface_name)
+        return found | {"same": False} if trial.ended == "failed" else found
 
     # ----------------------------------------------------------------------------------- thread
 
@@ -190,6 +209,7 @@ class Staging:
         stage, ended = trial.stage, "failed"
         assert stage is not None
         try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
             ended = self._watch(trial, stage)
         except Exception:
             logger.exception("stage: the comparison has failed")

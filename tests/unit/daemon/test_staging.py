@@ -178,6 +178,55 @@ def test_a_refused_file_stages_nothing_and_says_its_lines(staging: Staging, tmp_
     assert staging.status() == {"running": False, "path": None}
 
 
+def test_while_one_is_compiled_no_other_begins_and_the_daemon_s_stop_does_not_wait(tmp_path: Path, file: str) -> None:
+    running = tmp_path / "running.yaml"
+    running.write_text(POLICY)
+    engine = Engine(1)
+    engine.swap(bare_snapshot(load_policy(str(running), trust="warn")))
+    entered, leave = threading.Event(), threading.Event()
+    refused: list[str] = []
+
+    def slow(path: str) -> Compiled:
+        entered.set()
+        leave.wait(10)
+        return compiled(path)
+
+    made = Staging(Running(Watched(engine)), str(running), slow)  # type: ignore[arg-type]
+
+    def begin() -> None:
+        try:
+            made.start({"path": file})
+        except RpcError as error:
+            refused.append(error.message)
+
+    thread = threading.Thread(target=begin, daemon=True)
+    thread.start()
+    assert entered.wait(5)
+    with pytest.raises(RpcError, match="another policy is being staged"):
+        made.start({"path": file})
+    made.close()
+    leave.set()
+    thread.join(10)
+    assert refused == ["wfpd is stopping"] and made.status()["path"] is None
+
+
+def test_a_comparison_that_fails_lets_go_of_the_workers_and_is_no_yes(
+    staging: Staging, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(staging, "_watch", fail)
+    staging.start({"path": file})
+    deadline = time.monotonic() + 10
+    while (found := staging.status())["running"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    assert (found["ended"], found["same"]) == ("failed", False)
+    monkeypatch.undo()
+    assert staging.start({"path": file})["running"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"path": "relative.yaml"}, {"path": 7}, {"path": "/a\0b"}, {"path": "/" + "x" * 5000}, {"sample": 0},
