@@ -9,12 +9,16 @@ from typing import Any
 
 from wfpd.candidates import Candidate
 from wfpd.daemon.records import packet_members
-from wfpd.dataplane import Stage
+from wfpd.dataplane import Stage, parse_of
 from wfpd.imagined import Imagined
 from wfpd.model.layers import slot_name
 from wfpd.witness import command
 
 Document = dict[str, Any]
+_FIXED = 20
+"""Bytes of what has no transport header: an IPv4 header without options."""
+_OTHERS = 8
+"""Bytes of a transport header that is not TCP's."""
 _HOOKS = ("input", "output", "forward")
 """Those that `wfpd explain` knows."""
 
@@ -68,8 +72,23 @@ def _side(info: Mapping[str, Any], slot: int | None, reason: str | None) -> Docu
 
 def _example(packet: Mapping[str, Any], interface_name: Callable[[int], str]) -> Document:
     interface = interface_name(packet["out_interface"] if packet["hook"] == "output" else packet["in_interface"])
-    return {"hook": packet["hook"], "length": packet["length"], "bytes": packet["bytes"].hex(), "mark": packet["mark"],
-            "interface": interface or None, "command": explain_command(packet, interface)}  # fmt: skip
+    return {
+        "hook": packet["hook"],
+        "length": packet["length"],
+        "bytes": headers(packet["bytes"], packet["length"]).hex(),
+        "mark": packet["mark"],
+        "interface": interface or None,
+        "command": explain_command(packet, interface),
+    }
+
+
+def headers(data: bytes, length: int) -> bytes:
+    """The packet's headers: who may read what is counted is not shown what was said."""
+    view = parse_of(data, max(length, len(data)))
+    at = view["transport_offset"] if view["family"] in (4, 6) else 0
+    if not at:
+        return data[:_FIXED]
+    return data[: at + ((data[at + 12] >> 4) * 4 if view["has_tcp"] else _OTHERS)]
 
 
 def explain_command(packet: Mapping[str, Any], interface: str) -> str | None:

@@ -51,6 +51,13 @@ def test_names_come_from_the_generation_that_decided() -> None:
     assert maker.record(event(generation=2), "").filter == "filter-2-0"
 
 
+def test_a_filter_is_named_by_generation_and_number_while_it_is_known() -> None:
+    maker = RecordMaker()
+    maker.learn(FakeSnapshot(1))  # type: ignore[arg-type]
+    assert maker.info(1, 4) == {"name": "filter-1-4", "sublayer": "universal"}
+    assert maker.info(2, 4) is None
+
+
 def test_every_generation_of_a_base_is_named_by_its_last_snapshot() -> None:
     maker, root = RecordMaker(), object()
     maker.learn(FakeSnapshot(1))  # type: ignore[arg-type]

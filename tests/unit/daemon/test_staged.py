@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.builders import a_filter, a_policy, equal, slot, snapshot, when
-from wfpd.daemon.staged import explain_command, report
+from wfpd.daemon.staged import explain_command, headers, report
 from wfpd.dataplane import Flows, Stage
 from wfpd.imagined import imagine
 from wfpd.model.policy import Action
@@ -42,6 +42,23 @@ def test_what_explain_has_no_words_for_is_no_command() -> None:
     assert explain_command(found | {"hook": "postrouting"}, "") is None
     assert explain_command(found | {"bytes": b"", "length": 0}, "") is None
     assert explain_command(found, "eth0; rm") is None
+
+
+@pytest.mark.parametrize(
+    ("protocol", "ends", "size"),
+    [("tcp", ("192.0.2.1:9", "192.0.2.2:80"), 40), ("udp", ("192.0.2.1:9", "192.0.2.2:53"), 28),
+     ("udp", ("[2001:db8::1]:9", "[2001:db8::2]:53"), 48), ("icmp", ("192.0.2.1", "192.0.2.2"), 28)],
+)  # fmt: skip
+def test_an_example_shows_headers_and_nothing_of_what_was_said(protocol: str, ends: tuple[str, str], size: int) -> None:
+    data = imagine(protocol, *ends, payload=200).packet().data
+    for shown in (data, data[:192]):
+        assert headers(shown, len(data)) == data[:size]
+    assert headers(data[:size], len(data)) == data[:size]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x45" * 30, b"\x60" + bytes(100)])
+def test_an_example_that_is_no_packet_shows_its_first_bytes_at_most(data: bytes) -> None:
+    assert data.startswith(headers(data, len(data))) and len(headers(data, len(data))) <= 48
 
 
 def test_rows_of_several_generations_with_the_same_names_are_one() -> None:

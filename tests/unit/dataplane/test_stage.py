@@ -15,7 +15,7 @@ from tests.builders import a_filter, a_policy, callout, equal, slot, snapshot, w
 from tests.unit.dataplane.test_engine import ACCEPT, DROP, Kernel, packet, serving
 from wfpd.dataplane import Flows, Stage
 from wfpd.imagined import imagine
-from wfpd.model.policy import Action, Policy
+from wfpd.model.policy import Action, Policy, Reply
 
 PERMIT, BLOCK = Action.PERMIT, Action.BLOCK
 PORT = "ip_destination_port"
@@ -73,6 +73,15 @@ def test_the_audit_mode_of_the_daemon_is_no_difference() -> None:
     put(one, 53, "permit", would_block=True)
     one.turn()
     assert one.totals()["same"] == 1
+
+
+def test_another_filter_or_reply_with_the_same_verdict_is_no_difference() -> None:
+    answering = a_filter("resets", BLOCK, when(PORT, equal(53)), reply=Reply.ICMP_UNREACHABLE)
+    one = stage(a_policy([answering]))
+    put(one, 53, "block", filter=9, slot=slot())
+    put(one, 80, "permit", filter=8, slot=slot())
+    one.turn()
+    assert (one.totals()["same"], one.n_differences) == (2, 0)
 
 
 @pytest.mark.parametrize(("answer", "counted"), [("block", "would_block"), ("permit", "same"), ("continue", "same")])
