@@ -466,10 +466,6 @@ class Daemon:
         """The number of an interface as the packet path knows it, 0 if it does not."""
         return next((index for index, known in self._interfaces.items() if known == name), 0)
 
-    def interface_name(self, index: int) -> str:
-        """The name of an interface by its number, empty if it is not known."""
-        return self._interfaces.get(index, "")
-
     def filter_info(self, generation: int, index: int) -> dict[str, Any] | None:
         """A filter of a policy that has run, None if it is not known any more."""
         return self.records.info(generation, index)
