@@ -170,12 +170,14 @@ cdef class Stage:
         step = visit_begin(visitor, &given)
         while step == VISIT_CALLOUT:
             callout = visitor.policy.briefs[visitor.arbitration.asked].callout
-            if self.answers[callout] == 0:
+            answer.kind = ANSWER_CONTINUE
+            if self.answers[callout]:
+                answer.kind = self.answers[callout] - 1
+            elif visitor.policy.briefs[visitor.arbitration.asked].action != FILTER_CALLOUT_INSPECTION:
                 if visit_abandon(visitor):
                     return True     # Asked at a discard twin: the verdict is a block whatever it says.
                 self.undecided_by[callout] += 1
                 return False
-            answer.kind = self.answers[callout] - 1
             step = visit_answer(visitor, &answer)
         return True
 

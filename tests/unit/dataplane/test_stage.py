@@ -100,6 +100,15 @@ def test_what_a_callout_answers_is_given_or_the_packet_is_not_decided(answer: st
     assert told.totals()[counted] == (1 if counted == "would_block" else 2)
 
 
+def test_a_callout_that_only_inspects_decides_nothing_whatever_it_would_say() -> None:
+    looks = a_filter("looks", Action.CALLOUT_INSPECTION, callout="c", weight=9)
+    one = stage(a_policy([looks, a_filter("no", BLOCK, when(PORT, equal(53)))], callouts=[callout("c")]))
+    put(one, 53, "permit")
+    put(one, 80, "permit")
+    one.turn()
+    assert (one.totals()["would_block"], one.totals()["same"], one.not_decided()) == (1, 1, {})
+
+
 def test_a_callout_of_a_discard_twin_leaves_the_block_decided() -> None:
     filters = [
         a_filter("no", BLOCK),
