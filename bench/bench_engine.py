@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 import uuid
-from collections.abc import Sequence
 
-from bench.bench_change import STEPS, Subject, _timed
+from bench.bench_change import STEPS, Subject, _row, _timed
 from bench.report import Table, main
 from wfpd.bfe import Bfe, Kind
 from wfpd.control.ground import TablesGround
@@ -81,12 +79,6 @@ def single(n_filters: int, n_changes: int) -> Table:
             if some := [took for pending, took in times if low <= pending < high]:
                 _row(found, name, f"{low:,} to {high:,}", some)
     return found
-
-
-def _row(table: Table, name: str, pending: str, times: Sequence[int]) -> None:
-    ordered = sorted(times)
-    median, late = statistics.median(ordered), ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
-    table.add(name, pending, f"{len(ordered):,}", median / 1e3, late / 1e3, late / median, ordered[-1] / 1e3)
 
 
 def together(n_filters: int, n_changes: int) -> Table:
