@@ -29,7 +29,6 @@ from wfpd.bfe.objects import (
     Item,
     Kind,
     Lifetime,
-    Owner,
     filter_id,
 )
 from wfpd.bfe.session import Session
@@ -70,6 +69,8 @@ class Bfe:
         self._changing = threading.RLock()
         self._sessions: dict[uuid.UUID, Session] = {}
         self._next_session = 1
+        self._dead: list[Session] = []
+        """Sessions that have ended and whose dynamic objects have not gone yet."""
         self._ends: list[tuple[float, bytes]] = []
         """When filters end; some may be gone already."""
         self._warned: object = None
@@ -130,22 +131,36 @@ class Bfe:
         self.subscriptions.remove(session)
         self.cursors.close(session)
         with self._changing:
-            if self._sessions.pop(session.key, None) is None or not session.dynamic:
-                return
-            self._remove_all(session, lambda owner: owner.lifetime is Lifetime.DYNAMIC and owner.session == session.key)
+            if self._sessions.pop(session.key, None) is not None and session.dynamic:
+                self._dead.append(session)
+        self._bury(logging.INFO)
 
-    def _remove_all(self, author: object, goes: Callable[[Owner], bool]) -> None:
+    def _bury(self, level: int = logging.DEBUG) -> None:
+        """Remove what ended sessions have left; what cannot be removed now is tried again."""
+        while self._dead:
+            with self._changing:
+                dead = self._dead[0] if self._dead else None
+                if dead is None:
+                    return
+                try:
+                    self._remove_objects_of(dead)
+                except WfpdError as error:
+                    log.log(level, "what %s has left stays for now: %s", dead, error.message)
+                    return
+                self._dead.remove(dead)
+
+    def _remove_objects_of(self, session: Session) -> None:
         working = Working(self._store, self.ground)
         for kind in DEPENDENT_FIRST:
             if kind is Kind.FILTER:
                 for key, entry in self._store.filters.items():
-                    if goes(entry.owner) and working.has_filter(key):
+                    if entry.owner.goes_with(session.key) and working.has_filter(key):
                         working.delete_filter(key)
             else:
-                for gone in [key for key, one in working.entries(kind).items() if goes(one.owner)]:
+                for gone in [key for key, one in working.entries(kind).items() if one.owner.goes_with(session.key)]:
                     working.delete(kind, gone, forced=True)
         if working.changes:
-            self.commit(working, author)
+            self.commit(working, session)
 
     # ------------------------------------------------------------------------------- changes
 
@@ -204,6 +219,7 @@ class Bfe:
     def tick(self) -> None:
         """About four times a second: what the clock alone makes happen.  Never raises."""
         try:
+            self._bury()
             self.end_expired()
             self._watch_holder()
             self.cursors.forget_idle()

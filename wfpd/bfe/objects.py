@@ -71,6 +71,10 @@ class Owner:
             return True
         return self.lifetime is Lifetime.DYNAMIC and self.session == other.session
 
+    def goes_with(self, session: uuid.UUID) -> bool:
+        """Whether what it owns goes with that session."""
+        return self.lifetime is Lifetime.DYNAMIC and self.session == session
+
 
 BUILTIN = Owner(Lifetime.BUILTIN)
 OF_FILE = Owner(Lifetime.FILE)

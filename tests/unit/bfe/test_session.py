@@ -162,6 +162,19 @@ def test_the_end_of_a_session_aborts_its_transaction(engine: Engine) -> None:
             call()
 
 
+def test_dynamic_objects_that_cannot_be_removed_go_as_soon_as_they_can(engine: Engine) -> None:
+    dynamic = engine.open(dynamic=True)
+    dynamic.add_text(said(providers=[{"name": "acme"}], filters=[blocking("a", provider="acme")]))
+    engine.ground.fails = True
+    dynamic.end()
+    engine.bfe.tick()
+    assert engine.names() == {"a"}
+    engine.ground.fails = False
+    engine.bfe.tick()
+    assert engine.names() == set()
+    assert engine.open().list(Kind.PROVIDER, {"name": "acme"}, 9).total == 0
+
+
 def test_dynamic_objects_go_though_another_session_writes(engine: Engine) -> None:
     """A writer that never ends must not keep them, and its transaction still commits."""
     dynamic, writer = engine.open(dynamic=True), engine.open()
