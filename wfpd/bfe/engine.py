@@ -217,7 +217,9 @@ class Bfe:
             return len(working.removed)
 
     def tick(self) -> None:
-        """About four times a second: what the clock alone makes happen.  Never raises."""
+        """About four times a second: what the clock alone makes happen.  Never raises, never waits for a change."""
+        if not self._changing.acquire(blocking=False):
+            return
         try:
             self._bury()
             self.end_expired()
@@ -226,6 +228,8 @@ class Bfe:
             self.subscriptions.settle()
         except WfpdError as error:
             log.error("filters whose time is over stay for now: %s", error.message)
+        finally:
+            self._changing.release()
 
     def _watch_holder(self) -> None:
         holder, held = self.turn.holder, self.turn.held_for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -146,6 +147,27 @@ def test_filters_end_while_a_transaction_is_open_and_their_own_transaction_is_no
     engine.bfe.tick()
     assert not engine.names()
     writer.commit()
+
+
+def test_the_clock_waits_for_no_change_that_is_under_way(engine: Engine) -> None:
+    engine.open().add_text(said(filters=[blocking("a")]), expires_in=10)
+    engine.clock.now += 11
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with engine.bfe.changing():
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert held.wait(10)
+    engine.bfe.tick()
+    assert engine.names() == {"a"}
+    done.set()
+    thread.join(10)
+    engine.bfe.tick()
+    assert not engine.names()
 
 
 def test_filters_whose_end_fails_end_later(engine: Engine) -> None:
