@@ -275,7 +275,7 @@ class Bfe:
         """The store with a policy file's objects; what came and went."""
         store, ground = self._store, self.ground
         filters = store.filters.changed({}, [key for key in store.filters if ground.is_of_file(key)])
-        kept = Store(store.objects, filters, store.version, store.next_id)
+        kept = Store(store.objects, filters, store.next_id)
         working = Working(kept, ground)
         every: list[Item] = [*policy.providers, *policy.sublayers, *policy.provider_contexts, *policy.callouts]
         items: dict[Kind, dict[uuid.UUID, Item]] = {kind: {} for kind in OBJECT_KINDS}
@@ -290,7 +290,7 @@ class Bfe:
                 if gone and not working.references(kind, entry):
                     working.delete(kind, key, forced=True)
         made = working.store()
-        self._store = Store(made.objects, filters, store.version + 1, made.next_id)
+        self._store = Store(made.objects, filters, made.next_id)
         return [change for change in working.changes if not _stays(change, store, made)]
 
     @staticmethod

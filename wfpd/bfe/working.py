@@ -50,8 +50,6 @@ class Store:
 
     objects: Objects = field(default_factory=lambda: {kind: {} for kind in OBJECT_KINDS})
     filters: Shelves[FilterEntry] = field(default_factory=Shelves)
-    version: int = 0
-    """Another one for each change."""
     next_id: int = 1
 
     def entries(self, kind: Kind) -> Mapping[uuid.UUID, Entry]:
@@ -286,7 +284,7 @@ class Working:
         """The store after this transaction."""
         added = {key: one.entry for key, one in self.added.items()}
         filters = self.base.filters.changed(added, self.removed) if added or self.removed else self.base.filters
-        return Store(self._objects, filters, self.base.version + 1, self._next_id)
+        return Store(self._objects, filters, self._next_id)
 
 
 Named = TypeVar("Named", Sublayer, Callout, ProviderContext)

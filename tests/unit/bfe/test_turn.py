@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -10,8 +11,8 @@ from wfpd.bfe.turn import MOST_WAITING, Turn
 from wfpd.errors import FwpError
 
 
-def started(target: object, *arguments: object) -> threading.Thread:
-    thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+def started(target: Callable[..., object], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
     thread.start()
     return thread
 
