@@ -15,7 +15,7 @@ from wfpd.compiler.pack import pack
 from wfpd.config import load_policy
 from wfpd.control.ground import TablesGround
 from wfpd.control.tables import Tables
-from wfpd.dataplane import Engine, Snapshot
+from wfpd.dataplane import Engine, Root, Snapshot
 from wfpd.model.policy import Policy, Word
 
 WORDS = dict.fromkeys(("on_error", "on_malformed", "on_late", "flows_full"), int(Word.PERMIT))
@@ -45,6 +45,12 @@ class Running:
         self.path.write_text("version: 1\n" + text)
         policy = load_policy(self.path, trust="warn")
         self.bfe.publish(lambda: self._replace(policy), policy)
+
+    @property
+    def root(self) -> Root:
+        """Of the running tables."""
+        assert self.tables.snapshot is not None
+        return self.tables.snapshot.root
 
     def _replace(self, policy: Policy) -> int:
         return self.tables.replace(pack(policy), [None] * len(policy.callouts), **WORDS).generation
@@ -182,7 +188,7 @@ def test_a_callout_registered_anew_is_called_by_the_filters_added_from_then_on(
     callout = {"name": "c", "use": "wfpd.callouts.fixed:Fixed", "options": {"answer": "permit"}}
     kind = {"callout": "c", "kind": "terminating"}
     session.add_text(said(callouts=[callout], filters=[blocking("a", action=kind)]), callouts=True)
-    root = running.tables.snapshot.root  # type: ignore[union-attr]
+    root = running.root
     key = key_of(session, Kind.CALLOUT, "c")
     first = root.callable_of(key.bytes)
     session.begin()
@@ -193,7 +199,7 @@ def test_a_callout_registered_anew_is_called_by_the_filters_added_from_then_on(
     session.commit()
     assert root.callable_of(key.bytes) is not first
     running.tables.rebuild()
-    assert running.tables.snapshot.root.callable_of(key.bytes) is not first  # type: ignore[union-attr]
+    assert running.root.callable_of(key.bytes) is not first
 
 
 def test_more_sublayers_than_fit_beside_a_base_become_part_of_a_new_one(running: Running, session: Session) -> None:
