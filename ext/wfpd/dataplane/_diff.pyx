@@ -23,7 +23,7 @@ from ._root cimport Added
 from ._same cimport compare_filters
 from ._space cimport (
     AXIS_PRESENCE, AXIS_TEST, AXIS_TEXT, AXIS_WORD, EFFECT_ANY, EFFECT_BLOCK, EFFECT_ENDS, EFFECT_HARD_PERMIT,
-    EFFECT_IGNORED, EFFECT_PERMIT, Side, SpaceAxis, field_told, side_close, side_open, space_lay,
+    EFFECT_IGNORED, EFFECT_PERMIT, covers, Side, SpaceAxis, field_told, side_close, side_open, space_lay, touches,
 )
 from ._table cimport Snapshot
 from ._tests cimport tests_take
@@ -69,22 +69,6 @@ cdef inline bint ends_for_sure(const Side* side, uint32_t filter) noexcept nogil
 
 
 # --- boxes that touch a piece
-
-
-cdef inline bint touches(const Bound* a, const Bound* b, uint32_t n) noexcept nogil:
-    cdef uint32_t i
-    for i in range(n):
-        if a[i].lo > b[i].hi or b[i].lo > a[i].hi:
-            return False
-    return True
-
-
-cdef inline bint covers(const Bound* a, const Bound* b, uint32_t n) noexcept nogil:
-    cdef uint32_t i
-    for i in range(n):
-        if a[i].lo > b[i].lo or a[i].hi < b[i].hi:
-            return False
-    return True
 
 
 cdef inline const Bound* box_at(const Search* search, const Side* side, uint32_t box) noexcept nogil:

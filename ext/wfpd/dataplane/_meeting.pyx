@@ -7,10 +7,9 @@ look (`wfpd.bfe.containment`).
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
-from ._boxes cimport Bound
 from ._part cimport Part
 from ._root cimport Added
-from ._space cimport Side, Space, side_close, side_open, space_lay
+from ._space cimport Side, Space, side_close, side_open, space_lay, touches
 from ._table cimport Snapshot
 
 from wfpd.model.policy import Word
@@ -26,22 +25,15 @@ cdef Snapshot _alone(Part part):
 cdef void _mark(const Side* side, const Side* template, uint32_t n, uint32_t first, const uint32_t* ids,
                 uint8_t* marks) noexcept nogil:
     """1 for each filter one of whose boxes meets one of the template's."""
-    cdef uint32_t i, k, d, place
-    cdef const Bound* one
-    cdef const Bound* other
+    cdef uint32_t i, k, place
     for i in range(side.n_boxes):
         place = first + side.owner[i]
         if ids != NULL:
             place = ids[place]
-        one = side.bounds + <size_t>i * n
         for k in range(template.n_boxes):
             if marks[place]:
                 break
-            other = template.bounds + <size_t>k * n
-            d = 0
-            while d < n and one[d].lo <= other[d].hi and other[d].lo <= one[d].hi:
-                d += 1
-            marks[place] = d == n
+            marks[place] = touches(side.bounds + <size_t>i * n, template.bounds + <size_t>k * n, n)
 
 
 cdef int _mark_part(Part part, const uint32_t* ids, Snapshot template, unsigned int slot, uint8_t* marks) except -1:

@@ -21,7 +21,7 @@ from ._policy cimport (
 )
 from ._space cimport (
     AXIS_NARROW, AXIS_PRESENCE, AXIS_TEXT, AXIS_WORD, EFFECT_ANY, EFFECT_BLOCK, EFFECT_ENDS, EFFECT_HARD_PERMIT,
-    EFFECT_IGNORED, EFFECT_PERMIT, SpaceAxis, side_close, side_open, space_lay,
+    EFFECT_IGNORED, EFFECT_PERMIT, covers, SpaceAxis, side_close, side_open, space_lay, touches,
 )
 from ._table cimport Snapshot
 from ._types cimport (
@@ -42,22 +42,6 @@ STANDINGS = ("open", "decides", "shadowed", "never", "undecided")
 
 
 # --- regions and points
-
-
-cdef inline bint covers(const Bound* a, const Bound* b, uint32_t n) noexcept nogil:
-    cdef uint32_t i
-    for i in range(n):
-        if a[i].lo > b[i].lo or a[i].hi < b[i].hi:
-            return False
-    return True
-
-
-cdef inline bint touches(const Bound* a, const Bound* b, uint32_t n) noexcept nogil:
-    cdef uint32_t i
-    for i in range(n):
-        if a[i].lo > b[i].hi or b[i].lo > a[i].hi:
-            return False
-    return True
 
 
 cdef inline bint holds(const Bound* box, const uint32_t* point, uint32_t n) noexcept nogil:

@@ -62,3 +62,18 @@ cdef int space_lay(Space* space, Side* sides, dict names, uint32_t n_tests) exce
 # bits for a number, most significant first; texts for a text (None first: all but those); [] where the
 # field has no value.  `empty`: a packet without the field is in it.  False: no packet is in it.
 cdef field_told(const Space* space, const Bound* bounds, uint32_t field, unsigned int family, dict names)
+
+# Whether two boxes of a common space have a point in common, and whether all of `b` lies in `a`.
+cdef inline bint touches(const Bound* a, const Bound* b, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(n):
+        if a[i].lo > b[i].hi or b[i].lo > a[i].hi:
+            return False
+    return True
+
+cdef inline bint covers(const Bound* a, const Bound* b, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(n):
+        if a[i].lo > b[i].lo or a[i].hi < b[i].hi:
+            return False
+    return True
