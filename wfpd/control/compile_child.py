@@ -2,7 +2,8 @@
 
 `python -m wfpd.control.compile_child FD POLICY TRUST`: FD is a socket of the daemon's.  A process of
 its own, because one large parse in the daemon would hold the interpreter lock and stop every Python
-callout; nice 10, so that packets come first.
+callout; nice 10, so that packets come first.  It is born with the stop signals blocked: the daemon
+alone decides when it ends, or a stop of the whole control group would look like a compiler's fault.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +19,7 @@ from typing import Literal
 from wfpd.control import handover
 from wfpd.control.handover import Compiled
 from wfpd.errors import WfpdError
+from wfpd.stop_signals import held_back
 
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 NICE = 10
@@ -55,7 +56,6 @@ def main(arguments: list[str]) -> int:
     """The child's whole life."""
     trust: Trust = "warn" if arguments[2] == "warn" else "refuse"
     os.nice(NICE)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     fd = sealed_memory(compile_block(arguments[1], trust))
     with socket.socket(fileno=int(arguments[0])) as parent:
         socket.send_fds(parent, [b"p"], [fd])
@@ -68,8 +68,9 @@ def compile_in_child(path: str, trust: Trust = "refuse", timeout: float = TIMEOU
     with ours:
         with theirs:
             command = [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), path, trust]
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                     pass_fds=(theirs.fileno(),), env=_environment())  # fmt: skip
+            with held_back():
+                child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                         pass_fds=(theirs.fileno(),), env=_environment())  # fmt: skip
         try:
             ours.settimeout(timeout)
             _, fds, _, _ = socket.recv_fds(ours, 1, 1)

@@ -382,12 +382,7 @@ class Start:
         """The running service; None if a stop was asked for before anything was touched."""
         if not has_net_admin():
             raise KernelError("wfpd run needs CAP_NET_ADMIN", hint="run it as root, or by its systemd unit")
-        try:
-            self.compiled = compile_in_child(self.path)
-        except WfpdError:
-            if signals.stop_asked:  # Its signal may have ended the compiling process as well.
-                return None
-            raise
+        self.compiled = compile_in_child(self.path)
         for lint in first_of(self.compiled.policy.lints):
             logger.warning("%s", lint)
         if signals.stop_asked:

@@ -6,32 +6,19 @@ or terminal means the daemon, and a tool that is cut off leaves rules behind or 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wfpd.errors import KernelError
 from wfpd.netfilter.namespace import call_in
+from wfpd.stop_signals import held_back
 
 SEARCH_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 """Where the tools are looked for, whatever the caller's PATH says."""
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""Meant for the daemon; a child inherits the mask over exec and no rule tool changes it."""
-
-
-@contextlib.contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """The calling thread takes no stop signal meanwhile; a child started here takes none at all."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +54,7 @@ class Commands:
         return done.stdout
 
     def _start(self, argv: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
-        with _signals_held_back():
+        with held_back():
             tool = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                 errors="replace", env=self._environment(),

@@ -1,4 +1,8 @@
+import contextlib
 import os
+import signal
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +42,27 @@ def test_an_accepted_policy_comes_back_packed(tmp_path) -> None:
     assert (compiled.n_filters, compiled.metric_filters) == (2, ("a",))
     assert compiled.policy.faults.on_full.name == "BLOCK"
     assert bytes(decode(memoryview(compile_block(str(path), "warn"))).packed) == bytes(compiled.packed)
+
+
+def test_a_stop_signal_to_every_process_leaves_the_compiler_to_its_work(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("version: 1\n" + "filters:\n  - {name: a, layer: ipforward, action: block}\n")
+    done = threading.Event()
+
+    def signal_children() -> None:
+        while not done.is_set():
+            for child in Path(f"/proc/self/task/{caller}/children").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGTERM)
+                    hit.add(child)
+
+    hit: set[str] = set()
+    caller = threading.get_native_id()
+    thread = threading.Thread(target=signal_children)
+    thread.start()
+    try:
+        assert compile_in_child(str(path)).n_filters == 2
+    finally:
+        done.set()
+        thread.join()
+    assert hit
