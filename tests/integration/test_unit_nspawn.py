@@ -62,6 +62,12 @@ def start(box: Container) -> int:
     return int(box.property("MainPID"))
 
 
+def real_time_threads(box: Container, process: int) -> list[str]:
+    """Their priorities, as `ps` has them."""
+    found = box.run("ps", "-L", "-o", "cls=,rtprio=", "-p", str(process)).stdout.split("\n")
+    return [line.split()[1] for line in found if line.split()[:1] == ["FF"]]
+
+
 def restarted(box: Container, before: int) -> None:
     """Wait until systemd has brought up another process that enforces."""
     wait_for(
@@ -78,6 +84,21 @@ def test_the_unit_starts_with_one_capability_and_decides_packets(box: Container,
     assert "NoNewPrivs:\t1" in status
     assert passes(net, 7000)
     assert not passes(net, 7777)
+
+
+def test_the_units_filters_let_a_worker_be_real_time_and_it_does_without(box: Container, net: Network) -> None:
+    # A container may not be able to raise the limit that the unit asks for; a capability permits the same.
+    process = start(box)
+    permitted = "Max realtime priority     1" in box.run("cat", f"/proc/{process}/limits").stdout
+    assert real_time_threads(box, process) == (["1"] if permitted else [])
+    assert ("stays at ordinary priority" in box.journal()) is not permitted
+    given = "[Service]\\nAmbientCapabilities=CAP_SYS_NICE\\nCapabilityBoundingSet=CAP_SYS_NICE\\n"
+    box.run("mkdir", "-p", "/run/systemd/system/wfpd.service.d")
+    box.run("sh", "-c", f"printf '{given}' > /run/systemd/system/wfpd.service.d/nice.conf && systemctl daemon-reload")
+    assert box.systemctl("restart").returncode == 0, box.journal()
+    restarted(box, process)
+    assert real_time_threads(box, int(box.property("MainPID"))) == ["1"]
+    assert passes(net, 7000) and not passes(net, 7777)
 
 
 def test_a_good_reload_changes_the_policy_and_a_bad_one_changes_nothing(box: Container, net: Network) -> None:

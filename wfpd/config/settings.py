@@ -121,7 +121,7 @@ class DaemonReader:
         readers = {
             "metrics": self._metrics, "control": self._control, "flows": self._flows, "marks": self._marks,
             "events": self._events, "callout_path": self._callout_path, "workers": self._workers,
-            "metrics_filters": self._metrics_filters,
+            "realtime": self._realtime, "metrics_filters": self._metrics_filters,
         }  # fmt: skip
         reader.known_keys(self.speaker, found, readers, "daemon")
         chosen: dict[str, Any] = {}
@@ -219,6 +219,9 @@ class DaemonReader:
         if isinstance(node, Scalar) and node.text == "auto":
             return {"workers": 0}
         return {"workers": reader.number(self.speaker, node, "workers", 1, 256)}
+
+    def _realtime(self, node: Node) -> dict[str, Any]:
+        return {"realtime": reader.flag(self.speaker, node, "realtime", DaemonSettings().realtime)}
 
     def _metrics_filters(self, node: Node) -> dict[str, Any]:
         return {"metrics_filters": reader.number(self.speaker, node, "metrics_filters", 0, 100_000)}

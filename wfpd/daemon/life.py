@@ -137,6 +137,7 @@ class Daemon:
             flows_block_when_full=loaded.policy.daemon.flows_full is Word.BLOCK,
             marks_mask=loaded.policy.daemon.marks_mask,
             late_after=loaded.policy.faults.late_after,
+            realtime=loaded.policy.daemon.realtime,
         )
         self.records = RecordMaker(self.engine.recorded_filters)
         self._queues = QueueSet(self.engine, numbers)

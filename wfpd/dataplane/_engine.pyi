@@ -21,6 +21,7 @@ class Engine:
         batch: int = 64,
         events: int = 4096,
         recorder: int = 4096,
+        realtime: bool = False,
     ) -> None: ...
     @property
     def n_workers(self) -> int: ...

@@ -103,6 +103,8 @@ class DaemonSettings:
     callout_path: tuple[str, ...] = ()
     workers: int = 0
     """0 = auto: the CPU count."""
+    realtime: bool = True
+    """Workers are real-time threads while they take less than half of a processor, where the system permits it."""
     metrics_filters: int = 100
 
 

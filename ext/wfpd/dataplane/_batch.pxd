@@ -7,6 +7,7 @@ from ._flow cimport FlowTable
 from ._host cimport HostTable
 from ._netlink cimport IdSequence, Outcome, QueuedPacket, Verdicts
 from ._parse cimport PacketView
+from ._priority cimport Priority
 from ._recorder cimport Recorder
 from ._ring cimport EventRing, SuppressEntry
 from ._socket cimport ReceiveArena
@@ -86,6 +87,7 @@ cdef struct Worker:
     QueueState* queues[MAX_QUEUES]
     uint32_t n_queues
     uint32_t index
+    Priority priority
     int64_t received_real_ns        # CLOCK_REALTIME of receipt.
     # Read by others.
     uint64_t received_ns            # CLOCK_MONOTONIC of receipt.

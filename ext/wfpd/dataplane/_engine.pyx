@@ -36,6 +36,7 @@ from ._host cimport Host
 from ._last_hits cimport LastHits
 from ._last_hits import hottest_of
 from ._parking cimport ParkedPacket, Parking, lot_serve
+from ._priority cimport priority_begin, priority_lend, priority_take_back, priority_turn, priority_waited
 from ._publication cimport Publication
 from ._recorder cimport MOST_RECORDS, recorder_counts, recorder_filters, recorder_oldest, recorder_read
 from ._report import CalloutFailures, HOOKS, add_counts
@@ -82,6 +83,7 @@ cdef class Engine:
     cdef dict queue_workers         # number -> worker index; the parking queue's is n_workers.
     cdef Parking parking            # None until add_parking().
     cdef uint32_t recorder          # Blocks recorded by each worker.
+    cdef bint realtime              # Workers ask for a real-time priority (_priority).
     cdef uint32_t n_serving         # Workers in run_worker().
     cdef int stop_read
     cdef int stop_write
@@ -89,7 +91,8 @@ cdef class Engine:
     cdef uint32_t sequence          # Of configuration messages.
 
     def __cinit__(self, uint32_t n_workers, *, flows_max=262144, flows_block_when_full=False,
-                  marks_mask=0xFFF00000, late_after=0.5, batch=64, events=4096, uint32_t recorder=4096):
+                  marks_mask=0xFFF00000, late_after=0.5, batch=64, events=4096, uint32_t recorder=4096,
+                  bint realtime=False):
         cdef uint32_t i
         cdef Stats stats
         self.stop_read = self.stop_write = -1
@@ -102,6 +105,7 @@ cdef class Engine:
             raise ValueError(f"Engine: recorder is 0 to {int(MOST_RECORDS)} blocks a worker")
         self.shared.marks_mask = marks_mask
         self.recorder = recorder
+        self.realtime = realtime
         self.shared.marks_shift = (marks_mask & -marks_mask).bit_length() - 1
         self.publishing = threading.Lock()
         self.late_after = late_after
@@ -342,6 +346,10 @@ cdef class Engine:
             raise RuntimeError("run_worker() needs a policy, and a worker that has not run")
         self.states[index] = "running"
         self.n_serving += 1
+        if self.realtime:
+            status = priority_begin(&self.workers[index].priority, clock_monotonic())
+            if status:
+                logger.info("worker %d stays at ordinary priority: %s", index, os.strerror(status))
         try:
             with nogil:
                 status = self._loop(&self.workers[index])
@@ -387,6 +395,7 @@ cdef class Engine:
                 busy |= n > 0
                 more |= n == <int>worker.arena.n_slots    # Less means that the socket was read empty.
             worker.progress += 1
+            priority_turn(&worker.priority, worker.received_ns)
             if self.stop_at_ns and clock_monotonic() > self.stop_at_ns:
                 return 0
             if more:
@@ -409,14 +418,17 @@ cdef class Engine:
             return n
         if batch_decide(worker) == VISIT_CALLOUT:
             batch_hold(worker)
+            priority_lend(&worker.priority)
             with gil:
                 self._finish_held(worker)
+            priority_take_back(&worker.priority)
         status = batch_finish(worker)
         return status if status else n
 
     cdef int _wait(self, Worker* worker) noexcept nogil:
         cdef pollfd fds[MAX_QUEUES + 1]
         cdef uint32_t i
+        cdef uint64_t began = clock_monotonic() if worker.priority.permitted else 0
         for i in range(worker.n_queues):
             fds[i].fd = worker.queues[i].fd
             fds[i].events = POLLIN
@@ -426,6 +438,8 @@ cdef class Engine:
             i = poll(fds, worker.n_queues, QUIET_MILLISECONDS) < 0
         else:
             i = poll(fds, worker.n_queues + 1, IDLE_MILLISECONDS) < 0
+        if began:
+            priority_waited(&worker.priority, clock_monotonic() - began)
         return -errno if i and errno != EINTR else 0
 
     cdef void _finish_held(self, Worker* worker) noexcept:

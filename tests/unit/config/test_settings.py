@@ -26,6 +26,7 @@ daemon:
   events: [journald, {file: /var/log/eve.json}]
   callout_path: [/opt/callouts, mine]
   workers: 3
+  realtime: false
   metrics_filters: 7
 """
     ).daemon
@@ -41,6 +42,7 @@ daemon:
         events=({"type": "journald"}, {"type": "file", "path": "/var/log/eve.json"}),
         callout_path=("/opt/callouts", os.path.join(str(policies.folder), "mine")),
         workers=3,
+        realtime=False,
         metrics_filters=7,
     )
 
@@ -55,7 +57,7 @@ def test_workers_auto_is_the_cpu_count(policies):
      "control: {path: run/x}",
      "control: {paths: /x}", "flows: {max: 0}", "flows: {full: drop}", "marks: {mask: 0xff}", "marks: {mask: 0}",
      "marks: {mask: 0xf0f0f000}", "events: [syslog]", "events: [{fil: x}]", "events: [{file: x}]", "workers: 0",
-     "workers: few", "metrics_filters: -1", "metric: x", "callout_path: [[]]"],
+     "workers: few", "realtime: often", "metrics_filters: -1", "metric: x", "callout_path: [[]]"],
 )  # fmt: skip
 def test_wrong_settings_are_refused_on_their_line(policies, body):
     problems = policies.errors(HEAD + f"daemon:\n  {body}\n")
