@@ -1,4 +1,4 @@
-"""From `use: "module:Class"` to a callable; the only place that imports callouts.
+"""From `use: "module:Class"` to a registered callout; the only place that imports callouts.
 
 Callouts come from the directories of `callout_path` and from installed packages, never from the
 working directory.
@@ -9,14 +9,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
+from wfpd.callouts.registered import Registered
 from wfpd.errors import PolicyError, Problem
 from wfpd.model.policy import Callout
-
-Classify = Callable[[Any], None]
 
 
 @contextmanager
@@ -32,37 +31,65 @@ def _search_path(directories: Sequence[str]) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _load_one(callout: Callout) -> Classify:
+def _make(callout: Callout, old: Registered | None) -> Registered:
     module_name, _, class_name = callout.use.partition(":")
     module = importlib.import_module(module_name)
     made = getattr(module, class_name)(**dict(callout.options))
-    classify: Classify = made.classify
-    return classify
+    inherits = old is not None and old.use == callout.use and callable(getattr(made, "inherit", None))
+    if old is not None and inherits:
+        made.inherit(old.instance)
+    return Registered(callout, made, old.number if old is not None and inherits else 0)
 
 
-def load_callouts(callouts: Sequence[Callout], callout_path: Sequence[str] = ()) -> list[Classify | None]:
-    """The classify callables by callout index; None where a callout is added but not registered.
+class Registry:
+    """The callouts of the policy file that are registered now."""
 
-    Raises PolicyError with every callout that cannot be imported or made.
-    """
-    found: list[Classify | None] = []
-    problems: list[Problem] = []
-    with _search_path(callout_path):
-        importlib.invalidate_caches()
-        for callout in callouts:
-            if not callout.use:
-                found.append(None)
-                continue
-            try:
-                found.append(_load_one(callout))
-            except BaseException as error:  # A callout's import may do anything, exit included.
-                if isinstance(error, KeyboardInterrupt):
-                    raise
-                found.append(None)
-                problems.append(_problem(callout, error))
-    if problems:
-        raise PolicyError(problems)
-    return found
+    def __init__(self) -> None:
+        self._running: dict[uuid.UUID, Registered] = {}
+
+    def load(self, callouts: Sequence[Callout], callout_path: Sequence[str] = ()) -> list[Registered | None]:
+        """What is to be registered, by callout index; None where a callout is added but not registered.
+
+        One that runs stays, with its instance, while its key, `use` and options do; with other options a class that
+        has `inherit(old)` is handed the instance that ran.  Raises PolicyError with every callout that cannot be
+        imported or made.
+        """
+        found: list[Registered | None] = []
+        problems: list[Problem] = []
+        with _search_path(callout_path):
+            importlib.invalidate_caches()
+            for callout in callouts:
+                old = self._running.get(callout.key)
+                if not callout.use:
+                    found.append(None)
+                    continue
+                if old is not None and old.is_same(callout):
+                    found.append(old)
+                    continue
+                try:
+                    found.append(_make(callout, old))
+                except BaseException as error:  # A callout's import may do anything, exit included.
+                    if isinstance(error, KeyboardInterrupt):
+                        raise
+                    found.append(None)
+                    problems.append(_problem(callout, error))
+        if problems:
+            raise PolicyError(problems)
+        return found
+
+    @property
+    def running(self) -> tuple[Registered, ...]:
+        """What is registered."""
+        return tuple(self._running.values())
+
+    def keep(self, callouts: Iterable[object]) -> None:
+        """These run now; the others are closed when no packet can reach them any more."""
+        self._running = {one.key: one for one in callouts if isinstance(one, Registered)}
+
+
+def load_callouts(callouts: Sequence[Callout], callout_path: Sequence[str] = ()) -> list[Registered | None]:
+    """Registry.load where nothing runs yet."""
+    return Registry().load(callouts, callout_path)
 
 
 def _problem(callout: Callout, error: BaseException) -> Problem:

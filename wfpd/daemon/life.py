@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from wfpd.callouts.registry import load_callouts
+from wfpd.callouts.registry import Registry
 from wfpd.control.handover import Compiled
 from wfpd.control.tables import State, Tables
 from wfpd.daemon import reading
@@ -110,6 +110,7 @@ class Daemon:
         self.fatal: BaseException | None = None
         self.rules = RulesState()
         self.commands = Commands()
+        self.callouts = Registry()
         self.tables = Tables(self._run_snapshot)
         self._publish_lock = threading.RLock()
         self._rules_lock = threading.Lock()
@@ -232,16 +233,23 @@ class Daemon:
     def _switch(self, loaded: Compiled, attach: tuple[Attachment, ...]) -> None:
         policy, faults = loaded.policy, loaded.policy.faults
         self._faults = faults
+        callouts = self.callouts.load(policy.callouts, policy.daemon.callout_path)
         snapshot = self.tables.replace(
             loaded.packed,
-            load_callouts(policy.callouts, policy.daemon.callout_path),
+            callouts,
             on_error=int(faults.on_error),
             on_malformed=int(faults.on_malformed),
             on_late=int(faults.on_late),
             flows_full=int(self._settings.flows_full),
             audit=self.audit,
         )
-        self._settle(snapshot, policy, attach)
+        before = self.callouts.running
+        self.callouts.keep(callouts)
+        try:
+            self._settle(snapshot, policy, attach)
+        except BaseException:
+            self.callouts.keep(before)
+            raise
 
     def _settle(self, snapshot: Snapshot, policy: Policy, attach: tuple[Attachment, ...]) -> None:
         """What follows a policy that runs: its rules, and fewer bytes where they do."""

@@ -1,0 +1,74 @@
+"""What a class says of itself, as its registration tells it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any
+
+import pytest
+
+from wfpd.callouts.registered import Registered
+from wfpd.model.policy import Callout
+
+ONE = Callout("one", uuid.uuid4(), "some:Class")
+
+
+class Plain:
+    def classify(self, c: Any) -> None:
+        c.permit()
+
+
+class Waits:
+    async def classify(self, c: Any) -> None:
+        c.permit()
+
+
+class Picky(Plain):
+    layers = ("inbound_transport", "ipforward_v4")
+    needs_payload = False
+    conditional_on_flow = True
+
+
+def test_what_a_class_does_not_say_has_its_default() -> None:
+    found = Registered(ONE, Plain())
+    assert (found.parks, found.needs_payload, found.conditional_on_flow, found.is_async) == (False, True, False, False)
+    assert (found.notify, found.flow_delete, found.native) == (None, None, None)
+
+
+def test_a_coroutine_parks_by_itself() -> None:
+    found = Registered(ONE, Waits())
+    assert found.parks and found.is_async
+
+
+def test_layers_are_named_with_or_without_their_family() -> None:
+    found = Registered(ONE, Picky())
+    served = [layer for layer in ("inbound_transport_v4", "inbound_transport_v6", "ipforward_v4", "ipforward_v6",
+                                  "inbound_transport_v4_discard") if found.serves(layer)]  # fmt: skip
+    assert served == ["inbound_transport_v4", "inbound_transport_v6", "ipforward_v4"]
+    assert not found.needs_payload and found.conditional_on_flow
+    assert Registered(ONE, Plain()).serves("ipforward_v6")
+
+
+@pytest.mark.parametrize("layers", ["ipforward", (3,)])
+def test_layers_are_names(layers: object) -> None:
+    instance = Plain()
+    instance.layers = layers  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="layer names"):
+        Registered(ONE, instance)
+
+
+def test_a_close_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Bad(Plain):
+        def close(self) -> None:
+            raise RuntimeError("no")
+
+    with caplog.at_level(logging.ERROR, "wfpd.callouts"):
+        Registered(ONE, Bad()).close()
+    assert "callout one: close() failed" in caplog.text
+
+
+def test_two_registrations_have_two_numbers() -> None:
+    first, second = Registered(ONE, Plain()), Registered(ONE, Plain())
+    assert first.number != second.number
+    assert Registered(ONE, Plain(), first.number).number == first.number

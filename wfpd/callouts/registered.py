@@ -1,0 +1,97 @@
+"""One callout as it is registered: its instance, and what its class says of itself."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wfpd.model.policy import Callout
+
+logger = logging.getLogger("wfpd.callouts")
+_numbers = itertools.count(1)
+
+
+def _flag(instance: object, name: str, default: bool) -> bool:
+    return bool(getattr(instance, name, default))
+
+
+class Registered:
+    """A callout that the engine may call.
+
+    Tables, contexts and sessions hold it as long as packets may reach it; when the last of them lets go, the
+    instance is closed.
+    """
+
+    __slots__ = (
+        "__weakref__", "_closed", "classify", "conditional_on_flow", "flow_delete", "instance", "key", "layers", "name",
+        "native", "needs_payload", "notify", "number", "options", "parks", "use",
+    )  # fmt: skip
+
+    def __init__(self, callout: Callout, instance: Any, number: int = 0) -> None:
+        """`number` is that of the registration whose flow contexts this one takes over.
+
+        Raises TypeError where the instance has nothing to call.
+        """
+        self._closed = True
+        self.instance = instance
+        self.name, self.key, self.use = callout.name, callout.key, callout.use
+        self.options: Mapping[str, object] = callout.options
+        self.number = number or next(_numbers)
+        """Its flow contexts are filed under it."""
+        self.native = getattr(instance, "native", None)
+        self.classify: Callable[[Any], object] | None = getattr(instance, "classify", None)
+        self.notify: Callable[[Any], object] | None = getattr(instance, "notify", None)
+        self.flow_delete: Callable[[Any], object] | None = getattr(instance, "flow_delete", None)
+        if self.native is None and self.classify is None:
+            raise TypeError(f"{type(instance).__name__} has neither classify nor native")
+        for name in ("classify", "notify", "flow_delete"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise TypeError(f"{type(instance).__name__}.{name} is not callable")
+        layers = getattr(instance, "layers", ())
+        if isinstance(layers, str) or not all(isinstance(layer, str) for layer in layers):
+            raise TypeError(f"{type(instance).__name__}.layers is a sequence of layer names")
+        self.layers: tuple[str, ...] = tuple(layers)
+        """Names with or without the family; empty: any layer."""
+        self.parks = _flag(instance, "parks", False) or self.is_async
+        self.needs_payload = _flag(instance, "needs_payload", True)
+        self.conditional_on_flow = _flag(instance, "conditional_on_flow", False)
+        self._closed = False
+
+    @property
+    def is_async(self) -> bool:
+        """Its classify is a coroutine."""
+        return self.classify is not None and inspect.iscoroutinefunction(self.classify)
+
+    def __call__(self, c: Any) -> None:
+        assert self.classify is not None
+        self.classify(c)
+
+    def __repr__(self) -> str:
+        return f"<callout {self.name}: {self.use}>"
+
+    def is_same(self, callout: Callout) -> bool:
+        """Whether a callout of a policy is this one, so that its instance and state may stay."""
+        return (self.key, self.use, dict(self.options)) == (callout.key, callout.use, dict(callout.options))
+
+    def serves(self, layer: str) -> bool:
+        """Whether its class applies to a layer, given with its family."""
+        return not self.layers or layer in self.layers or re.sub("_v[46]", "", layer) in self.layers
+
+    def close(self) -> None:
+        """Let the instance go; once, whoever asks."""
+        if self._closed:
+            return
+        self._closed = True
+        close = getattr(self.instance, "close", None)
+        if callable(close):
+            try:
+                close()
+            except Exception:
+                logger.exception("callout %s: close() failed", self.name)
+
+    def __del__(self) -> None:
+        self.close()
