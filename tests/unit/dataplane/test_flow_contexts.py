@@ -1,0 +1,125 @@
+"""Values kept with flows: one a flow, layer and callout, until the flow or the callout goes."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.oracle.contexts import PlainContexts
+from wfpd.dataplane._flow_contexts import FlowContexts
+from wfpd.model.layers import slot_name
+
+
+class Item:
+    """A registration."""
+
+    def __init__(self, number: int, fails: bool = False) -> None:
+        self.number, self.name, self.told, self.fails = number, f"c{number}", [], fails
+
+    told: list[tuple[int, str, object]]
+
+    def flow_delete(self, f: Any) -> None:
+        self.told.append((f.flow_id, f.layer, f.context))
+        if self.fails:
+            raise ValueError("no")
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "add", "add", "remove", "end_flow", "retire", "drain"]),
+        st.sampled_from([1, 9, 128 * 9 + 1, 1 << 50 | 1]), st.integers(0, 1), st.integers(1, 3),
+    ), max_size=40,
+)  # fmt: skip
+
+
+@given(STEPS)
+def test_contexts_are_those_of_a_plain_dict(steps: list[tuple[str, int, int, int]]) -> None:
+    fast, plain, items = FlowContexts(64), PlainContexts(), {n: Item(n) for n in (1, 2, 3)}
+    expected: dict[int, list[Any]] = {1: [], 2: [], 3: []}
+    for place, (step, flow, slot, callout) in enumerate(steps):
+        value = (callout, place)
+        if step == "add":
+            assert fast.add(flow, slot, items[callout], value) == plain.add(flow, slot, callout, value)
+        elif step == "remove":
+            assert fast.remove(flow, slot, callout) == plain.remove(flow, slot, callout)
+        elif step == "end_flow":
+            fast.end_flow(flow)
+            plain.end_flow(flow)
+        elif step == "retire":
+            fast.retire([items[n] for n in items if n != callout])
+            plain.retire({n for n in items if n != callout})
+        else:
+            fast.drain()
+        assert len(fast) == len(plain.kept)
+        assert fast.find(flow, slot, callout) == plain.kept.get((flow, slot, callout))
+    fast.drain()
+    for ended in plain.drain():
+        expected[ended[2][0]].append((ended[0], slot_name(ended[1]), ended[2]))  # type: ignore[index]
+    assert {n: sorted(item.told) for n, item in items.items()} == {n: sorted(told) for n, told in expected.items()}
+
+
+def test_a_full_table_refuses_and_counts_and_has_room_again_after_an_end() -> None:
+    contexts, item = FlowContexts(16), Item(1)
+    assert contexts.add(1, 0, item, "a") == "ok"
+    assert contexts.add(1, 1, item, "b") == "full"
+    assert contexts.refused == 1
+    assert contexts.remove(1, 0, 1)
+    assert contexts.add(1, 1, item, "b") == "full", "its flow_delete has not been called yet"
+    assert contexts.drain() == 1
+    assert contexts.add(1, 1, item, "b") == "ok"
+
+
+def test_a_flow_delete_that_raises_is_counted_and_the_others_are_called() -> None:
+    contexts, item, said = FlowContexts(), Item(1, fails=True), []
+    contexts.on_error = lambda name, error: said.append((name, str(error)))
+    for flow in (1, 3, 5):
+        contexts.add(flow, 0, item, flow)
+    contexts.end_all()
+    assert contexts.drain(2) == 2 and contexts.drain() == 1
+    assert (len(item.told), contexts.errors, said[0]) == (3, {"c1": 3}, ("c1", "no"))
+
+
+def test_a_value_is_let_go_after_its_flow_delete_or_with_the_table() -> None:
+    class Value:
+        pass
+
+    contexts, item = FlowContexts(), Item(1)
+    first, second = Value(), Value()
+    gone = [weakref.ref(first), weakref.ref(second)]
+    contexts.add(1, 0, item, first)
+    contexts.add(3, 0, item, second)
+    assert sys.getrefcount(first) == 3
+    del first, second
+    contexts.end_flow(1)
+    contexts.drain()
+    item.told.clear()
+    assert (gone[0](), gone[1]() is None) == (None, False)
+    del contexts
+    gc.collect()
+    assert gone[1]() is None
+
+
+def test_a_callout_that_goes_loses_its_contexts_and_is_let_go() -> None:
+    contexts, stays, goes = FlowContexts(), Item(1), Item(2)
+    contexts.add(1, 0, stays, "a")
+    contexts.add(1, 0, goes, "b")
+    contexts.retire([stays])
+    assert (goes.told, len(contexts), list(contexts.callouts)) == ([(1, slot_name(0), "b")], 1, [1])
+    heir = Item(1)
+    contexts.retire([heir])
+    contexts.end_flow(1)
+    contexts.drain()
+    assert (stays.told, heir.told) == ([], [(1, slot_name(0), "a")])
+
+
+@pytest.mark.parametrize("capacity", [1, 16, 1000])
+def test_no_more_than_the_capacity_is_kept(capacity: int) -> None:
+    contexts, item = FlowContexts(capacity), Item(1)
+    kept = sum(contexts.add(flow * 8, 0, item, flow) == "ok" for flow in range(2000))
+    assert kept == len(contexts) <= capacity + 16
