@@ -44,18 +44,20 @@ DIRECTIVES = {
     "linetrace": MODE == "trace",
 }
 BUILD = pathlib.Path("build", MODE)
+# Where the interface of compiled callouts lies, which is installed.
+CALLOUTS = str(pathlib.Path("wfpd", "callouts"))
 # Coverage of .pyx finds a line only when the generated .c lies beside its source.
 GENERATED = pathlib.Path(".") if MODE == "trace" else BUILD / "c"
 
 
 def extensions() -> list[Extension]:
     """One extension for each .pyx; ext/ mirrors the package."""
-    headers = [str(path) for path in sorted(pathlib.Path("ext").rglob("*.h"))]
+    headers = [str(path) for folder in ("ext", "wfpd") for path in sorted(pathlib.Path(folder).rglob("*.h"))]
     return [
         Extension(
             ".".join(path.relative_to("ext").with_suffix("").parts),
             [str(path)],
-            include_dirs=[str(path.parent)],
+            include_dirs=[str(path.parent), CALLOUTS],
             depends=headers,
             # Signed overflow wraps: sums of packet lengths and clocks are compared, never assumed.  The loops that
             # Cython writes for range() compare signed with unsigned.
@@ -92,7 +94,7 @@ def generate() -> list[Extension]:
     with captured_stderr() as lines:
         modules = cythonize(
             extensions(),
-            include_path=["ext"],
+            include_path=["ext", "."],
             build_dir=None if MODE == "trace" else str(GENERATED),
             compiler_directives=DIRECTIVES,
             nthreads=JOBS if len(sys.argv) > 1 else 0,

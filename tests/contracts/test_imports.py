@@ -35,7 +35,8 @@ def test_nobody_imports_a_compiled_module_but_through_the_door(path: Path) -> No
 
 @pytest.mark.parametrize("path", CYTHON, ids=identify)
 def test_the_packet_path_imports_the_vocabulary_and_nothing_that_reads_policies_or_files(path: Path) -> None:
-    found = re.findall(r"^\s*(?:from|import)\s+(wfpd\.\w+)", path.read_text(), re.MULTILINE)
+    text = re.sub(r"^from wfpd\.callouts\.(?:api|_capsule) cimport", "", path.read_text(), flags=re.MULTILINE)
+    found = re.findall(r"^\s*(?:from|import)\s+(wfpd\.\w+)", text, re.MULTILINE)
     assert set(found) <= {"wfpd.dataplane", "wfpd.errors", "wfpd.model"}
 
 

@@ -27,8 +27,8 @@ class Registered:
     """
 
     __slots__ = (
-        "__weakref__", "_closed", "classify", "conditional_on_flow", "flow_delete", "instance", "key", "layers", "name",
-        "native", "needs_payload", "notify", "number", "options", "parks", "use",
+        "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "instance", "key", "layers", "name",
+        "native", "needs_payload", "notify", "number", "options", "parks", "use", "watch",
     )  # fmt: skip
 
     def __init__(self, callout: Callout, instance: Any, number: int = 0) -> None:
@@ -42,6 +42,9 @@ class Registered:
         self.options: Mapping[str, object] = callout.options
         self.number = number or next(_numbers)
         """Its flow contexts are filed under it."""
+        self.budget = callout.budget
+        self.watch: object = None
+        """Its counts and suspension, once tables were built with it."""
         self.native = getattr(instance, "native", None)
         self.classify: Callable[[Any], object] | None = getattr(instance, "classify", None)
         self.notify: Callable[[Any], object] | None = getattr(instance, "notify", None)

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from wfpd.callouts._capsule import check_capsule
 from wfpd.callouts.registered import Registered
 from wfpd.errors import PolicyError, Problem
 from wfpd.model.policy import Callout
@@ -38,6 +39,8 @@ def _make(callout: Callout, old: Registered | None) -> Registered:
     inherits = old is not None and old.use == callout.use and callable(getattr(made, "inherit", None))
     if old is not None and inherits:
         made.inherit(old.instance)
+    if getattr(made, "native", None) is not None:
+        check_capsule(made.native)
     return Registered(callout, made, old.number if old is not None and inherits else 0)
 
 
@@ -64,6 +67,7 @@ class Registry:
                     found.append(None)
                     continue
                 if old is not None and old.is_same(callout):
+                    old.budget = callout.budget  # Tables that are built from now on have it.
                     found.append(old)
                     continue
                 try:

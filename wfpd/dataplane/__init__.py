@@ -1,6 +1,7 @@
 """The packet path's door: import compiled parts from here only."""
 
 from wfpd.dataplane._arbitrate import REASON_NAMES as REASON_NAMES
+from wfpd.dataplane._budget import Watch as Watch
 from wfpd.dataplane._diff import policy_diff as policy_diff
 from wfpd.dataplane._engine import Engine as Engine
 from wfpd.dataplane._enumerate import filter_set as filter_set

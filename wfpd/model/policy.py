@@ -145,6 +145,19 @@ class Sublayer:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a callout's call may take: over `time_ns` `times` within `within_ns`, and it is suspended.
+
+    After `suspend_ns` one call decides whether it comes back.
+    """
+
+    time_ns: int
+    times: int = 5
+    within_ns: int = 60_000_000_000
+    suspend_ns: int = 10_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class Callout:
     """A callout.  Without `use` it is added but not registered."""
 
@@ -155,6 +168,7 @@ class Callout:
     description: str = ""
     provider: str = FILE_PROVIDER
     location: Location = field(default_factory=Location)
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,3 +51,6 @@ cdef void arbitrate_begin(Arbitration* state, const CompiledPolicy* policy, cons
 # (capacity: the match count); arbitration itself has no counters.
 cdef ArbitrationStep arbitrate_run(Arbitration* state, uint32_t* hits, uint32_t* n_hits) noexcept nogil
 cdef void arbitrate_answer(Arbitration* state, const CalloutAnswer* answer) noexcept nogil
+
+# The answer in place of one that the callout of filter `asked` could not give: what on_error declares.
+cdef void answer_on_error(const CompiledPolicy* policy, uint32_t asked, CalloutAnswer* answer) noexcept nogil

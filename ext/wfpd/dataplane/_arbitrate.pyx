@@ -16,7 +16,7 @@ from ._types cimport (
     ACTION_BLOCK, ACTION_NONE, ACTION_PERMIT, FILTER_BLOCK, FILTER_CALLOUT_INSPECTION, FILTER_CALLOUT_TERMINATING,
     FILTER_PERMIT, FLAG_ABSORB, FLAG_AUDIT, FLAG_CLEAR_ACTION_RIGHT, FLAG_PERMIT_IF_UNREGISTERED, NO_FILTER,
     REASON_CALLOUT, REASON_ERROR, REASON_FILTER, REASON_LATE, REASON_MISSING_CALLOUT, REASON_NO_MATCH, REASON_VETO,
-    REPLY_NONE,
+    REPLY_NONE, WORD_BLOCK, WORD_DEFAULT,
 )
 
 ACTION_NAMES = (None, "permit", "block")
@@ -129,6 +129,16 @@ cdef void arbitrate_answer(Arbitration* state, const CalloutAnswer* answer) noex
     if _merge(state, state.asked, action, answer.clear_right != 0, reason, True) and action == ACTION_BLOCK:
         state.reply = answer.reply
         state.absorb = answer.absorb
+
+
+cdef void answer_on_error(const CompiledPolicy* policy, uint32_t asked, CalloutAnswer* answer) noexcept nogil:
+    cdef uint8_t word = policy.briefs[asked].on_error
+    if word == WORD_DEFAULT:
+        word = policy.on_error
+    memset(answer, 0, sizeof(CalloutAnswer))
+    answer.failed = 1
+    answer.kind = ANSWER_BLOCK if word == WORD_BLOCK else ANSWER_PERMIT
+    answer.clear_right = word == WORD_BLOCK
 
 
 def arbitrate_layer(Snapshot snapshot, matches, answers):

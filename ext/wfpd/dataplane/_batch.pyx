@@ -77,6 +77,7 @@ cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowT
     worker.visitor.flows = flows
     worker.visitor.stats = stats
     worker.visitor.live = 1
+    worker.visitor.calls_native = 1
     worker.visitor.cache = &worker.cache
     worker.verdicts.capacity = worker.late_verdicts.capacity = verdicts_capacity(batch)
     worker.verdicts.bytes = <uint8_t*>calloc(1, worker.verdicts.capacity)
@@ -244,14 +245,22 @@ cdef VisitStep batch_begin_packet(Worker* worker) noexcept nogil:
     _visit_input(worker, worker.next, &given)
     if worker.next < worker.prepared:
         given.view = &worker.views[worker.next]
+    worker.visitor.given = &worker.outcomes[worker.next].given
     return visit_begin(&worker.visitor, &given)
 
 
 cdef VisitStep batch_decide(Worker* worker) noexcept nogil:
+    if worker.published.policy.has_native:
+        batch_hold(worker)          # A compiled callout may hang: the packets are not to wait for it.
     while worker.next < worker.n:
-        if batch_begin_packet(worker) == VISIT_CALLOUT:
+        if worker.outcomes[worker.next].given:
+            batch_settle_word(worker, worker.published.policy.on_late, REASON_LATE, NO_FILTER)
+        elif batch_begin_packet(worker) == VISIT_DONE:
+            batch_settle(worker)
+        elif worker.outcomes[worker.next].given:
+            batch_settle_word(worker, worker.published.policy.on_late, REASON_LATE, worker.visitor.arbitration.asked)
+        else:
             return VISIT_CALLOUT
-        batch_settle(worker)
     return VISIT_DONE
 
 
@@ -487,9 +496,17 @@ cdef int _send_decided(Worker* worker) noexcept nogil:
     return verdicts_send(&worker.verdicts, worker.queue.fd)
 
 
+cdef inline void _release_held(Worker* worker) noexcept nogil:
+    if worker.held:
+        wfpd_lock(&worker.lock)
+        worker.held = 0
+        wfpd_unlock(&worker.lock)
+
+
 cdef int batch_hold(Worker* worker) noexcept nogil:
     cdef int status = 0
     if worker.next > worker.flushed:
+        _release_held(worker)
         status = _send_decided(worker)
     wfpd_lock(&worker.lock)
     worker.held = 1
@@ -500,10 +517,7 @@ cdef int batch_hold(Worker* worker) noexcept nogil:
 cdef int batch_finish(Worker* worker) noexcept nogil:
     cdef int status
     cdef uint64_t elapsed
-    if worker.held:
-        wfpd_lock(&worker.lock)
-        worker.held = 0
-        wfpd_unlock(&worker.lock)
+    _release_held(worker)
     status = _send_decided(worker)
     if worker.n:
         elapsed = wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns

@@ -11,7 +11,10 @@ import time
 from wfpd.model.fields import FIELD, FIELD_ALIASES, FIELDS
 from wfpd.model.layers import BY_SLOT
 
-from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer
+from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer, answer_on_error
+from ._budget cimport (
+    ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_took, wfpd_budget_clock, wfpd_budget_write,
+)
 from ._batch cimport Worker
 from ._parking cimport ParkedPacket, Parking
 from ._policy cimport FilterBrief
@@ -72,12 +75,23 @@ cdef class ClassifyContext:
 
     cdef ParkedPacket call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer):
         cdef const FilterBrief* item = &snapshot.policy.briefs[visitor.arbitration.asked]
-        cdef uint8_t word = item.on_error if item.on_error != WORD_DEFAULT else snapshot.policy.on_error
+        cdef const CalloutSlot* slot = &snapshot.policy.callout_slots[item.callout]
+        cdef Admission admission = ADMITTED
+        cdef uint64_t began = 0
         cdef ParkedPacket parked
         memset(&self.answer, 0, sizeof(CalloutAnswer))
         self.visitor = visitor
         self.snapshot = snapshot
         self.view = None
+        if self.worker != NULL and slot.budget_ns:
+            began = wfpd_budget_clock()
+            admission = watch_admits(slot, began)
+            if admission == SUSPENDED:
+                answer_on_error(&snapshot.policy, visitor.arbitration.asked, answer)
+                self._release()
+                return None
+            visitor.called = slot
+            wfpd_budget_write(&visitor.called_ns, began)
         started = time.perf_counter_ns()
         name = snapshot.callout_name(item.callout)
         try:
@@ -87,11 +101,11 @@ cdef class ClassifyContext:
                 self.parking.forget(self.parked)
                 self.parked = None
             self._failed(name, error)
-            memset(&self.answer, 0, sizeof(CalloutAnswer))
-            self.answer.failed = 1
-            self.answer.kind = ANSWER_BLOCK if word == WORD_BLOCK else ANSWER_PERMIT
-            self.answer.clear_right = word == WORD_BLOCK
+            answer_on_error(&snapshot.policy, visitor.arbitration.asked, &self.answer)
         self._timed(name, time.perf_counter_ns() - started)
+        if began:
+            wfpd_budget_write(&visitor.called_ns, 0)
+            watch_took(slot, admission, began, wfpd_budget_clock())
         answer[0] = self.answer
         parked, self.parked = self.parked, None
         self._release()

@@ -30,6 +30,7 @@ from ._batch cimport (
     batch_finish, batch_hold, batch_is_late, batch_note_block, batch_park, batch_receive, batch_settle, batch_settle_word,
     clock_monotonic, wfpd_read, wfpd_read32, worker_create, worker_free,
 )
+from ._budget cimport watch_hangs, wfpd_budget_read
 from ._context cimport ClassifyContext
 from ._flow cimport Flows
 from ._host cimport Host
@@ -49,7 +50,9 @@ from ._stage cimport Stage
 from ._stats cimport EventRecord, Stats, stats_begin, stats_reserve
 from ._table cimport CompiledPolicy, Snapshot
 from ._types cimport *
-from ._visit cimport VISIT_CALLOUT, VISIT_DONE, VisitStep, visit_abandon, visit_answer
+from ._visit cimport (
+    VISIT_CALLOUT, VISIT_DONE, VisitStep, Visitor, visit_abandon, visit_answer, visit_is_native, visit_native,
+)
 
 cdef extern from *:
     """
@@ -467,10 +470,14 @@ cdef class Engine:
                 if batch_is_late(worker):
                     break
                 asked = worker.visitor.arbitration.asked
-                parked = context.call(&worker.visitor, snapshot, &answer)
+                if visit_is_native(&worker.visitor):
+                    with nogil:
+                        visit_native(&worker.visitor, &answer)
+                else:
+                    parked = context.call(&worker.visitor, snapshot, &answer)
                 if parked is not None or batch_is_late(worker):
                     break
-                step = visit_answer(&worker.visitor, &answer)
+                step = self._go_on(worker, &answer)
             if parked is not None and batch_park(worker, self.parking.lot.worker.queues[0].number):
                 step = self._next_packet(worker)
                 continue
@@ -488,16 +495,34 @@ cdef class Engine:
         """Begin the next packet that is not answered yet."""
         while worker.next < worker.n and worker.outcomes[worker.next].given:
             batch_settle_word(worker, worker.published.policy.on_late, REASON_LATE, NO_FILTER)
-        return batch_begin_packet(worker) if worker.next < worker.n else VISIT_DONE
+        return self._go_on(worker, NULL) if worker.next < worker.n else VISIT_DONE
+
+    cdef VisitStep _go_on(self, Worker* worker, const CalloutAnswer* answer) noexcept:
+        """Go on with the visit, or, without an answer, begin the next packet's; without the GIL if it may call others."""
+        cdef VisitStep step
+        if not worker.published.policy.has_native:
+            return batch_begin_packet(worker) if answer == NULL else visit_answer(&worker.visitor, answer)
+        with nogil:
+            step = batch_begin_packet(worker) if answer == NULL else visit_answer(&worker.visitor, answer)
+        return step
 
     def enforce_late(self, now_ns=None) -> int:
         """Give on_late to every packet held too long; for a monitor thread.  Returns how many."""
         cdef uint64_t now = clock_monotonic() if now_ns is None else now_ns
         cdef uint32_t i, n = 0
+        for i in range(self.n_workers):
+            self._suspend_hanging(&self.workers[i].visitor, now)
         with nogil:
             for i in range(self.n_workers):
                 n += batch_enforce_late(&self.workers[i], now)
         return n
+
+    cdef void _suspend_hanging(self, Visitor* visitor, uint64_t now) noexcept:
+        """A callout with a budget that has been called for longer than a packet may wait."""
+        # The GIL is held: a call that is seen to run has its policy pinned, and nothing that was alive then is freed.
+        cdef uint64_t began = wfpd_budget_read(&visitor.called_ns)
+        if began and now > began and now - began > self.shared.late_after_ns:
+            watch_hangs(visitor.called, now)
 
     def stop(self, *, drain=5.0) -> None:
         """Ask the workers to end when their queues are empty, at the latest after `drain` seconds.
@@ -553,6 +578,12 @@ cdef class Engine:
             called = callout_dict(context)
             add_counts(total["callout_errors"], called["errors"])
             add_counts(total["callout_durations"], called["durations"])
+        total["callout_watches"] = {} if self.current is None else (<Snapshot>self.current.snapshot).root.watches()
+        for name, watch in total["callout_watches"].items():
+            if watch["failed"]:
+                add_counts(total["callout_errors"], {name: watch["failed"]})
+            if watch["duration"]["count"]:
+                add_counts(total["callout_durations"], {name: watch["duration"]})
         total["parking"] = {} if self.parking is None else self.parking.counters()
         total["flows"] = {"used": len(self.flows), "capacity": self.flows.capacity,
                           "evictions": self.flows.evictions()}

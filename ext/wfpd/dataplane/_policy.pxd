@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from ._budget cimport CalloutSlot
 from ._set cimport SetIndex
 from ._text_set cimport SetText, TextSet
 from ._types cimport FILTER_BLOCK, FILTER_CALLOUT_TERMINATING, FILTER_PERMIT, FLAG_AUDIT, FieldValues, N_SLOTS
@@ -160,6 +161,8 @@ cdef struct CompiledPolicy:
     uint8_t flows_full              # WordKind, resolved.
     uint8_t audit                   # Daemon-wide audit mode.
     void* search[N_SLOTS]           # _classify's table of the slot; NULL where it has no filters.
+    const CalloutSlot* callout_slots    # [n_callouts] How each is called.
+    uint8_t has_native              # Some filter's callout is compiled.
 
 # Whether every condition of filter `index` holds for `values`.  Slow and obvious; the fast table
 # calls it only for what its boxes do not express.

@@ -20,7 +20,10 @@ from ._parse cimport PARSE_VERIFY_CHECKSUMS, parse_status_name
 from ._stats cimport WorkerStats
 from ._table cimport Snapshot
 from ._types cimport *
-from ._visit cimport MAX_ROWS, Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin
+from ._visit cimport (
+    MAX_ROWS, Trace, TraceRow, VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin,
+    visit_is_native, visit_native,
+)
 
 _ACTIONS = ("none", "permit", "block")
 _KINDS = {ANSWER_CONTINUE: "continue", ANSWER_PERMIT: "permit", ANSWER_BLOCK: "block"}
@@ -112,7 +115,11 @@ cdef class Replayer:
             asked = self.visitor.arbitration.asked
             self.asked.append(asked)
             if answers is None:
-                self.context.call(&self.visitor, self.snapshot, &answer)
+                if visit_is_native(&self.visitor):
+                    with nogil:
+                        visit_native(&self.visitor, &answer)
+                else:
+                    self.context.call(&self.visitor, self.snapshot, &answer)
                 self.given.append((_KINDS[answer.kind], bool(answer.clear_right)))
             else:
                 self.given.append(answers(self.snapshot.policy.briefs[asked].callout))

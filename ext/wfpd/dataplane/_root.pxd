@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from ._budget cimport CalloutSlot
 from ._counters cimport CounterSlots
 from ._part cimport Part
 from ._policy cimport FilterBrief, PackedFilter
@@ -44,6 +45,9 @@ cdef class Root:
     cdef uint32_t n_begun           # Of those, the first that Engine.swap() has set to 0.
     cdef uint32_t n_held            # Filters whose counter slot this holds.
     cdef bint needs_payload
+    cdef bint has_native            # A filter names a compiled callout.
+    cdef CalloutSlot* callout_slots # By callout.
+    cdef list callouts_kept         # What `callout_slots` points into: (capsule, Watch or None, callable).
     cdef int _allocate(self) except -1
     cdef int _take_callouts(self, list callouts) except -1
     cdef int _take_counters(self, Root previous, tuple added, inherited) except -1

@@ -11,6 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+from ._budget cimport CalloutSlot, Watch, slot_fill
 from ._counters cimport CounterSlots
 from ._part cimport Part
 from ._policy cimport CompiledPolicy, FilterBrief, PackedFilter, is_gone
@@ -60,6 +61,7 @@ cdef class Root:
         self.n_filters = self.n_ids = part.policy.n_filters
         self.callouts, self.callout_names, self.sublayer_names, self.places = [], [], [], []
         self.callout_numbers, self.sublayer_numbers = {}, {}
+        self.callouts_kept = []
         self._allocate()
         for i in range(part.policy.n_sublayers):
             self._sublayer(part, i)
@@ -84,6 +86,7 @@ cdef class Root:
             free(self.added_weights)
             free(self.sublayer_weights)
             free(self.registered)
+            free(self.callout_slots)
             free(self.gone)
             free(self.dynamic)
             free(self.fresh)
@@ -98,7 +101,8 @@ cdef class Root:
         self.gone = <uint64_t*>calloc((self.n_filters >> 6) + 1, sizeof(uint64_t))
         self.sublayer_weights = <uint16_t*>calloc(policy.n_sublayers + <size_t>SUBLAYER_ROOM, sizeof(uint16_t))
         self.registered = <uint8_t*>calloc(policy.n_callouts + <size_t>CALLOUT_ROOM, 1)
-        if (self.briefs == NULL or self.counter_slots == NULL or self.fresh == NULL or self.added_weights == NULL
+        self.callout_slots = <CalloutSlot*>calloc(policy.n_callouts + <size_t>CALLOUT_ROOM, sizeof(CalloutSlot))
+        if (self.callout_slots == NULL or self.briefs == NULL or self.counter_slots == NULL or self.fresh == NULL or self.added_weights == NULL
                 or self.gone == NULL or self.sublayer_weights == NULL or self.registered == NULL):
             raise MemoryError()
         return 0
@@ -126,6 +130,8 @@ cdef class Root:
         item = self.callouts[number]
         if item is not None and says(item, "needs_payload", True):
             self.needs_payload = True
+        if self.callout_slots[number].native != NULL:
+            self.has_native = True
         return 0
 
     cdef int _take_counters(self, Root previous, tuple added, inherited) except -1:
@@ -218,8 +224,10 @@ cdef class Root:
             number = len(self.callouts)
             if number >= self.part.policy.n_callouts + <uint32_t>CALLOUT_ROOM:
                 raise MemoryError("no room for another callout: build the base anew")
-            if given is not None and not callable(given):
+            if given is not None and not callable(given) and says(given, "native", None) is None:
                 raise ValueError(f"callout {part.name(item.name)!r} is not callable")
+            kept = slot_fill(&self.callout_slots[<uint32_t>number], given)
+            self.callouts_kept.append(kept)
             self.registered[<uint32_t>number] = given is not None
             self.callouts.append(given)
             self.callout_names.append(part.name(item.name))
@@ -239,6 +247,11 @@ cdef class Root:
     def callable_of(self, bytes key not None):
         """What is registered for the callout of this key, or None."""
         return self.callouts[self.callout_numbers[key]]
+
+    def watches(self) -> dict:
+        """By callout name, the counts of those that are compiled or have a budget."""
+        return {name: (<Watch>kept[1]).counters()
+                for name, kept in zip(self.callout_names, self.callouts_kept) if kept[1] is not None}
 
     @property
     def room(self) -> int:

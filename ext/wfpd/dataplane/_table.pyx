@@ -80,6 +80,8 @@ cdef class Snapshot:
         policy.callout_registered = root.registered
         policy.n_ids = root.n_ids
         policy.needs_payload = root.needs_payload
+        policy.callout_slots = root.callout_slots
+        policy.has_native = root.has_native
         self.n_callouts_known = <uint32_t>len(root.callouts)
         if root.n_gone:
             self.gone = <uint64_t*>calloc(words, sizeof(uint64_t))

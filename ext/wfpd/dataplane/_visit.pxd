@@ -6,6 +6,7 @@ A Visitor is one worker's (or one replay's) reusable state; nothing is allocated
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._arbitrate cimport Arbitration, CalloutAnswer
+from ._budget cimport CalloutSlot
 from ._cache cimport CacheProbe, DecisionCache
 from ._flow cimport FlowEntry, FlowKey, FlowTable
 from ._host cimport HostTable
@@ -99,6 +100,12 @@ cdef struct Visitor:
     uint8_t n_noted
     uint8_t noted_reason[MAX_NOTED]
     uint32_t noted[MAX_NOTED]       # Permits with `log: true` and audit-mode filters that matched, in order.
+    # Callouts.
+    uint8_t calls_native            # Live: a visit calls compiled callouts itself, and budgets count.
+    const uint8_t* given            # 1: the packet has its verdict, whatever else is decided.  NULL: nobody gives it one.
+    uint32_t n_native               # Calls of compiled callouts.
+    const CalloutSlot* called       # The callout with a budget that is being called; of meaning while `called_ns` is set.
+    uint64_t called_ns              # CLOCK_MONOTONIC of that call, 0: none.  Read by others.
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil
@@ -117,3 +124,8 @@ cdef bint visit_abandon(Visitor* visitor) noexcept nogil
 
 # Compute further fields of the layer being decided (a callout asks for what no filter names).
 cdef void visit_fill(Visitor* visitor, const uint64_t* needed) noexcept nogil
+
+# Whether the callout that arbitration asks for is compiled.
+cdef bint visit_is_native(const Visitor* visitor) noexcept nogil
+# Call it.  Needs no interpreter's lock; it may take as long as the callout likes.
+cdef void visit_native(Visitor* visitor, CalloutAnswer* answer) noexcept nogil

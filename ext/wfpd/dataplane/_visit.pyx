@@ -12,8 +12,18 @@ and a failed reauthorization removes the flow.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from wfpd.callouts.api cimport WFPD_BLOCK, WFPD_CONTINUE, WFPD_PERMIT, WfpdAnswer, WfpdCall
+
+from wfpd.model.fields import FIELD
+from wfpd.model.layers import BY_SLOT
+
 from ._arbitrate cimport (
-    STEP_CALLOUT, Arbitration, CalloutAnswer, arbitrate_answer, arbitrate_begin, arbitrate_run,
+    ANSWER_BLOCK, ANSWER_PERMIT, STEP_CALLOUT, Arbitration, CalloutAnswer, answer_on_error, arbitrate_answer, arbitrate_begin,
+    arbitrate_run,
+)
+from ._budget cimport (
+    ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_sample, watch_took, wfpd_budget_add,
+    wfpd_budget_clock, wfpd_budget_write,
 )
 from ._cache cimport cache_find, cache_store
 from ._layered cimport classify
@@ -89,6 +99,7 @@ cdef inline bint _has_filters(const Visitor* visitor, uint8_t slot) noexcept nog
 
 
 include "_visit_flow.pxi"
+include "_visit_native.pxi"
 
 # ------------------------------------------------------------------------------- which layers
 
@@ -275,8 +286,8 @@ cdef inline void _cache_result(Visitor* visitor, bint asks, uint32_t n_hits) noe
     visitor.n_restored = 0
 
 
-cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
-    """Arbitrate the classified layer as far as it goes."""
+cdef VisitStep _arbitrate(Visitor* visitor) noexcept nogil:
+    """Arbitrate the classified layer up to its end or the next callout."""
     cdef uint32_t n_hits = visitor.n_restored
     cdef bint asks = arbitrate_run(&visitor.arbitration, visitor.hits, &n_hits) == STEP_CALLOUT
     if visitor.cache != NULL:
@@ -290,6 +301,21 @@ cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
     if visitor.trace != NULL:
         visitor.trace.n_callouts += 1
     return VISIT_CALLOUT
+
+
+cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
+    """Arbitrate the classified layer as far as it goes without Python."""
+    cdef CalloutAnswer answer
+    while True:
+        if _arbitrate(visitor) == VISIT_DONE:
+            return VISIT_DONE
+        # A twin's goes the long way: who gives late packets their verdict has to learn first of the block that stands.
+        if not visitor.calls_native or visitor.in_twin or not visit_is_native(visitor):
+            return VISIT_CALLOUT
+        visit_native(visitor, &answer)
+        if visitor.given != NULL and visitor.given[0]:
+            return VISIT_CALLOUT
+        arbitrate_answer(&visitor.arbitration, &answer)
 
 
 cdef bint _enter_twin(Visitor* visitor) noexcept nogil:
