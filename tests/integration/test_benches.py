@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "bench_engine": ["--filters", "200", "--changes", "60", "--json"],
+    "bench_callouts": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_change": ["--rounds", "1", "--filters", "200", "--changes", "70", "--json"],
     "bench_cache": ["--rounds", "1", "--filters", "50", "--json"],
     "bench_classify": ["100", "--rounds", "1", "--packets", "100"],
@@ -131,6 +132,13 @@ def test_draining_has_every_case_and_every_contender() -> None:
     assert firsts(bars) == ["forward, everything permitted", "forward, 10 % blocked", "input, every layer, flows"]
     assert set(firsts(others)) == {"limit", "wfpd", "wfpd, a Python callout on every packet", *TODAY}
     assert firsts(sizes) == ["0", "500"]
+
+
+def test_callouts_are_measured_beside_none_the_limit_and_an_empty_callback() -> None:
+    (table,) = tables("bench_callouts")
+    ours = ["no callout", "compiled", "compiled, with a time budget", "Python"]
+    assert firsts(table) == ["limit", *ours, "an empty netfilterqueue callback"]
+    assert [row[4] != "-" for row in table["rows"]] == [False, False, True, False, True, False]
 
 
 def test_the_recorder_is_measured_permitted_blocked_and_where_every_block_is_new() -> None:

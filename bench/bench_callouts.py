@@ -1,0 +1,109 @@
+"""CPU a packet of a callout on every packet, on a full queue, beside none and beside today's tools, in paired rounds.
+
+    python -m bench.bench_callouts [--rounds 9] [--packets 4096] [--filters 1000] [--json FILE]
+
+The drain bench's queue at forward: 64-byte UDP packets that try ClassBench-like filters.  "limit" receives with
+recvmmsg, gives one batch verdict and does nothing else.  The compiled callout is `wfpd.callouts.counting`, called
+without the interpreter's lock; the Python one answers `continue_()`, the smallest answer there is; the last
+contender is a netfilterqueue callback that accepts and does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench import workloads
+from bench.bench_drain import BATCH, FLOWS, SHAPE, Watch, build_limit, limit_work
+from bench.policies import snapshot
+from bench.report import Table, against, main
+from wfpd.bench.drain import (
+    Drain,
+    Rounds,
+    Work,
+    consumers,
+    empty_callback,
+    engine,
+    library,
+    median,
+    ratio,
+    rounds,
+)  # fmt: skip
+from wfpd.bench.network import Ring
+from wfpd.callouts.counting import Counting
+from wfpd.callouts.registry import Registered
+from wfpd.dataplane import Snapshot
+from wfpd.model.policy import Action, Budget, Callout, default_key
+
+NATIVE_BAR = 0.85
+LIMIT, NONE, EMPTY = "limit", "no callout", "an empty netfilterqueue callback"
+NATIVE, BUDGETED, PYTHON = "compiled", "compiled, with a time budget", "Python"
+BUDGET = Budget(time_ns=1_000_000_000)
+
+
+def policies(count: int) -> dict[str, Snapshot]:
+    """The policy of each contender of ours."""
+    plain = workloads.policy(workloads.rules(SHAPE, count))
+    asking = workloads.with_filter(plain, Action.CALLOUT_INSPECTION, callout="watch")
+    asking = dataclasses.replace(asking, callouts=(Callout("watch", default_key("file", "callout", "watch")),))
+    callouts: dict[str, Any] = {
+        NATIVE: Counting(),
+        BUDGETED: Registered(Counting(), None, BUDGET, None),
+        PYTHON: Watch().classify,
+    }
+    return {NONE: snapshot(plain, [])} | {name: snapshot(asking, [callout]) for name, callout in callouts.items()}
+
+
+def measured(given: argparse.Namespace, directory: Path) -> Rounds:
+    """All contenders in the same rounds."""
+    works: dict[str, tuple[Work, Callable[[Any], None] | None]] = {
+        LIMIT: (limit_work(build_limit(directory), 0), None)
+    }  # fmt: skip
+    for number, (name, made) in enumerate(policies(given.filters).items(), 1):
+        works[name] = engine(made, number, "forward", batch=BATCH), None
+    works[EMPTY] = library, empty_callback
+    packets = workloads.udp_packets(workloads.rules(SHAPE, given.filters), given.packets, FLOWS)
+    with contextlib.ExitStack() as stack:
+        ring = stack.enter_context(Ring("forward"))
+        drain = Drain(ring, stack.enter_context(ring.sender()), packets)
+        served = stack.enter_context(consumers(ring, works))
+        return rounds({name: partial(drain.turn, one.queue, one.pid) for name, one in served.items()}, given.rounds)
+
+
+def bench(given: argparse.Namespace) -> list[Table]:
+    """One table."""
+    with tempfile.TemporaryDirectory() as directory:
+        found = measured(given, Path(directory))
+    table = Table(
+        "A callout on every packet",
+        f"CPU nanoseconds a packet of a process that drains a queue of {given.packets} 64-byte UDP packets at forward; "
+        f"{given.filters:,} filters and one that asks the callout, batches of {BATCH}; medians of {given.rounds} "
+        f"paired rounds. A compiled callout is to reach {NATIVE_BAR} of the limit loop, a Python one to be cheaper than the "
+        "empty callback (above 1.00 in the last column but one).",
+        ["contender", "CPU, ns a packet", "limit / it", "empty callback / it", "bar"],
+    )
+    for name in found[0]:
+        of_limit, of_empty = ratio(found, LIMIT, name), ratio(found, EMPTY, name)
+        reached = {NATIVE: against(of_limit, NATIVE_BAR), PYTHON: against(of_empty, 1.0)}.get(name, "-")
+        table.add(name, median(found, name), f"{of_limit:.3f}", f"{of_empty:.3f}", reached)
+    return [table]
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The settings."""
+    parser = argparse.ArgumentParser(prog="bench_callouts", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--packets", type=int, default=4096)
+    parser.add_argument("--filters", type=int, default=1000)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(arguments(), bench))
