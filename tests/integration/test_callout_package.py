@@ -1,0 +1,65 @@
+"""A package of somebody else with a compiled callout: built against wfpd, used by replay and on a live queue."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.utils import wrpcap
+
+from tests.integration.netns import SERVER4, Network
+from tests.integration.running import Wfpd
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "tests" / "packages" / "counted_ports"
+CALLOUT = 'callouts: [{name: ports, use: "counted_ports:CountedPorts", options: {port: 5001, prefix: "no"}}]'
+FILTER = "  - {name: ask, layer: ipforward, action: {callout: ports, kind: unknown}}"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip has put it, without a network."""
+    source, target = tmp_path_factory.mktemp("source") / "package", tmp_path_factory.mktemp("site")
+    shutil.copytree(PACKAGE, source)
+    options = ["-q", "--no-build-isolation", "--no-deps", "--no-index", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source)],
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(source)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+def test_replay_asks_it(installed: Path, tmp_path: Path) -> None:
+    policy, capture = tmp_path / "policy.yaml", tmp_path / "some.pcap"
+    policy.write_text(f"version: 1\ndaemon: {{callout_path: [{installed}]}}\n{CALLOUT}\nfilters:\n{FILTER}\n")
+    policy.chmod(0o600)
+    packets = [(5001, b"no way"), (5001, b"yes"), (5000, b"no way"), (5001, b"n")]
+    wrpcap(str(capture), [IP(src="192.0.2.1", dst="198.51.100.2") / UDP(dport=port) / data for port, data in packets])
+    done = subprocess.run(
+        [sys.executable, "-m", "wfpd", "replay", "--policy", str(policy), str(capture)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["block", "permit", "permit", "permit"]
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_the_daemon_asks_it_on_a_live_queue(net: Network, installed: Path, tmp_path: Path) -> None:
+    wfpd = Wfpd(net, tmp_path)
+    wfpd.write(FILTER, head=CALLOUT, daemon=f"callout_path: [{installed}]")
+    wfpd.start()
+    with net.udp_receiver(net.server, 5001) as receiver:
+        sock = net.client.socket()
+        with sock:
+            for data in (b"no way", b"yes", b"no", b"yes again"):
+                sock.sendto(data, (SERVER4, 5001))
+        assert receiver.wait_for(2)
+        assert [bytes(one) for one in receiver.payloads] == [b"yes", b"yes again"]
+    assert wfpd.metric("wfpd_callout_errors_total", callout="ports") == 0
+    assert wfpd.end() == 0
