@@ -18,6 +18,7 @@ cdef enum AnswerKind:
     ANSWER_CONTINUE = 0
     ANSWER_PERMIT = 1
     ANSWER_BLOCK = 2
+    ANSWER_SKIP = 3                 # The callout was not called: as if its filter did not match.
 
 cdef struct CalloutAnswer:
     uint8_t kind                    # AnswerKind

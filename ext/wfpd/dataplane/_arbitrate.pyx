@@ -117,6 +117,8 @@ cdef void arbitrate_answer(Arbitration* state, const CalloutAnswer* answer) noex
     cdef uint8_t reason = REASON_CALLOUT
     if item.action == FILTER_CALLOUT_INSPECTION:
         return  # Its result is forced to CONTINUE, whatever it says.
+    if answer.kind == ANSWER_SKIP:
+        return
     if answer.kind == ANSWER_CONTINUE and item.action != FILTER_CALLOUT_TERMINATING:
         return
     if answer.kind == ANSWER_PERMIT:
