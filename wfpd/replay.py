@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from wfpd.callouts.notifications import Notifications
 from wfpd.callouts.registry import load_callouts
 from wfpd.capture import CapturedPacket, read_capture
 from wfpd.compiler.pack import pack
@@ -30,13 +31,21 @@ ENDED = 4096
 """Ended flows that wait for ended() at most."""
 FLOW_IDS = 0x5DEECE66D
 """So that every replay of a capture gives its flows the same ids."""
+SWEEP_NS = 1_000_000_000
+"""Of the capture's clock, between two looks for flows whose contexts are to end."""
 _HOOKS_OF = {"input": ("input",), "output": ("output",), "forward": ("forward",)}
 
 
-def make_snapshot(policy: Policy, *, generation: int = 1, audit: bool = False) -> Snapshot:
-    """The policy as the packet path's tables, its callouts imported."""
-    callouts = load_callouts(policy.callouts, policy.daemon.callout_path)
-    return Snapshot(
+def make_snapshot(
+    policy: Policy, *, generation: int = 1, audit: bool = False, callouts: list[Any] | None = None
+) -> Snapshot:
+    """The policy as the packet path's tables, its callouts imported (or given by index) and told of filters.
+
+    FwpError where a callout refuses a filter.
+    """
+    if callouts is None:
+        callouts = list(load_callouts(policy.callouts, policy.daemon.callout_path))
+    snapshot = Snapshot(
         pack(policy),
         callouts,
         generation=generation,
@@ -46,6 +55,9 @@ def make_snapshot(policy: Policy, *, generation: int = 1, audit: bool = False) -
         flows_full=int(policy.daemon.flows_full),
         audit=audit,
     )
+    snapshot.root.provider_contexts = {item.name: item.data for item in policy.provider_contexts}
+    Notifications().prepare(snapshot, None).settle()
+    return snapshot
 
 
 class LocalPrefixes:
@@ -138,6 +150,7 @@ class Replay:
         self._rows: dict[tuple[Any, ...], Result] = {}
         self._sublayers: dict[int, str] = {}
         self._timestamp_ns = 0
+        self._next_sweep_ns = 0
 
     def decide(
         self, packet: CapturedPacket, *, near: int = -1, mark: int | None = None, interface: int = 0,
@@ -176,8 +189,27 @@ class Replay:
             self.visits.append((hook, visit))
             if visit["verdict"] == "block":
                 break
+        self._end_contexts()
         self.told = _deciding(visits) | {"noted": [self._noted(*noted) for visit in visits for noted in visit["noted"]]}
         return self._line(packet.number, visits)
+
+    def _end_contexts(self) -> None:
+        """Flows whose time is over by the capture's clock end, where callouts keep something with flows."""
+        contexts = self.flows.contexts
+        if len(contexts) and self._now_ns >= self._next_sweep_ns:
+            self.flows.sweep(self._now_ns)
+            self._next_sweep_ns = self._now_ns + SWEEP_NS
+        contexts.drain()
+
+    def close(self) -> None:
+        """The capture is over: flow contexts end, and so do the callouts."""
+        self.flows.contexts.end_all()
+        while self.flows.contexts.drain():
+            pass
+        for item in self.snapshot.callouts:
+            close = getattr(item, "close", None)
+            if close is not None:
+                close()
 
     def _noted(self, index: int, reason: str) -> Result:
         info = self.snapshot.filter_info(index)
@@ -341,6 +373,7 @@ def run(
         out.flush()
         print(f"error: {error.message}" + (f"\n  hint: {error.hint}" if error.hint else ""), file=err)
         status = 1
+    replay.close()
     summary.seconds = time.monotonic() - started
     out.flush()
     print(summary.line(), file=err)

@@ -189,7 +189,7 @@ class Bfe:
             with self._between():
                 if packed is not None or working.removed:
                     calls = [(item, working.call_of(item)) for item in callouts]
-                    generation = self.ground.apply(packed, calls, list(working.removed))
+                    generation = self.ground.apply(packed, calls, list(working.removed), working.contexts())
                 self._store = working.store()
             for added in working.added.values():
                 if added.entry.expires is not None:

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 class Ground(Protocol):
     """The running tables.  Every call may come from any thread."""
 
-    def apply(self, packed: bytes | None, callouts: Sequence[tuple[Callout, object]], remove: Iterable[bytes]) -> int:
+    def apply(
+        self,
+        packed: bytes | None,
+        callouts: Sequence[tuple[Callout, object]],
+        remove: Iterable[bytes],
+        contexts: Mapping[str, object],
+    ) -> int:
         """Add the filters of a packed policy and remove those of these keys with one switch; the new generation.
 
         `callouts`: those of the packed policy in its order, each with its callable, or None where it is known or not
-        registered.  Nothing has changed where it raises.
+        registered; `contexts`: data of the provider contexts that it names.  Nothing has changed where it raises.
         """
 
     @property

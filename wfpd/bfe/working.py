@@ -275,6 +275,10 @@ class Working:
         )
         return pack(policy), list(policy.callouts)
 
+    def contexts(self) -> dict[str, object]:
+        """Data of the provider contexts that the added filters name, by the name they use."""
+        return {one.item.provider_context: one.context.data for one in self.added.values() if one.context is not None}
+
     def call_of(self, callout: Callout) -> object:
         """What a session registered for a callout, or None."""
         entry = self._objects[Kind.CALLOUT].get(callout.key)

@@ -15,7 +15,7 @@ from wfpd.dataplane import Part, Snapshot, live_ids, references
 from wfpd.model.policy import Callout
 from wfpd.observe.described import describe_filter
 
-Change = Callable[[bytes | None, Sequence[tuple[Callout, object]], Iterable[bytes]], int]
+Change = Callable[[bytes | None, Sequence[tuple[Callout, object]], Iterable[bytes], Mapping[str, object]], int]
 """Makes a change of the tables the running one; its generation."""
 Hits = Callable[[Sequence[int]], Sequence[tuple[int, float]]]
 """Of counter slots: hits, and the time of the last one in seconds since the epoch, 0 = none yet."""
@@ -39,8 +39,14 @@ class TablesGround:
         self._callout_path = callout_path
         self._errors = errors
 
-    def apply(self, packed: bytes | None, callouts: Sequence[tuple[Callout, object]], remove: Iterable[bytes]) -> int:
-        return self._change(packed, callouts, remove)
+    def apply(
+        self,
+        packed: bytes | None,
+        callouts: Sequence[tuple[Callout, object]],
+        remove: Iterable[bytes],
+        contexts: Mapping[str, object],
+    ) -> int:
+        return self._change(packed, callouts, remove, contexts)
 
     @property
     def snapshot(self) -> Snapshot | None:

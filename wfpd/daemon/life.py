@@ -16,17 +16,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from wfpd.callouts.notifications import Notifications
+from wfpd.callouts.registered import Registered
 from wfpd.callouts.registry import Registry
 from wfpd.control.handover import Compiled
 from wfpd.control.tables import State, Tables
 from wfpd.daemon import reading
 from wfpd.daemon.queues import QueueSet
 from wfpd.daemon.records import RecordMaker
-from wfpd.dataplane import Engine, Host, Part, Snapshot
+from wfpd.dataplane import Engine, Host, Part, Snapshot, references
 from wfpd.errors import ControlError, KernelError, WfpdError
 from wfpd.model.layers import BY_SLOT
 from wfpd.model.policy import Attachment, Callout, Faults, Policy, Word
@@ -46,6 +48,8 @@ SWEEP_SECONDS = 1.0
 """How exactly it is known when a filter was last hit."""
 FLOWS_SECONDS = 5.0
 """A stop spends at most this long on the events of flows that are still there."""
+MOST_CONTEXTS = 8192
+"""Provider contexts of sessions whose data is kept before those that nobody names go."""
 SWITCH_INTERVAL = 0.0005
 """Seconds; a Python callout's worker waits at most about this long for the GIL (sys.setswitchinterval)."""
 
@@ -111,6 +115,10 @@ class Daemon:
         self.rules = RulesState()
         self.commands = Commands()
         self.callouts = Registry()
+        self._notifications = Notifications()
+        self._contexts: dict[str, object] = {}
+        """Data of provider contexts by name: of the file's, and of those that filters of sessions name."""
+        self._session_contexts: dict[str, object] = {}
         self.tables = Tables(self._run_snapshot)
         self._publish_lock = threading.RLock()
         self._rules_lock = threading.Lock()
@@ -153,6 +161,16 @@ class Daemon:
     def _run_snapshot(self, snapshot: Snapshot) -> None:
         """More bytes are asked for before the snapshot that reads them runs; it runs by one store."""
         running = self.engine.snapshot
+        snapshot.root.provider_contexts = self._contexts
+        step = self._notifications.prepare(snapshot, running)
+        try:
+            self._swap(snapshot, running)
+        except BaseException:
+            step.undo()
+            raise
+        step.settle()
+
+    def _swap(self, snapshot: Snapshot, running: Snapshot | None) -> None:
         self.records.learn(snapshot)
         if snapshot.needs_payload:
             self._queues.widen(2.0 + min(self._faults.late_after, 8.0))
@@ -184,15 +202,17 @@ class Daemon:
         packed: bytes | None,
         callouts: Sequence[tuple[Callout, object]] = (),
         remove: Iterable[bytes] = (),
+        contexts: Mapping[str, object] | None = None,
     ) -> int:
         """Add the filters of a packed policy beside that of the file, remove filters by key; the new generation.
 
         `callouts` are those of the packed policy, each with its callable or None where it has none or the tables know
-        it.  FwpError if that cannot be, KernelError if the rules for what was added cannot be installed: nothing is
-        added then.
+        it; `contexts` the data of the provider contexts that it names.  FwpError if that cannot be, KernelError if the
+        rules for what was added cannot be installed: nothing is added then.
         """
         with self._publish_lock:
             self._not_while_ending()
+            self._learn_contexts(contexts or {})
             before = frozenset() if self.tables.snapshot is None else hooks_with_layers(self.tables.snapshot)
             wanted = before if packed is None else before | hooks_of(Part(packed, search=False).slots())
             # The rules of a hook come before the first filter that needs them, so that nothing is left to fail after
@@ -204,6 +224,16 @@ class Daemon:
             finally:
                 self._fit_rules(before, wanted)
             return int(snapshot.generation)
+
+    def _learn_contexts(self, contexts: Mapping[str, object]) -> None:
+        """Of a session's filters; what no filter names any more goes when many have come together."""
+        snapshot = self.tables.snapshot
+        if snapshot is not None and len(self._session_contexts) + len(contexts) > MOST_CONTEXTS:
+            gone = [name for name in self._session_contexts if not references(snapshot, "provider_context", b"", name)]
+            for name in gone:
+                del self._session_contexts[name]
+        self._session_contexts.update(contexts)
+        self._contexts = {**self._session_contexts, **{item.name: item.data for item in self.policy.provider_contexts}}
 
     def _fit_rules(self, before: frozenset[str], installed: frozenset[str]) -> None:
         """After a change for which rules were installed: those that nothing needs go."""
@@ -234,6 +264,7 @@ class Daemon:
         policy, faults = loaded.policy, loaded.policy.faults
         self._faults = faults
         callouts = self.callouts.load(policy.callouts, policy.daemon.callout_path)
+        self._contexts = {**self._session_contexts, **{item.name: item.data for item in policy.provider_contexts}}
         snapshot = self.tables.replace(
             loaded.packed,
             callouts,
@@ -261,6 +292,7 @@ class Daemon:
 
     def _back_to(self, before: State, policy: Policy, attach: tuple[Attachment, ...]) -> None:
         self._faults = policy.faults
+        self._learn_contexts({})
         try:
             self.tables.restore(before)
             self._settle(before.snapshot, policy, attach)
@@ -428,7 +460,7 @@ class Daemon:
             for event in events:
                 interface = self._interfaces.get(event["in_interface"] or event["out_interface"], "")
                 self.on_event(self.records.record(event, interface))
-            ended = self._pump_flows()
+            ended = self._pump_flows() + self.engine.tend_flow_contexts()
             if not events and not ended:
                 if stopping:
                     return self._end_flows()
@@ -491,7 +523,17 @@ class Daemon:
         for thread in self._threads:
             if not thread.name.startswith(("wfpd-worker", "wfpd-parking")):
                 thread.join(FLOWS_SECONDS + 2.0)
+        self._close_callouts()
         self._queues.close()
+
+    def _close_callouts(self) -> None:
+        """No worker runs any more: flow contexts end, then the callouts."""
+        while self.engine.tend_flow_contexts(all=True):
+            pass
+        snapshot = self.engine.snapshot
+        for item in () if snapshot is None else snapshot.callouts:
+            if isinstance(item, Registered):
+                item.close()
 
     def stop(self) -> Leftover:
         """Clean stop: nothing more is queued, what is queued is decided, rules out.  What is left of the rules."""

@@ -1,9 +1,18 @@
 from typing import Any
 
+from wfpd.dataplane._flow_contexts import FlowContexts
+
 class Flows:
     def __init__(
-        self, maximum: int = 262144, block_when_full: bool = False, ended: int = 4096, id_seed: int = 0
+        self,
+        maximum: int = 262144,
+        block_when_full: bool = False,
+        ended: int = 4096,
+        id_seed: int = 0,
+        contexts: int = 262144,
     ) -> None: ...
+    @property
+    def contexts(self) -> FlowContexts: ...
     def __len__(self) -> int: ...
     @property
     def capacity(self) -> int: ...

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from wfpd.dataplane._counters import CounterSlots
@@ -28,6 +28,9 @@ class Root:
     def n_ids(self) -> int: ...
     @property
     def n_gone(self) -> int: ...
+    filter_contexts: dict[int, Any]
+    provider_contexts: Mapping[str, Any]
+    def set_filter_context(self, index: int, value: object) -> None: ...
     @property
     def room(self) -> int: ...
     def add(

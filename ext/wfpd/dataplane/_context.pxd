@@ -16,11 +16,19 @@ cdef class ClassifyContext:
     cdef Parking parking            # Where packets may wait, or None.
     cdef ParkedPacket parked        # What this call has parked, or None.
     cdef object view                # The packet's memoryview, made when asked for.
+    cdef object part                # That of its payload.
+    cdef uint64_t provisional       # Flow id that has a context and that no packet has made yet; 0: none.
     cdef readonly dict errors       # Callout name -> exceptions counted.
     cdef readonly dict durations    # Callout name -> (calls, nanoseconds, buckets of powers of two from 256 ns).
     cdef public object on_error     # Called as on_error(callout name, exception); a burst is the logger's concern.
 
     cdef int _release(self) except -1
+    cdef uint64_t _flow(self) except? 0
+    cdef object _item(self)
+    cdef object _meta(self, str name)
+
+    # After the visit: a context of a flow that the packet has not made after all ends.
+    cdef int settle_flow(self, Visitor* visitor) except -1
     cdef Visitor* _live(self) except NULL
 
     # Call the callout that the visitor's arbitration asks for.  GIL held.  Fills `answer`; an

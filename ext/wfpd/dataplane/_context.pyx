@@ -9,20 +9,29 @@ import ipaddress
 import time
 
 from wfpd.model.fields import FIELD, FIELD_ALIASES, FIELDS
-from wfpd.model.layers import BY_SLOT
+from wfpd.errors import FwpError
+from wfpd.model.layers import BY_SLOT, slot_name
+from wfpd.model.metadata import metadata_of
 
-from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer, answer_on_error
+from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, ANSWER_SKIP, CalloutAnswer, answer_on_error
 from ._budget cimport (
     ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_took, wfpd_budget_clock, wfpd_budget_write,
 )
 from ._batch cimport Worker
+from ._flow cimport flow_is, flow_new_id
+from ._flow_contexts cimport FlowContexts, contexts_flow_ended
 from ._parking cimport ParkedPacket, Parking
+from ._parse cimport FRAGMENT_NONE, PacketView
 from ._policy cimport FilterBrief
 from ._table cimport Snapshot
 from ._types cimport *
 from ._visit cimport Visitor, visit_fill
 
 _ACTIONS = (None, "permit", "block")
+_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+_KINDS = {FILTER_CALLOUT_TERMINATING: "terminating", FILTER_CALLOUT_INSPECTION: "inspection",
+          FILTER_CALLOUT_UNKNOWN: "unknown"}
+_SLOTS = {slot_name(slot): slot for slot in BY_SLOT}
 _REPLIES = {None: 0, "none": 0, "tcp_reset": 1, "icmp_unreachable": 2}
 
 
@@ -63,6 +72,46 @@ class Values:
         return [(name, self[name]) for name in self.keys()]
 
 
+class Metadata:
+    """The layer's metadata fields by name (FWPS_METADATA_FIELD_*); None: absent.  Valid while classify() runs."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context):
+        self._context = context
+
+    def __getitem__(self, name):
+        return self._context.metadata_value(name)
+
+    def __contains__(self, name):
+        return name in self.keys()
+
+    def __iter__(self):
+        return iter(self.keys())
+
+    def __len__(self):
+        return len(self.keys())
+
+    def keys(self):
+        """Names of the layer's metadata fields."""
+        return self._context.metadata_names()
+
+    def items(self):
+        """(name, value) of every field."""
+        return [(name, self[name]) for name in self.keys()]
+
+
+cdef enum:
+    CALLED_WITH_CONTEXT = 2         # CompiledPolicy.callout_registered
+
+
+def _let_go(view):
+    try:
+        view.release()
+    except BufferError:
+        pass                        # A slice was kept; it reads the receive buffer, whose memory stays valid.
+
+
 cdef class ClassifyContext:
     """One indication, as a callout sees it.  One object serves all calls of a thread."""
 
@@ -82,7 +131,11 @@ cdef class ClassifyContext:
         memset(&self.answer, 0, sizeof(CalloutAnswer))
         self.visitor = visitor
         self.snapshot = snapshot
-        self.view = None
+        if snapshot.policy.callout_registered[item.callout] == CALLED_WITH_CONTEXT and self.flow_context is None:
+            answer[0] = self.answer
+            answer.kind = ANSWER_SKIP
+            self._release()
+            return None
         if self.worker != NULL and slot.budget_ns:
             began = wfpd_budget_clock()
             admission = watch_admits(slot, began)
@@ -95,12 +148,12 @@ cdef class ClassifyContext:
         started = time.perf_counter_ns()
         name = snapshot.callout_name(item.callout)
         try:
-            snapshot.root.callouts[item.callout](self)
+            snapshot.root.calls[item.callout](self)
         except BaseException as error:  # Whatever it is, the packet needs a verdict.
             if self.parked is not None:
                 self.parking.forget(self.parked)
                 self.parked = None
-            self._failed(name, error)
+            self.failed(name, error)
             answer_on_error(&snapshot.policy, visitor.arbitration.asked, &self.answer)
         self._timed(name, time.perf_counter_ns() - started)
         if began:
@@ -111,7 +164,8 @@ cdef class ClassifyContext:
         self._release()
         return parked
 
-    def _failed(self, name, error):
+    def failed(self, name, error):
+        """Count an exception of a callout, and tell of it."""
         self.errors[name] = self.errors.get(name, 0) + 1
         if self.on_error is not None:
             try:
@@ -130,13 +184,12 @@ cdef class ClassifyContext:
     cdef int _release(self) except -1:
         self.visitor = NULL
         self.snapshot = None
-        view = self.view
-        self.view = None
-        if view is not None:
-            try:
-                view.release()
-            except BufferError:
-                pass  # A slice was kept; it reads the receive buffer, whose memory stays valid.
+        if self.part is not None:
+            _let_go(self.part)
+            self.part = None
+        if self.view is not None:
+            _let_go(self.view)
+            self.view = None
         return 0
 
     cdef Visitor* _live(self) except NULL:
@@ -263,3 +316,217 @@ cdef class ClassifyContext:
         memset(&self.answer, 0, sizeof(CalloutAnswer))
         self.answer.kind = ANSWER_CONTINUE
         self.answer.clear_right = clear_right
+
+    # ------------------------------------------------------------------------------- the filter
+
+    @property
+    def kind(self):
+        """The filter's action: 'terminating', 'inspection' or 'unknown'."""
+        return _KINDS[self.snapshot.policy.briefs[self._live().arbitration.asked].action]
+
+    @property
+    def clear_action_right(self):
+        """Whether the filter has the flag clear_action_right: a permit then is to clear the right."""
+        return self.snapshot.policy.briefs[self._live().arbitration.asked].flags & FLAG_CLEAR_ACTION_RIGHT != 0
+
+    @property
+    def filter_context(self):
+        """What notify() has set for the filter, or None."""
+        return self.snapshot.root.filter_contexts.get(self._live().arbitration.asked)
+
+    @property
+    def provider_context(self):
+        """The data of the filter's provider context, or None."""
+        return self.snapshot.provider_context(self._live().arbitration.asked)
+
+    @property
+    def error_word(self):
+        """What the filter's on_error says, 'permit' or 'block'."""
+        cdef const FilterBrief* item = &self.snapshot.policy.briefs[self._live().arbitration.asked]
+        word = item.on_error if item.on_error != WORD_DEFAULT else self.snapshot.policy.on_error
+        return "block" if word == WORD_BLOCK else "permit"
+
+    @property
+    def late_ns(self):
+        """CLOCK_MONOTONIC in ns at which on_late decides the packet; None in replay, which knows it by the clock."""
+        self._live()
+        return None if self.worker == NULL else self.worker.received_ns + self.worker.shared.late_after_ns
+
+    # ------------------------------------------------------------------------------- the packet
+
+    @property
+    def hook(self):
+        """Name of the hook, 'input'."""
+        return _HOOKS[self._live().input.hook]
+
+    @property
+    def direction(self):
+        """'inbound', 'outbound', or None for what is forwarded."""
+        cdef Visitor* visitor = self._live()
+        if visitor.input.hook == HOOK_FORWARD:
+            return None
+        return "outbound" if visitor.outbound else "inbound"
+
+    @property
+    def payload(self):
+        """What follows the transport header, as far as it was handed over, read-only, without a copy; empty if nothing."""
+        cdef Visitor* visitor = self._live()
+        cdef uint64_t first = visitor.view.payload_offset, end
+        if self.part is None:
+            end = min(first + visitor.view.payload_length, <uint64_t>visitor.view.captured)
+            self.part = self.packet[first:end] if first and visitor.view.status == 0 else self.packet[:0]
+        return self.part
+
+    def scapy(self):
+        """A copy of the packet as Scapy sees it; dear: tens of microseconds."""
+        cdef Visitor* visitor = self._live()
+        from scapy.layers.inet import IP
+        from scapy.layers.inet6 import IPv6
+        return (IPv6 if visitor.view.family == 6 else IP)(bytes(self.packet))
+
+    @property
+    def metadata(self):
+        """The layer's metadata by name (None: absent)."""
+        self._live()
+        return Metadata(self)
+
+    def metadata_names(self):
+        """Names of the layer's metadata fields."""
+        return metadata_of(BY_SLOT[self._live().slot][0].name)
+
+    def metadata_value(self, name):
+        """One field; KeyError if the layer has no such one."""
+        self._live()
+        if name not in self.metadata_names():
+            raise KeyError(name)
+        return self._meta(name)
+
+    cdef object _meta(self, str name):
+        cdef Visitor* visitor = self.visitor
+        cdef const PacketView* view = &visitor.view
+        if name == "flow_handle":
+            return self.flow_id
+        if name == "ip_header_size":
+            return view.transport_offset or None
+        if name == "transport_header_size":
+            return view.payload_offset - view.transport_offset if view.payload_offset and view.transport_offset else None
+        if name == "compartment_id":
+            return visitor.host.compartment or None if visitor.host != NULL else None
+        if name == "packet_direction":
+            return self.direction
+        if name == "ale_classify_required":
+            return bool(visitor.tracked and (not visitor.flow_known or visitor.reauthorizing))
+        if name == "source_interface_index":
+            return visitor.input.in_interface or None
+        if name == "destination_interface_index":
+            return visitor.input.out_interface or None
+        if name == "discard_reason":
+            return ("general", "firewall_policy")
+        if name == "icmp_id_and_sequence":
+            at = view.transport_offset
+            known = view.has_icmp_id and at + 8 <= view.captured
+            return (view.icmp_id, int.from_bytes(self.packet[at + 6:at + 8], "big")) if known else None
+        if name == "fragment_data":
+            return _fragment(self.packet, view.family) if view.fragment != FRAGMENT_NONE else None
+        return None                 # Of what Linux does not tell.
+
+    # --------------------------------------------------------------------------------- the flow
+
+    cdef uint64_t _flow(self) except? 0:
+        """The flow's id, 0 without one; a flow that this packet is about to make gets its id here."""
+        cdef Visitor* visitor = self._live()
+        if not visitor.tracked:
+            return 0
+        if visitor.pending.id == 0:
+            visitor.pending.id = flow_new_id(visitor.flows)
+        return visitor.pending.id
+
+    cdef object _item(self):
+        """What is registered for the callout that is called."""
+        return self.snapshot.root.callouts[self.snapshot.policy.briefs[self._live().arbitration.asked].callout]
+
+    @property
+    def flow_id(self):
+        """The flow's id, also of one that this packet is about to make; None where no flow is kept."""
+        return self._flow() or None
+
+    @property
+    def flow_context(self):
+        """What this callout keeps with the flow for this layer, or None."""
+        cdef Visitor* visitor = self._live()
+        cdef FlowContexts contexts
+        if not visitor.tracked or visitor.pending.id == 0 or visitor.flows.contexts.n == 0:
+            return None
+        contexts = <FlowContexts><object>visitor.flows.contexts.owner
+        return contexts.of(visitor.pending.id, visitor.slot, getattr(self._item(), "number", 0))
+
+    def set_flow_context(self, layer, value):
+        """Keep `value` with the flow, for this callout at `layer` (with or without its family).
+
+        FwpError: FWP_E_INVALID_PARAMETER (no such layer, None, or the class has no flow_delete), FWP_E_NOT_FOUND (no
+        flow is kept), FWP_E_ALREADY_EXISTS (remove the other one first), FWP_E_OUT_OF_BOUNDS (there are too many).
+        """
+        cdef Visitor* visitor = self._live()
+        cdef uint64_t flow_id
+        slot = self._slot_named(layer)
+        item = self._item()
+        if value is None or getattr(item, "flow_delete", None) is None:
+            raise FwpError("FWP_E_INVALID_PARAMETER", "a flow context is not None, and needs a class with flow_delete")
+        flow_id = self._flow()
+        if flow_id == 0:
+            raise FwpError("FWP_E_NOT_FOUND", "no flow is kept for this packet",
+                           hint="flows are kept at input and output where a filter is at an ALE layer")
+        contexts = <object>visitor.flows.contexts.owner
+        status = contexts.add(flow_id, slot, item, value)
+        if status == "exists":
+            raise FwpError("FWP_E_ALREADY_EXISTS", f"this callout has a context for the flow at {slot_name(slot)}")
+        if status == "full":
+            raise FwpError("FWP_E_OUT_OF_BOUNDS", f"there are {contexts.capacity} flow contexts")
+        if not visitor.flow_known:
+            self.provisional = flow_id
+        elif not flow_is(visitor.flows, &visitor.key, visitor.flow_hash, flow_id):
+            contexts_flow_ended(visitor.flows.contexts, flow_id)    # Another worker has ended it meanwhile.
+
+    def remove_flow_context(self, layer):
+        """Let the context go; flow_delete is told of it soon, by another thread.  FwpError FWP_E_NOT_FOUND: there is none."""
+        cdef Visitor* visitor = self._live()
+        slot = self._slot_named(layer)
+        flow_id = self._flow()
+        if not flow_id or not (<object>visitor.flows.contexts.owner).remove(flow_id, slot, getattr(self._item(), "number", 0)):
+            raise FwpError("FWP_E_NOT_FOUND", f"this callout has no context for the flow at {slot_name(slot)}")
+
+    def _slot_named(self, layer):
+        found = _SLOTS.get(layer)
+        if found is None:
+            base = str(layer)
+            family = "_v6" if self._live().slot & 1 else "_v4"
+            if base.endswith("_discard"):
+                base, family = base.removesuffix("_discard"), family + "_discard"
+            found = _SLOTS.get(base + family)
+        if found is None:
+            raise FwpError("FWP_E_INVALID_PARAMETER", f"there is no layer {layer!r}")
+        return found
+
+    cdef int settle_flow(self, Visitor* visitor) except -1:
+        cdef uint64_t flow_id = self.provisional
+        if flow_id == 0:
+            return 0
+        self.provisional = 0
+        if not flow_is(visitor.flows, &visitor.key, visitor.flow_hash, flow_id):
+            contexts_flow_ended(visitor.flows.contexts, flow_id)
+        return 0
+
+
+def _fragment(packet, family):
+    """(identification, offset in bytes, whether more follow)."""
+    if family == 4:
+        word = int.from_bytes(packet[6:8], "big")
+        return int.from_bytes(packet[4:6], "big"), (word & 0x1FFF) * 8, bool(word & 0x2000)
+    kind, at = packet[6], 40
+    while kind in (0, 43, 60, 51) and at + 8 <= len(packet):    # What may stand before the fragment header.
+        size = (packet[at + 1] + 2) * 4 if kind == 51 else (packet[at + 1] + 1) * 8
+        kind, at = packet[at], at + size
+    if kind != 44 or at + 8 > len(packet):
+        return None
+    word = int.from_bytes(packet[at + 2:at + 4], "big")
+    return int.from_bytes(packet[at + 4:at + 8], "big"), word & 0xFFF8, bool(word & 1)

@@ -124,6 +124,7 @@ cdef class Engine:
             self.n_workers = i + 1
             context = ClassifyContext()
             context.on_error = failures
+            self.flows.contexts.on_error = failures
             self.stats.append(stats)
             self.contexts.append(context)
             self.states.append("new")
@@ -479,6 +480,7 @@ cdef class Engine:
                     break
                 step = self._go_on(worker, &answer)
             if parked is not None and batch_park(worker, self.parking.lot.worker.queues[0].number):
+                context.settle_flow(&worker.visitor)
                 step = self._next_packet(worker)
                 continue
             if parked is not None:
@@ -488,6 +490,7 @@ cdef class Engine:
                                   worker.visitor.arbitration.asked if asked == NO_FILTER else asked)
             else:
                 batch_settle(worker)
+            context.settle_flow(&worker.visitor)
             step = self._next_packet(worker)
         return 0
 
@@ -551,7 +554,19 @@ cdef class Engine:
         found = {}
         for context in self.contexts:
             add_counts(found, dict((<ClassifyContext>context).errors))
+        add_counts(found, dict(self.flows.contexts.errors))
         return found
+
+    def tend_flow_contexts(self, *, bint all=False) -> int:
+        """Call flow_delete for contexts whose flow or callout is gone; how many.  For one control thread.
+
+        `all`: for every context, when no worker runs any more.
+        """
+        if all:
+            self.flows.contexts.end_all()
+        elif self.current is not None and self.flows.contexts.callouts:
+            self.flows.contexts.retire(self.current.snapshot.callouts)
+        return self.flows.contexts.drain()
 
     def sweep_hits(self, double now) -> None:
         """Find out which filters were hit since the last sweep; `now` in seconds since the epoch.  By one thread."""
@@ -584,6 +599,9 @@ cdef class Engine:
                 add_counts(total["callout_errors"], {name: watch["failed"]})
             if watch["duration"]["count"]:
                 add_counts(total["callout_durations"], {name: watch["duration"]})
+        add_counts(total["callout_errors"], dict(self.flows.contexts.errors))
+        total["flow_contexts"] = {"used": len(self.flows.contexts), "capacity": self.flows.contexts.capacity,
+                                  "refused": self.flows.contexts.refused}
         total["parking"] = {} if self.parking is None else self.parking.counters()
         total["flows"] = {"used": len(self.flows), "capacity": self.flows.capacity,
                           "evictions": self.flows.evictions()}

@@ -6,6 +6,8 @@ in, so that no pointer outlives a lock.  Fixed memory: nothing is allocated afte
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from ._flow_contexts cimport FlowContexts, FlowContextTable
+
 cdef enum FlowState:
     FLOW_NONE = 0
     FLOW_OPENING = 1                # TCP, handshake not seen to its end: half-open.
@@ -107,6 +109,7 @@ cdef struct FlowTable:
     int32_t group_lock
     uint64_t group_until_ns         # No flow of state FLOW_GROUP lives longer than this.
     FlowKey* groups                 # [GROUP_PLACES] The latest flow of each local end that sent to a group.
+    FlowContextTable* contexts      # Told of every flow that ends.
 
 cdef uint64_t flow_hash(const FlowTable* table, const FlowKey* key) noexcept nogil
 
@@ -127,6 +130,12 @@ cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t
 cdef bint flow_has_room(FlowTable* table, uint64_t hash, uint64_t now_ns) noexcept nogil
 cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t now_ns, FlowEnd why) noexcept nogil
 
+# Whether the flow of `key` is there and has this id.
+cdef bint flow_is(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t id) noexcept nogil
+
+# An id that no flow has: for one that is asked for its id before flow_store() has given it one.
+cdef uint64_t flow_new_id(FlowTable* table) noexcept nogil
+
 # The local end of `key`, a flow to a multicast or broadcast address, may be answered by anybody.
 cdef void flow_note_group(FlowTable* table, const FlowKey* key, uint64_t now_ns) noexcept nogil
 
@@ -136,4 +145,5 @@ cdef bint flow_answered(FlowTable* table, const FlowKey* key, bint to_group, uin
 
 cdef class Flows:
     cdef FlowTable table
+    cdef readonly FlowContexts contexts
     cdef int _make_shard(self, FlowShard* shard, uint32_t capacity, uint32_t ended) except -1

@@ -18,6 +18,7 @@ from libc.string cimport memcmp, memset
 
 import os
 
+from ._flow_contexts cimport FlowContexts, contexts_flow_ended
 from ._lock cimport wfpd_lock, wfpd_unlock
 from ._types cimport NO_FILTER, NO_SLOT
 
@@ -141,6 +142,7 @@ cdef void _end(FlowTable* table, FlowShard* shard, uint32_t index, uint64_t now_
     if why < N_EVICTIONS:
         shard.evictions[<int>why] += 1
     _report(shard, entry, now_ns, why)
+    contexts_flow_ended(table.contexts, entry.id)
     entry.state = FLOW_NONE  # Nobody's: _look() passes over it.
 
 
@@ -234,6 +236,10 @@ cdef bint flow_find(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_
     return found
 
 
+cdef uint64_t flow_new_id(FlowTable* table) noexcept nogil:
+    return (wfpd_mix(wfpd_fetch_add(&table.next_id), table.id_seed) >> 11) | 1
+
+
 cdef void _insert(FlowTable* table, FlowShard* shard, FlowEntry* entry, uint32_t bucket) noexcept nogil:
     """Into a slot that _make_room() has found."""
     cdef uint32_t index = shard.free
@@ -246,7 +252,7 @@ cdef void _insert(FlowTable* table, FlowShard* shard, FlowEntry* entry, uint32_t
     shard.slots[index].next = shard.buckets[bucket]
     shard.buckets[bucket] = index
     if entry.id == 0:
-        entry.id = (wfpd_mix(wfpd_fetch_add(&table.next_id), table.id_seed) >> 11) | 1
+        entry.id = flow_new_id(table)
     shard.slots[index].entry = entry[0]
     _list_push(shard, index)
 
@@ -305,6 +311,17 @@ cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash, uint6
     if index != NIL:
         _end(table, shard, index, now_ns, why)
     wfpd_unlock(&shard.lock)
+
+
+cdef bint flow_is(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t id) noexcept nogil:
+    cdef FlowShard* shard = _shard(table, hash)
+    cdef uint32_t index
+    cdef bint found
+    wfpd_lock(&shard.lock)
+    index = _find(shard, key, hash)
+    found = index != NIL and shard.slots[index].entry.id == id
+    wfpd_unlock(&shard.lock)
+    return found
 
 
 include "_flow_group.pxi"
@@ -412,15 +429,17 @@ cdef class Flows:
     """Owns one flow table; `maximum` entries over all shards, full: evict or block.
 
     `ended` is how many ended flows wait at most for drain_ended(), 0: none are kept; a given `id_seed`
-    makes the ids the same in every run.
+    makes the ids the same in every run.  `contexts`: callouts may keep so many values with flows.
     """
 
     def __cinit__(self, unsigned int maximum=262144, bint block_when_full=False, unsigned int ended=4096,
-                  uint64_t id_seed=0):
+                  uint64_t id_seed=0, unsigned int contexts=262144):
         cdef uint32_t i, each
         if maximum < 1:
             raise ValueError("a flow table needs room for at least one flow")
         memset(&self.table, 0, sizeof(FlowTable))
+        self.contexts = FlowContexts(contexts)
+        self.table.contexts = &self.contexts.table
         self.table.n_shards = 16 if maximum >= 16384 else 1
         self.table.block_when_full = block_when_full
         seed = os.urandom(16)

@@ -34,6 +34,7 @@ cdef struct FlowContextTable:
     uint64_t n                      # Live ones; read without a lock: 0 costs a packet nothing more.
     uint64_t n_ended                # Not yet drained.
     uint64_t refused                # There was no room.
+    void* owner                     # The FlowContexts whose member this is.
 
 # The value of an integer context; 0: none.
 cdef uint64_t context_find(FlowContextTable* table, uint64_t flow_id, uint8_t slot, uint32_t callout) noexcept nogil

@@ -181,6 +181,7 @@ cdef class FlowContexts:
         memset(&self.table, 0, sizeof(FlowContextTable))
         for i in range(CONTEXT_SHARDS):
             self.table.shards[i].ended = self.table.shards[i].free = NIL
+        self.table.owner = <void*>self
         self.capacity = capacity
         self.callouts, self.errors, self.on_error = {}, {}, None
 
@@ -308,6 +309,8 @@ cdef class FlowContexts:
         cdef ContextShard* shard
         cdef uint32_t i, index
         done = 0
+        if wfpd_count(&self.table.n_ended) == 0:
+            return 0
         for i in range(CONTEXT_SHARDS):
             shard = &self.table.shards[i]
             while done < limit and wfpd_count(&self.table.n_ended):

@@ -141,7 +141,7 @@ cdef struct CompiledPolicy:
     PackedSublayer* sublayers
     uint32_t n_sublayers
     uint32_t n_callouts
-    uint8_t* callout_registered     # [n_callouts] 1: a callable is there.
+    uint8_t* callout_registered     # [n_callouts] 1: a callable is there; 2: and called only for flows with its context.
     uint32_t* counter_slots         # [n_ids] Slot in the counter pool; kept over reloads (key and content).
     FilterBrief* briefs             # [n_ids]
     uint32_t n_ids                  # Numbers in use: n_filters, and one for each filter ever added.
@@ -160,6 +160,7 @@ cdef struct CompiledPolicy:
     uint8_t on_late
     uint8_t flows_full              # WordKind, resolved.
     uint8_t audit                   # Daemon-wide audit mode.
+    const uint64_t* filter_contexts # [n_ids] What notify() has set, where it is an integer; NULL: nothing was.
     void* search[N_SLOTS]           # _classify's table of the slot; NULL where it has no filters.
     const CalloutSlot* callout_slots    # [n_callouts] How each is called.
     uint8_t has_native              # Some filter's callout is compiled.

@@ -10,7 +10,7 @@ import time
 from wfpd.model.layers import slot_name
 
 from ._arbitrate import REASON_NAMES
-from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer
+from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, ANSWER_SKIP, CalloutAnswer
 from ._cache cimport cache_create, cache_destroy
 from ._context cimport ClassifyContext
 from ._explain cimport answer_fill, explain_layer
@@ -26,7 +26,7 @@ from ._visit cimport (
 )
 
 _ACTIONS = ("none", "permit", "block")
-_KINDS = {ANSWER_CONTINUE: "continue", ANSWER_PERMIT: "permit", ANSWER_BLOCK: "block"}
+_KINDS = {ANSWER_CONTINUE: "continue", ANSWER_SKIP: "continue", ANSWER_PERMIT: "permit", ANSWER_BLOCK: "block"}
 _REPLIES = (None, "tcp_reset", "icmp_unreachable")
 HOOKS = {"prerouting": HOOK_PREROUTING, "input": HOOK_INPUT, "forward": HOOK_FORWARD, "output": HOOK_OUTPUT,
          "postrouting": HOOK_POSTROUTING}
@@ -121,6 +121,8 @@ cdef class Replayer:
                 else:
                     self.context.call(&self.visitor, self.snapshot, &answer)
                 self.given.append((_KINDS[answer.kind], bool(answer.clear_right)))
+                if answer.kind == ANSWER_SKIP:
+                    self.asked[len(self.asked) - 1] = None
             else:
                 self.given.append(answers(self.snapshot.policy.briefs[asked].callout))
                 answer_fill(&answer, self.given[len(self.given) - 1])
@@ -129,6 +131,7 @@ cdef class Replayer:
                 break
             with nogil:
                 step = visit_answer(&self.visitor, &answer)
+        self.context.settle_flow(&self.visitor)
         if result is None:
             result = self._result()
         if near >= 0:
@@ -175,7 +178,7 @@ cdef class Replayer:
     cdef tuple _row(self, TraceRow* row):
         called = tuple([
             self.snapshot.callout_name(self.snapshot.policy.briefs[<uint32_t>asked].callout)
-            for asked in self.asked[row.first_callout:row.first_callout + row.n_callouts]
+            for asked in self.asked[row.first_callout:row.first_callout + row.n_callouts] if asked is not None
         ])
         return (
             row.slot, _ACTIONS[row.action], "set" if row.right else "clear",

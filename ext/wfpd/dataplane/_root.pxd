@@ -24,6 +24,10 @@ cdef class Root:
     cdef readonly Part part         # The base.
     cdef readonly CounterSlots slots
     cdef readonly list callouts     # Callables or None, by callout.
+    cdef list calls                 # What is called of each: its `classify`, or itself.
+    cdef public dict filter_contexts    # By filter: what notify() has set.
+    cdef public object provider_contexts    # Name -> data.
+    cdef uint64_t* context_numbers  # [n_filters + ADDED_ROOM] Those of filter_contexts that are 64-bit numbers; or NULL.
     cdef list callout_names
     cdef list sublayer_names
     cdef list places                # (Part, number there) of each added filter, for its name after it is gone.
@@ -33,7 +37,7 @@ cdef class Root:
     cdef uint32_t* counter_slots    # [n_ids]
     cdef uint64_t* added_weights    # [n_ids - n_filters]
     cdef uint16_t* sublayer_weights
-    cdef uint8_t* registered        # By callout: a callable is there.
+    cdef uint8_t* registered        # By callout, as CompiledPolicy.callout_registered.
     cdef uint64_t* gone             # Bit i: filter i of the base is removed.
     cdef uint64_t* dynamic          # Bit i: filter i of the base was added to an earlier one.  NULL: none was.
     cdef readonly uint32_t n_filters    # Of the base.

@@ -60,6 +60,7 @@ cdef class Root:
         self.part = part
         self.n_filters = self.n_ids = part.policy.n_filters
         self.callouts, self.callout_names, self.sublayer_names, self.places = [], [], [], []
+        self.calls, self.filter_contexts, self.provider_contexts = [], {}, {}
         self.callout_numbers, self.sublayer_numbers = {}, {}
         self.callouts_kept = []
         self._allocate()
@@ -90,6 +91,7 @@ cdef class Root:
             free(self.gone)
             free(self.dynamic)
             free(self.fresh)
+            free(self.context_numbers)
 
     cdef int _allocate(self) except -1:
         cdef size_t n = <size_t>self.n_filters + ADDED_ROOM
@@ -228,8 +230,9 @@ cdef class Root:
                 raise ValueError(f"callout {part.name(item.name)!r} is not callable")
             kept = slot_fill(&self.callout_slots[<uint32_t>number], given)
             self.callouts_kept.append(kept)
-            self.registered[<uint32_t>number] = given is not None
+            self.registered[<uint32_t>number] = 0 if given is None else 1 + bool(says(given, "conditional_on_flow", False))
             self.callouts.append(given)
+            self.calls.append(getattr(given, "classify", None) or given)
             self.callout_names.append(part.name(item.name))
             self.callout_numbers.setdefault(key, number)
         return number
@@ -252,6 +255,23 @@ cdef class Root:
         """By callout name, the counts of those that are compiled or have a budget."""
         return {name: (<Watch>kept[1]).counters()
                 for name, kept in zip(self.callout_names, self.callouts_kept) if kept[1] is not None}
+
+    def set_filter_context(self, uint32_t index, value) -> None:
+        """What the filter's callout finds as its filter context from now on; None: nothing."""
+        if index >= self.n_ids:
+            raise IndexError(f"no filter {index}")
+        if value is None:
+            self.filter_contexts.pop(index, None)
+        else:
+            self.filter_contexts[index] = value
+        number = value if isinstance(value, int) and 0 <= value < 1 << 64 else 0
+        if self.context_numbers == NULL:
+            if not number:
+                return
+            self.context_numbers = <uint64_t*>calloc(<size_t>self.n_filters + ADDED_ROOM, sizeof(uint64_t))
+            if self.context_numbers == NULL:
+                raise MemoryError()
+        self.context_numbers[index] = number
 
     @property
     def room(self) -> int:

@@ -78,6 +78,7 @@ cdef class Snapshot:
         policy.added_weights = root.added_weights
         policy.sublayer_weights = root.sublayer_weights
         policy.callout_registered = root.registered
+        policy.filter_contexts = root.context_numbers
         policy.n_ids = root.n_ids
         policy.needs_payload = root.needs_payload
         policy.callout_slots = root.callout_slots
@@ -312,6 +313,54 @@ cdef class Snapshot:
         """The order of arbitration, the first one smallest."""
         sublayer = self.policy.briefs[index].sublayer
         return -<int>self.policy.sublayer_weights[sublayer], sublayer, -<object>self._filter(index).weight, index
+
+    def set_filter_contexts(self, dict values not None) -> None:
+        """By filter number; of a snapshot that is not published yet."""
+        for index, value in values.items():
+            self.root.set_filter_context(index, value)
+        self.policy.filter_contexts = self.root.context_numbers
+
+    def filter_context_number(self, uint32_t index) -> int:
+        """What a native callout finds as the filter's context; 0: nothing, or no number."""
+        if index >= self.policy.n_ids:
+            raise IndexError(f"no filter {index}")
+        return 0 if self.policy.filter_contexts == NULL else self.policy.filter_contexts[index]
+
+    def callout_of(self, uint32_t index):
+        """What is registered for the filter's callout; None where nothing is, or it names none."""
+        if index >= self.policy.n_ids:
+            raise IndexError(f"no filter {index}")
+        number = self.policy.briefs[index].callout
+        return None if number == NO_FILTER else self.root.callouts[number]
+
+    def provider_context(self, uint32_t index):
+        """The data of the filter's provider context, or None."""
+        cdef const PackedFilter* item
+        part, place = self.root.place(index)
+        item = (<Part>part).filter(place)
+        if item.context == NO_FILTER:
+            return None
+        return self.root.provider_contexts.get((<Part>part).name(item.context))
+
+    def filters_of_callouts(self, callouts) -> list:
+        """(number, callout's number) of every filter that names one of these callouts; the others cost no object."""
+        cdef uint32_t i, j, n = <uint32_t>len(self.root.callouts)
+        cdef Added entry
+        wanted = bytearray(n + 1)
+        cdef uint8_t[::1] asked = wanted
+        found = []
+        for i in callouts:
+            asked[i] = 1
+        for i in range(self.root.n_filters):
+            j = self.policy.briefs[i].callout
+            if j != NO_FILTER and asked[j] and not is_gone(self.gone, i):
+                found.append((i, j))
+        for entry in self.added:
+            for i in range(entry.part.policy.n_filters):
+                j = self.policy.briefs[entry.ids[i]].callout
+                if j != NO_FILTER and asked[j] and not is_gone(entry.gone, i):
+                    found.append((entry.ids[i], j))
+        return found
 
     cdef unsigned int _slot(self, unsigned int slot) except? 0xFFFF:
         if slot >= N_SLOTS:

@@ -28,7 +28,13 @@ class SimpleGround:
         self.while_applying: Callable[[], object] = lambda: None
         self.snapshot: Any = self
 
-    def apply(self, packed: bytes | None, callouts: Sequence[tuple[Callout, object]], remove: Iterable[bytes]) -> int:
+    def apply(
+        self,
+        packed: bytes | None,
+        callouts: Sequence[tuple[Callout, object]],
+        remove: Iterable[bytes],
+        contexts: Mapping[str, object],
+    ) -> int:
         if self.fails:
             raise KernelError("the rules cannot be installed")
         self.while_applying()

@@ -29,7 +29,7 @@ class Running:
         self.tables = Tables(self._publish, background=False)
         ground = TablesGround(
             self.tables,
-            lambda packed, callouts, remove: (
+            lambda packed, callouts, remove, contexts: (
                 self.tables.change(packed, [call for _, call in callouts], remove).generation
             ),
             lambda slots: [(7, 5.0) for _ in slots],

@@ -40,7 +40,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_contexts_are_those_of_a_plain_dict(steps: list[tuple[str, int, int, int]]) -> None:
-    fast, plain, items = FlowContexts(64), PlainContexts(), {n: Item(n) for n in (1, 2, 3)}
+    fast, plain, items = FlowContexts(4096), PlainContexts(), {n: Item(n) for n in (1, 2, 3)}
     expected: dict[int, list[Any]] = {1: [], 2: [], 3: []}
     for place, (step, flow, slot, callout) in enumerate(steps):
         value = (callout, place)
