@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wfpd.callouts.waiting import Waiting
 from wfpd.model.policy import Callout
 
 logger = logging.getLogger("wfpd.callouts")
@@ -27,8 +28,8 @@ class Registered:
     """
 
     __slots__ = (
-        "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "instance", "key", "layers", "name",
-        "native", "needs_payload", "notify", "number", "options", "parks", "use", "watch",
+        "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "instance", "is_async", "key",
+        "layers", "name", "native", "needs_payload", "notify", "number", "options", "parks", "use", "watch",
     )  # fmt: skip
 
     def __init__(self, callout: Callout, instance: Any, number: int = 0) -> None:
@@ -45,6 +46,8 @@ class Registered:
         self.budget = callout.budget
         self.watch: object = None
         """Its counts and suspension, once tables were built with it."""
+        self.is_async = False
+        """Its classify is a coroutine."""
         self.native = getattr(instance, "native", None)
         self.classify: Callable[[Any], object] | None = getattr(instance, "classify", None)
         self.notify: Callable[[Any], object] | None = getattr(instance, "notify", None)
@@ -54,6 +57,8 @@ class Registered:
         for name in ("classify", "notify", "flow_delete"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise TypeError(f"{type(instance).__name__}.{name} is not callable")
+        if self.classify is not None and inspect.iscoroutinefunction(self.classify):
+            self.is_async, self.classify = True, Waiting(self.name, self.classify)
         layers = getattr(instance, "layers", ())
         if isinstance(layers, str) or not all(isinstance(layer, str) for layer in layers):
             raise TypeError(f"{type(instance).__name__}.layers is a sequence of layer names")
@@ -63,11 +68,6 @@ class Registered:
         self.needs_payload = _flag(instance, "needs_payload", True)
         self.conditional_on_flow = _flag(instance, "conditional_on_flow", False)
         self._closed = False
-
-    @property
-    def is_async(self) -> bool:
-        """Its classify is a coroutine."""
-        return self.classify is not None and inspect.iscoroutinefunction(self.classify)
 
     def __call__(self, c: Any) -> None:
         assert self.classify is not None

@@ -23,6 +23,7 @@ from typing import Any, cast
 from wfpd.callouts.notifications import Notifications
 from wfpd.callouts.registered import Registered
 from wfpd.callouts.registry import Registry
+from wfpd.callouts.waiting import LOOP
 from wfpd.control.handover import Compiled
 from wfpd.control.tables import State, Tables
 from wfpd.daemon import reading
@@ -527,7 +528,8 @@ class Daemon:
         self._queues.close()
 
     def _close_callouts(self) -> None:
-        """No worker runs any more: flow contexts end, then the callouts."""
+        """No worker runs any more: coroutines and flow contexts end, then the callouts."""
+        LOOP.close()
         while self.engine.tend_flow_contexts(all=True):
             pass
         snapshot = self.engine.snapshot

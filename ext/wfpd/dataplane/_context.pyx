@@ -377,6 +377,11 @@ cdef class ClassifyContext:
             self.part = self.packet[first:end] if first and visitor.view.status == 0 else self.packet[:0]
         return self.part
 
+    @property
+    def payload_offset(self):
+        """Where `payload` begins in `packet`; None if nothing of it is known."""
+        return self._live().view.payload_offset or None
+
     def scapy(self):
         """A copy of the packet as Scapy sees it; dear: tens of microseconds."""
         cdef Visitor* visitor = self._live()

@@ -16,6 +16,9 @@ from ._types cimport *
 
 logger = logging.getLogger("wfpd.engine")
 BURST_SECONDS = 10.0
+LONGEST_TEXT = 1000
+MOST_FRAMES = 10                    # At either end.
+OURS = ("wfpd.dataplane.", "wfpd.callouts.registered", "wfpd.callouts.waiting", "asyncio.")
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 _ACTIONS = ("none", "permit", "block")
 _KINDS = ("drop", "wfp", "audit")
@@ -72,6 +75,26 @@ def add_counts(total, more):
             total[key] = total.get(key, 0) + value
 
 
+def _said(error):
+    """The exception as a text of bounded length, whatever its repr() does."""
+    try:
+        return repr(error)[:LONGEST_TEXT]
+    except Exception:
+        return f"{type(error).__name__} (its repr() fails)"
+
+
+def own_frames(error):
+    """Where the callout was when it raised, innermost last: its own frames and those below, none of wfpd's or asyncio's."""
+    trace, found = error.__traceback__, []
+    while trace is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith(OURS):
+            code = trace.tb_frame.f_code
+            found.append(f'  File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}')
+        trace = trace.tb_next
+    return found if len(found) <= 2 * MOST_FRAMES else [
+        *found[:MOST_FRAMES], f"  ... {len(found) - 2 * MOST_FRAMES} more", *found[len(found) - MOST_FRAMES:]]
+
+
 class CalloutFailures:
     """Logs failing callouts: each at once, then at most every ten seconds with what was left out."""
 
@@ -85,6 +108,5 @@ class CalloutFailures:
             self._logged[name] = (last, left_out + 1)
             return
         self._logged[name] = (now, 0)
-        trace = error.__traceback__
-        logger.error("callout %s raised %r%s", name, error, f" ({left_out} more before it)" if left_out else "",
-                     exc_info=(type(error), error, trace.tb_next if trace is not None else None))
+        more = f" ({left_out} more before it)" if left_out else ""
+        logger.error("callout %s raised %s%s%s", name, _said(error), more, "".join("\n" + one for one in own_frames(error)))
