@@ -56,8 +56,9 @@ class Ground(Protocol):
     def references(self, kind: Kind, to: uuid.UUID, name: str) -> int:
         """How many running filters refer to an object."""
 
-    def errors_of(self, callout: str) -> int:
-        """How often a callout of this name has failed."""
+    def callout_state(self, name: str, key: bytes) -> dict[str, Any]:
+        """Of a callout: how often it was called (`calls`) and has failed (`errors`), and where it runs its `class`, the
+        `layers` that this applies to (empty: any), and how many flow `contexts` it keeps."""
 
     def load(self, callout: Callout) -> object:
         """Import a callout and make one; its callable.  PolicyError if that fails."""

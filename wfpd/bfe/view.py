@@ -66,7 +66,7 @@ class View:
         count = self.engine.ground.references(kind, entry.item.key, entry.item.name)
         found = shown(kind, entry, count)
         if kind is Kind.CALLOUT:
-            found["errors"] = self.engine.ground.errors_of(entry.item.name)
+            found |= self.engine.ground.callout_state(entry.item.name, entry.item.key.bytes)
         return found
 
     def _filter(self, place: tuple[Snapshot, int]) -> Described:

@@ -76,11 +76,13 @@ PROVIDER_CONTEXTS = Kind("provider_contexts", "provider_context", "provider cont
 ))  # fmt: skip
 CALLOUTS = Kind("callouts", "callout", "callout", (
     _NAME,
-    Column("layer", of("layer")),
+    Column("layers", of("layers")),
     Column("registered", of("registered")),
     _N_FILTERS,
     Column("use", of("use")),
+    Column("calls", of("calls"), right=True),
     Column("errors", of("errors"), right=True),
+    Column("contexts", of("contexts"), right=True),
     _PROVIDER,
     _KEY,
 ))  # fmt: skip

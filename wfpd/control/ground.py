@@ -8,6 +8,7 @@ from typing import Any
 
 from wfpd.bfe.objects import Kind
 from wfpd.bfe.working import Store, Working
+from wfpd.callouts.registered import Registered
 from wfpd.callouts.registry import load_callouts
 from wfpd.control.tables import Tables
 from wfpd.control.template import Template
@@ -31,13 +32,15 @@ class TablesGround:
         hits: Hits,
         callout_path: Callable[[], Sequence[str]] = tuple,
         errors: Callable[[], Mapping[str, int]] = dict,
+        calls: Callable[[], Mapping[str, int]] = dict,
+        contexts: Callable[[int], int] = lambda number: 0,
     ) -> None:
-        """`errors`: of callouts, by name."""
+        """`errors` and `calls`: of callouts, by name; `contexts`: how many flow contexts one of this number has."""
         self._tables = tables
         self._change = change
         self._hits = hits
         self._callout_path = callout_path
-        self._errors = errors
+        self._errors, self._calls, self._contexts = errors, calls, contexts
 
     def apply(
         self,
@@ -88,8 +91,17 @@ class TablesGround:
             return 0
         return references(snapshot, kind.value, to.bytes, name)
 
-    def errors_of(self, callout: str) -> int:
-        return self._errors().get(callout, 0)
+    def callout_state(self, name: str, key: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = {"calls": self._calls().get(name, 0), "errors": self._errors().get(name, 0)}
+        snapshot = self._tables.snapshot
+        if snapshot is None or not snapshot.root.has_callout(key):
+            return found
+        item = snapshot.root.callable_of(key)
+        if isinstance(item, Registered):
+            made = type(item.instance)
+            found |= {"class": f"{made.__module__}:{made.__qualname__}", "layers": list(item.layers),
+                      "contexts": self._contexts(item.number)}  # fmt: skip
+        return found
 
     def load(self, callout: Callout) -> object:
         return load_callouts([callout], self._callout_path())[0]

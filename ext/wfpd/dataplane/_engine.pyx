@@ -557,6 +557,13 @@ cdef class Engine:
         add_counts(found, dict(self.flows.contexts.errors))
         return found
 
+    def callout_calls(self) -> dict:
+        """How often each callout was called, by name."""
+        found = {}
+        for context in self.contexts:
+            add_counts(found, {name: entry[0] for name, entry in list((<ClassifyContext>context).durations.items())})
+        return found
+
     def tend_flow_contexts(self, *, bint all=False) -> int:
         """Call flow_delete for contexts whose flow or callout is gone; how many.  For one control thread.
 

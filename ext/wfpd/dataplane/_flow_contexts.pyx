@@ -207,6 +207,22 @@ cdef class FlowContexts:
         """Values for which there was no room."""
         return self.table.refused
 
+    def count_of(self, uint32_t callout):
+        """How many contexts a callout has; looks at every one."""
+        cdef uint32_t i, j, index, n = 0
+        cdef ContextShard* shard
+        with nogil:
+            for i in range(CONTEXT_SHARDS if self.table.n else 0):
+                shard = &self.table.shards[i]
+                wfpd_lock(&shard.lock)
+                for j in range(shard.n_buckets if shard.buckets != NULL else 0):
+                    index = shard.buckets[j]
+                    while index != NIL:
+                        n += shard.records[index].callout == callout
+                        index = shard.records[index].next
+                wfpd_unlock(&shard.lock)
+        return n
+
     cdef int allocate(self, uint64_t flow_id) except -1:
         """Memory of the flow's shard; under the GIL, so once."""
         cdef ContextShard* shard = _shard(&self.table, flow_id)

@@ -34,6 +34,9 @@ class Running:
             ),
             lambda slots: [(7, 5.0) for _ in slots],
             lambda: (),
+            lambda: {"c": 2},
+            lambda: {"c": 5},
+            lambda number: 3,
         )
         self.bfe = Bfe(ground)
         self.path = directory / "policy.yaml"
@@ -208,3 +211,15 @@ def test_more_sublayers_than_fit_beside_a_base_become_part_of_a_new_one(running:
     session.add_text(said(sublayers=[{"name": f"s{number}"} for number in range(many)], filters=filters))
     assert session.list(Kind.FILTER, {"sublayer": f"s{many - 1}"}, 9).total == 1
     assert session.list(Kind.FILTER, {}, 9).total == many + 4
+
+
+def test_a_callout_is_shown_with_its_class_its_calls_and_its_contexts(running: Running, session: Session) -> None:
+    running.load("filters: []")
+    callout = {"name": "c", "use": "wfpd.callouts.fixed:Fixed", "options": {"answer": "block"}}
+    session.add_text(said(callouts=[callout, {"name": "bare"}]), callouts=True)
+    found = {one["name"]: one for one in session.list(Kind.CALLOUT, {}, 9).objects}
+    assert (found["c"]["calls"], found["c"]["errors"], "class" in found["c"]) == (5, 2, False), "nothing calls it yet"
+    session.add_text(said(filters=[blocking("a", action={"callout": "c", "kind": "unknown"})]))
+    found = {one["name"]: one for one in session.list(Kind.CALLOUT, {}, 9).objects}
+    assert [found["c"][name] for name in ("class", "layers", "contexts")] == ["wfpd.callouts.fixed:Fixed", [], 3]
+    assert "class" not in found["bare"]

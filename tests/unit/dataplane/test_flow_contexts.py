@@ -57,6 +57,7 @@ def test_contexts_are_those_of_a_plain_dict(steps: list[tuple[str, int, int, int
         else:
             fast.drain()
         assert len(fast) == len(plain.kept)
+        assert fast.count_of(callout) == sum(key[2] == callout for key in plain.kept)
         assert fast.find(flow, slot, callout) == plain.kept.get((flow, slot, callout))
     fast.drain()
     for ended in plain.drain():
