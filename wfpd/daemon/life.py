@@ -117,6 +117,8 @@ class Daemon:
         self.commands = Commands()
         self.callouts = Registry()
         self._notifications = Notifications()
+        self._leaving: list[Registered] = []
+        """Callouts of former policies that some batch may still call."""
         self._contexts: dict[str, object] = {}
         """Data of provider contexts by name: of the file's, and of those that filters of sessions name."""
         self._session_contexts: dict[str, object] = {}
@@ -282,6 +284,8 @@ class Daemon:
         except BaseException:
             self.callouts.keep(before)
             raise
+        running = self.callouts.running
+        self._leaving += [one for one in before if one not in running]
 
     def _settle(self, snapshot: Snapshot, policy: Policy, attach: tuple[Attachment, ...]) -> None:
         """What follows a policy that runs: its rules, and fewer bytes where they do."""
@@ -461,7 +465,7 @@ class Daemon:
             for event in events:
                 interface = self._interfaces.get(event["in_interface"] or event["out_interface"], "")
                 self.on_event(self.records.record(event, interface))
-            ended = self._pump_flows() + self.engine.tend_flow_contexts()
+            ended = self._pump_flows() + self.tend_callouts()
             if not events and not ended:
                 if stopping:
                     return self._end_flows()
@@ -476,6 +480,17 @@ class Daemon:
         for flow in ended:
             self.on_event(self.records.flow(flow, self._interfaces.get(flow["interface"], ""), offset))
         return len(ended)
+
+    def tend_callouts(self) -> int:
+        """End flow contexts whose flow or callout is gone, and callouts that no batch can reach any more; how many
+        contexts those were."""
+        n = self.engine.tend_flow_contexts()
+        if self._leaving and self.engine.reap():
+            left, self._leaving = self._leaving, []
+            n += self.engine.tend_flow_contexts()
+            for item in left:
+                item.close()
+        return n
 
     def _end_flows(self) -> None:
         """The workers have ended: every flow that is left ends with the daemon."""
@@ -533,7 +548,7 @@ class Daemon:
         while self.engine.tend_flow_contexts(all=True):
             pass
         snapshot = self.engine.snapshot
-        for item in () if snapshot is None else snapshot.callouts:
+        for item in [*self._leaving, *(() if snapshot is None else snapshot.callouts)]:
             if isinstance(item, Registered):
                 item.close()
 

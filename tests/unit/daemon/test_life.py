@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from wfpd.compiler.pack import pack
 from wfpd.config import load_policy
 from wfpd.control.handover import Compiled
 from wfpd.daemon.life import Daemon, Signals, hooks_with_layers, listening_ports
-from wfpd.errors import KernelError
+from wfpd.errors import FwpError, KernelError
 from wfpd.model.policy import Attachment, Policy, Word
 from wfpd.netfilter import rules
 from wfpd.netfilter.ruleset import needed_hooks
@@ -132,3 +133,104 @@ def test_a_filter_whose_rules_cannot_be_installed_is_taken_back(
     snapshot = daemon.engine.snapshot
     assert [snapshot.filter_name(index) for index in snapshot.filter_ids()] == ["f0", "f0"]
     daemon.tables.close()
+
+
+CALLOUT = """
+class C:
+    log = []
+    def __init__(self, step="1", refuse=""):
+        self.step, self.refuse = step, refuse
+    def classify(self, c):
+        pass
+    def notify(self, n):
+        self.log.append((self.step, n.kind, n.filter, n.provider_context))
+        if n.filter == self.refuse:
+            raise ValueError("not here")
+    def flow_delete(self, f):
+        self.log.append((self.step, "flow", f.context))
+    def close(self):
+        self.log.append((self.step, "close"))
+"""
+
+
+@pytest.fixture
+def log(tmp_path: pathlib.Path) -> Iterator[list[tuple[object, ...]]]:
+    (tmp_path / "life_callout.py").write_text(CALLOUT)
+    sys.path.insert(0, str(tmp_path))
+    import life_callout  # type: ignore[import-not-found]
+
+    yield life_callout.C.log
+    sys.path.remove(str(tmp_path))
+    del sys.modules["life_callout"]
+
+
+def with_callout(tmp_path: pathlib.Path, options: str, *filters: str) -> Compiled:
+    path = tmp_path / "policy.yaml"
+    lines = [
+        f"  - {{name: {name}, layer: ipforward_v4, action: {{callout: c}}, provider_context: p}}" for name in filters
+    ]
+    path.write_text("\n".join([
+        "version: 1", f"daemon: {{callout_path: [{tmp_path}]}}", "provider_contexts: [{name: p, data: 7}]",
+        f"callouts: [{{name: c, use: 'life_callout:C', options: {options}}}]", "filters:", *lines]) + "\n")  # fmt: skip
+    policy = load_policy(str(path), trust="warn")
+    return Compiled(policy, memoryview(pack(policy)), frozenset())
+
+
+def taken(log: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    found = list(log)
+    log.clear()
+    return found
+
+
+def test_a_callout_lives_through_reloads_and_a_refused_policy_leaves_no_trace(
+    tmp_path: pathlib.Path, log: list[tuple[object, ...]]
+) -> None:
+    first = with_callout(tmp_path, "{step: one}", "a")
+    daemon = Daemon(first)
+    daemon.publish(first)
+    assert taken(log) == [("one", "add", "a", 7)]
+    (item,) = daemon.engine.snapshot.callouts
+    daemon.engine.flows.contexts.add(9, 0, item, "kept")
+    daemon.publish(with_callout(tmp_path, "{step: one}", "a", "b"))
+    assert taken(log) == [("one", "add", "b", 7)]
+    assert daemon.engine.snapshot.callouts == [item]
+    running = daemon.engine.snapshot
+    with pytest.raises(FwpError, match="refuses filter"):
+        daemon.publish(with_callout(tmp_path, "{step: two, refuse: bad}", "a", "bad"))
+    assert daemon.engine.snapshot is running and daemon.callouts.running == (item,)
+    told = [("two", "add", "a", 7), ("two", "add", "bad", 7), ("two", "delete", "a", 7)]
+    assert sorted(one for one in taken(log) if one[1] != "close") == sorted(told)
+    daemon.publish(with_callout(tmp_path, "{step: three}", "a"))
+    assert taken(log) == [("three", "add", "a", 7), ("one", "delete", "a", 7), ("one", "delete", "b", 7)]
+    daemon.tend_callouts()
+    assert taken(log) == [("one", "flow", "kept"), ("one", "close")]
+    daemon.stop()
+    assert taken(log) == [("three", "close")]
+
+
+def test_a_session_s_filter_may_be_refused_and_its_provider_context_is_handed_over(
+    tmp_path: pathlib.Path, log: list[tuple[object, ...]]
+) -> None:
+    first = with_callout(tmp_path, "{step: one, refuse: bad}", "a")
+    daemon = Daemon(first)
+    daemon.publish(first)
+    taken(log)
+    more = with_callout(tmp_path, "{step: one, refuse: bad}", "bad").policy
+    generation = daemon.generation
+    with pytest.raises(FwpError) as caught:
+        daemon.change(pack(more), [(more.callouts[0], None)])
+    assert caught.value.code == "FWP_E_CALLOUT_NOTIFICATION_FAILED"
+    assert daemon.generation == generation and daemon.engine.snapshot.n_filters == 1
+    taken(log)
+    good = with_callout(tmp_path, "{}", "good").policy
+    filters = [dataclasses.replace(one, provider_context="mine") for one in good.filters]
+    mine = (dataclasses.replace(good.provider_contexts[0], name="mine"),)
+    renamed = dataclasses.replace(good, filters=filters, provider_contexts=mine)
+    daemon.change(pack(renamed), [(good.callouts[0], None)], contexts={"mine": [1, 2]})
+    assert taken(log) == [("one", "add", "good", [1, 2])]
+    daemon.tables.fold()
+    daemon.tables.rebuild()
+    key = next(iter(renamed.filters)).key.bytes
+    daemon.change(None, remove=[key])
+    assert taken(log) == [("one", "delete", "good", [1, 2])]
+    daemon.stop()

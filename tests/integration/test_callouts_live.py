@@ -1,0 +1,115 @@
+"""Callouts of a running daemon on real packets: coroutines, flow contexts, notify, state over a reload."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from tests.integration.netns import ROUTER_CLIENT4, Network, wait_until
+from tests.integration.running import Wfpd
+
+ATTACH = "  - {hook: input, queues: 0-0}\n  - {hook: output, queues: 1-1}"
+MODULE = """
+import asyncio
+
+def say(*what):
+    with open({log!r}, "a") as log:
+        print(*what, file=log, flush=True)
+
+class Base:
+    def __init__(self, tag="none"):
+        self.tag, self.n = tag, 0
+    def notify(self, n):
+        say(self.tag, n.kind, n.filter, n.layer)
+    def close(self):
+        say(self.tag, "closed after", self.n)
+
+class Waits(Base):
+    async def classify(self, c):
+        self.n += 1
+        port = c.values["ip_destination_port"]
+        await asyncio.sleep(0.05)
+        if port == 5001:
+            c.block()
+        elif port == 5002:
+            raise ValueError("told to")
+        elif port == 5003:
+            await asyncio.sleep(60)
+        else:
+            c.permit()
+
+class Flows(Base):
+    def classify(self, c):
+        self.n += 1
+        if "established" in c.layer:
+            c.set_flow_context("datagram_data", c.values["ip_remote_port"])
+        elif c.flow_context is not None:
+            say(self.tag, "data", c.direction, c.flow_context == c.values["ip_remote_port"], bytes(c.payload))
+    def flow_delete(self, f):
+        say(self.tag, "deleted", f.layer, f.context > 0)
+"""
+
+
+@pytest.fixture
+def wfpd(net: Network, tmp_path: pathlib.Path) -> Wfpd:
+    (tmp_path / "live_callouts.py").write_text(MODULE.replace("{log!r}", repr(str(tmp_path / "said"))))
+    return Wfpd(net, tmp_path)
+
+
+def said(wfpd: Wfpd) -> list[str]:
+    path = wfpd.folder / "said"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def head(use: str, tag: str) -> str:
+    return f"callouts: [{{name: c, use: 'live_callouts:{use}', options: {{tag: {tag}}}}}]"
+
+
+def test_coroutines_decide_parked_packets_and_hold_nobody_up(wfpd: Wfpd, net: Network, tmp_path: pathlib.Path) -> None:
+    filters = "  - {name: ask, layer: ipforward, action: {callout: c}, on_error: block, when: {ip_protocol: udp}}"
+    wfpd.write(filters, head=head("Waits", "a"), daemon=f"callout_path: [{tmp_path}]",
+               faults="late_after: 400ms, on_late: permit")  # fmt: skip
+    wfpd.start()
+    with (
+        net.udp_receiver(net.server, 5000) as good, net.udp_receiver(net.server, 5001) as bad,
+        net.udp_receiver(net.server, 5002) as broken, net.udp_receiver(net.server, 5003) as late,
+    ):  # fmt: skip
+        for port in (5003, 5001, 5002, 5000):
+            net.send_udp(net.client, 5, 64, port)
+        assert good.wait_for(5) and late.wait_for(5)
+        assert wait_until(lambda: wfpd.metric("wfpd_callout_errors_total", callout="c") == 5)
+        assert (bad.count, broken.count) == (0, 0)
+    (shown,) = wfpd.call("callouts.list")["objects"]
+    assert (shown["class"], shown["calls"], shown["errors"]) == ("live_callouts:Waits", 20, 5)
+    log = wfpd.log.read_text()
+    assert log.count("callout c raised ValueError('told to')") == 1 and "live_callouts.py" in log
+    assert wfpd.end() == 0
+    assert said(wfpd)[-1] == "a closed after 20"
+
+
+def test_flow_contexts_and_state_stay_over_a_reload(wfpd: Wfpd, net: Network, tmp_path: pathlib.Path) -> None:
+    filters = """  - {name: in, layer: ale_auth_recv_accept, action: permit, when: {ip_protocol: udp}}
+  - {name: new, layer: ale_flow_established_v4, action: {callout: c}, when: {ip_protocol: udp}}
+  - {name: data, layer: datagram_data_v4, action: {callout: c}, when: {ip_protocol: udp, ip_local_port: 5000}}"""
+
+    def write(more: str = "") -> None:
+        wfpd.write(filters + more, attach=ATTACH, head=head("Flows", "b"), daemon=f"callout_path: [{tmp_path}]")
+
+    write()
+    wfpd.start()
+    assert sorted(said(wfpd)) == ["b add data datagram_data_v4", "b add new ale_flow_established_v4"]
+    with net.udp_receiver(net.router, 5000) as receiver, net.client.socket() as sock:
+        sock.connect((ROUTER_CLIENT4, 5000))
+        sock.send(b"one")
+        assert receiver.wait_for(1)
+        write("\n  - {name: more, layer: datagram_data_v4, action: {callout: c}, when: {ip_protocol: icmp}}")
+        assert wfpd.call("reload")["successful"]
+        sock.send(b"two")
+        assert receiver.wait_for(2)
+    (shown,) = wfpd.call("callouts.list")["objects"]
+    assert shown["contexts"] == 1
+    assert wfpd.end() == 0
+    assert said(wfpd)[2:] == [
+        "b data inbound True b'one'", "b add more datagram_data_v4", "b data inbound True b'two'",
+        "b deleted datagram_data_v4 True", "b closed after 3"]  # fmt: skip
