@@ -109,19 +109,10 @@ class Loop:
             if self._waiting >= self._most:
                 raise RuntimeError(f"{self._most} coroutines wait already")
             self._waiting += 1
-        try:
-            asyncio.run_coroutine_threadsafe(self._counted(job), loop)
-        except BaseException:
-            self._ended()
-            raise
+        # By the future: a coroutine that is cancelled before its first step runs none of its own code.
+        asyncio.run_coroutine_threadsafe(job(), loop).add_done_callback(self._ended)
 
-    async def _counted(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        try:
-            await job()
-        finally:
-            self._ended()
-
-    def _ended(self) -> None:
+    def _ended(self, _future: object) -> None:
         with self._lock:
             self._waiting -= 1
 
