@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.netns import ROUTER_CLIENT4, Network, wait_until
 from tests.integration.running import Wfpd
+from wfpd.client import Client
 
 ATTACH = "  - {hook: input, queues: 0-0}\n  - {hook: output, queues: 1-1}"
 MODULE = """
@@ -24,6 +25,10 @@ class Base:
         say(self.tag, n.kind, n.filter, n.layer)
     def close(self):
         say(self.tag, "closed after", self.n)
+
+class Base2(Base):
+    def classify(self, c):
+        self.n += 1
 
 class Waits(Base):
     async def classify(self, c):
@@ -113,3 +118,17 @@ def test_flow_contexts_and_state_stay_over_a_reload(wfpd: Wfpd, net: Network, tm
     assert said(wfpd)[2:] == [
         "b data inbound True b'one'", "b add more datagram_data_v4", "b data inbound True b'two'",
         "b deleted datagram_data_v4 True", "b closed after 3"]  # fmt: skip
+
+
+def test_a_callout_of_a_session_is_closed_after_its_deletion(wfpd: Wfpd, net: Network, tmp_path: pathlib.Path) -> None:
+    wfpd.write("  - {name: other, layer: ipforward, action: permit}", daemon=f"callout_path: [{tmp_path}]")
+    wfpd.start()
+    with Client(str(wfpd.socket)) as client:
+        made = client.call("callouts.add", callout={"name": "c", "use": "live_callouts:Base2", "options": {"tag": "s"}})
+        key = made["objects"][0]["key"]
+        added = client.call("filters.add", filter={"name": "f", "layer": "ipforward_v4", "action": {"callout": "c"}})
+        client.call("filters.delete", keys=[added["filters"][0]["key"]])
+        assert said(wfpd) == ["s add f ipforward_v4", "s delete f ipforward_v4"]
+        client.call("callouts.delete", keys=[key])
+        assert wait_until(lambda: said(wfpd)[2:] == ["s closed after 0"], 5.0, 0.05)
+    assert wfpd.end() == 0

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -117,8 +118,10 @@ class Daemon:
         self.commands = Commands()
         self.callouts = Registry()
         self._notifications = Notifications()
-        self._leaving: list[Registered] = []
-        """Callouts of former policies that some batch may still call."""
+        self._leaving: deque[Registered] = deque()
+        """Callouts of former policies and sessions that some batch may still call."""
+        self.session_callouts: set[Registered] = set()
+        """Those that filters of sessions have named."""
         self._contexts: dict[str, object] = {}
         """Data of provider contexts by name: of the file's, and of those that filters of sessions name."""
         self._session_contexts: dict[str, object] = {}
@@ -216,6 +219,7 @@ class Daemon:
         with self._publish_lock:
             self._not_while_ending()
             self._learn_contexts(contexts or {})
+            self.session_callouts.update(call for _, call in callouts if isinstance(call, Registered))
             before = frozenset() if self.tables.snapshot is None else hooks_with_layers(self.tables.snapshot)
             wanted = before if packed is None else before | hooks_of(Part(packed, search=False).slots())
             # The rules of a hook come before the first filter that needs them, so that nothing is left to fail after
@@ -285,7 +289,7 @@ class Daemon:
             self.callouts.keep(before)
             raise
         running = self.callouts.running
-        self._leaving += [one for one in before if one not in running]
+        self.retire(one for one in before if one not in running)
 
     def _settle(self, snapshot: Snapshot, policy: Policy, attach: tuple[Attachment, ...]) -> None:
         """What follows a policy that runs: its rules, and fewer bytes where they do."""
@@ -486,11 +490,15 @@ class Daemon:
         contexts those were."""
         n = self.engine.tend_flow_contexts()
         if self._leaving and self.engine.reap():
-            left, self._leaving = self._leaving, []
-            n += self.engine.tend_flow_contexts()
+            left = [self._leaving.popleft() for _ in range(len(self._leaving))]
+            n += self.engine.tend_flow_contexts(gone=left)
             for item in left:
                 item.close()
         return n
+
+    def retire(self, callouts: Iterable[Registered]) -> None:
+        """No filter names these any more, nor will: they are closed when no batch can reach them."""
+        self._leaving.extend(callouts)
 
     def _end_flows(self) -> None:
         """The workers have ended: every flow that is left ends with the daemon."""
@@ -548,7 +556,7 @@ class Daemon:
         while self.engine.tend_flow_contexts(all=True):
             pass
         snapshot = self.engine.snapshot
-        for item in [*self._leaving, *(() if snapshot is None else snapshot.callouts)]:
+        for item in [*self._leaving, *self.session_callouts, *(() if snapshot is None else snapshot.callouts)]:
             if isinstance(item, Registered):
                 item.close()
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import wfpd
-from wfpd.bfe import Bfe
+from wfpd.bfe import Bfe, Kind
 from wfpd.control.admin import DEFAULT_GROUP, AdminServer, Method, Peer, Roles
 from wfpd.control.compile_child import compile_in_child
 from wfpd.control.ground import TablesGround
@@ -294,6 +294,18 @@ class Service:
         """Until told to stop, or a worker has died."""
         self.daemon.watch(lambda: self._turn(signals))
 
+    def _retire_callouts(self) -> None:
+        """Callouts that sessions had added and that are deleted now.  Never waits for a change."""
+        used = self.daemon.session_callouts
+        if not used or not self.bfe.changing().acquire(blocking=False):
+            return
+        try:
+            gone = used - {entry.call for entry in self.bfe.store.entries(Kind.CALLOUT).values()}
+            used -= gone
+        finally:
+            self.bfe.changing().release()
+        self.daemon.retire(gone)
+
     def _turn(self, signals: Signals) -> bool:
         for number in signals.wait(TICK_SECONDS):
             if number in (signal.SIGTERM, signal.SIGINT):
@@ -305,6 +317,7 @@ class Service:
                     self.reopen()
         self.manager.tick()
         self.bfe.tick()
+        self._retire_callouts()
         self.stream.tick(time.time_ns())
         self._sign_of_life()
         return True

@@ -452,6 +452,7 @@ cdef class Engine:
             self._call_callouts(worker)
         except BaseException:       # A fault of ours; callouts are guarded one by one.
             logger.exception("fault while deciding a batch; on_error decides the rest")
+            (<ClassifyContext>self.contexts[worker.index]).settle_flow(&worker.visitor)
         while worker.next < worker.n:
             batch_settle_word(worker, worker.published.policy.on_error, REASON_ERROR, NO_FILTER)
 
@@ -564,15 +565,15 @@ cdef class Engine:
             add_counts(found, {name: entry[0] for name, entry in list((<ClassifyContext>context).durations.items())})
         return found
 
-    def tend_flow_contexts(self, *, bint all=False) -> int:
+    def tend_flow_contexts(self, *, bint all=False, gone=()) -> int:
         """Call flow_delete for contexts whose flow or callout is gone; how many.  For one control thread.
 
-        `all`: for every context, when no worker runs any more.
+        `all`: for every context, when no worker runs any more; `gone`: callouts that nothing calls, known or not.
         """
         if all:
             self.flows.contexts.end_all()
         elif self.current is not None and self.flows.contexts.callouts:
-            self.flows.contexts.retire(self.current.snapshot.callouts)
+            self.flows.contexts.retire([item for item in self.current.snapshot.callouts if item not in gone])
         return self.flows.contexts.drain()
 
     def sweep_hits(self, double now) -> None:

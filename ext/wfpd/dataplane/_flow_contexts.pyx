@@ -288,6 +288,15 @@ cdef class FlowContexts:
         self.callouts[item.number] = item
         return "ok"
 
+    def add_number(self, uint64_t flow_id, uint8_t slot, uint32_t callout, uint64_t value):
+        """As add(), of a number above 0, as native callouts do."""
+        self.allocate(flow_id)
+        return ("ok", "exists", "full")[context_add(&self.table, flow_id, slot, callout, value, False)]
+
+    def find_number(self, uint64_t flow_id, uint8_t slot, uint32_t callout):
+        """A number kept, 0 if there is none; what the packet path sees."""
+        return context_find(&self.table, flow_id, slot, callout)
+
     def remove(self, uint64_t flow_id, uint8_t slot, uint32_t callout):
         """End one context, whose flow_delete drain() calls; False if there is none."""
         return bool(context_remove(&self.table, flow_id, slot, callout))

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import gc
+import pathlib
 import sys
+import threading
 import weakref
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scapy.layers.inet import IP, UDP
 
 from tests.oracle.contexts import PlainContexts
+from tests.registering import Decided
 from wfpd.dataplane._flow_contexts import FlowContexts
+from wfpd.dataplane._replay import Replayer
 from wfpd.model.layers import slot_name
+
+POLICY = """version: 1
+callouts: [{name: c, use: "m:C"}]
+filters:
+  - {name: authorize, layer: ale_auth_recv_accept, action: permit}
+  - {name: new, layer: ale_flow_established, action: {callout: c}}
+"""
 
 
 class Item:
@@ -124,3 +136,60 @@ def test_no_more_than_the_capacity_is_kept(capacity: int) -> None:
     contexts, item = FlowContexts(capacity), Item(1)
     kept = sum(contexts.add(flow * 8, 0, item, flow) == "ok" for flow in range(2000))
     assert kept == len(contexts) <= capacity + 16
+
+
+def test_a_number_is_kept_beside_objects_and_told_as_one() -> None:
+    contexts, item = FlowContexts(), Item(1)
+    assert contexts.find_number(1, 0, 1) == 0
+    contexts.add(1, 1, item, "object")
+    assert [contexts.add_number(1, 0, 1, 1 << 63), contexts.add_number(1, 0, 1, 2)] == ["ok", "exists"]
+    assert (contexts.find_number(1, 0, 1), contexts.find(1, 0, 1), contexts.find_number(1, 1, 1)) == (
+        1 << 63,
+        1 << 63,
+        0,
+    )
+    contexts.end_flow(1)
+    contexts.drain()
+    assert sorted(one[2] for one in item.told if one[2] != "object") == [1 << 63]
+
+
+def test_workers_that_set_and_end_at_once_lose_no_context(tmp_path: pathlib.Path) -> None:
+    """Several threads visit over one small flow table while another drains: each that was set is told of once."""
+    n_set, told = [0, 0, 0], []
+
+    class Keeps:
+        def classify(self, c: Any) -> None:
+            index, number = c.values["ip_local_port"] - 1, c.values["ip_remote_port"]
+            c.set_flow_context("datagram_data", (index, number, n_set[index]))
+            n_set[index] += 1
+
+        def flow_delete(self, f: Any) -> None:
+            told.append(f.context)
+
+    decided = Decided(tmp_path, POLICY, {"c": Keeps()}, flows_max=16)
+    flows, over = decided.replay.flows, threading.Event()
+
+    def visit(index: int) -> None:
+        replayer = Replayer(decided.snapshot, flows)
+        for number in range(600):
+            data = bytes(IP(src="198.51.100.9", dst="192.0.2.1") / UDP(sport=number % 97, dport=index + 1))
+            replayer.visit(data, "input", number + 1)
+
+    def drain() -> None:
+        while not over.is_set():
+            flows.contexts.drain()
+
+    threads = [threading.Thread(target=visit, args=(index,), daemon=True) for index in range(3)]
+    drainer = threading.Thread(target=drain, daemon=True)
+    for thread in (*threads, drainer):
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    over.set()
+    drainer.join(60)
+    assert len(flows.contexts) <= 16
+    flows.contexts.end_all()
+    while flows.contexts.drain():
+        pass
+    assert len(told) == len(set(told)) == sum(n_set) > 600
+    assert flows.contexts.errors == {}
