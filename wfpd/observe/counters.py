@@ -115,6 +115,8 @@ class EngineCounters:
     flows: int = 0
     flows_max: int = 0
     flow_evictions: dict[str, int] = field(default_factory=dict)
+    flow_contexts: int = 0
+    flow_contexts_refused: int = 0
     """{reason: flows}."""
     events_dropped: dict[str, int] = field(default_factory=dict)
     """{sink: events}."""

@@ -130,6 +130,9 @@ def _state(now: EngineCounters) -> Iterator[Metric]:
                  now.flows / now.flows_max if now.flows_max else 0.0)  # fmt: skip
     yield _counter("wfpd_flow_evictions", "Flows removed before their end, by reason.", ("reason",),
                    _singles(sorted(now.flow_evictions.items())))  # fmt: skip
+    yield _plain("wfpd_flow_contexts", "Values that callouts keep with flows.", now.flow_contexts)
+    yield _counter("wfpd_flow_contexts_refused", "Values of callouts for which there was no room.", (),
+                   [((), now.flow_contexts_refused)])  # fmt: skip
     reload = now.reload
     yield _counter("wfpd_config_reload_requests", "Reloads asked for.", (), [((), reload.requests)])
     yield _plain("wfpd_config_last_reload_successful", "1 if the last one was accepted.", int(reload.last_successful))

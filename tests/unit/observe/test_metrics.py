@@ -32,6 +32,8 @@ CONTRACT = {
     "wfpd_flows": set(),
     "wfpd_flow_table_used_ratio": set(),
     "wfpd_flow_evictions_total": {"reason"},
+    "wfpd_flow_contexts": set(),
+    "wfpd_flow_contexts_refused_total": set(),
     "wfpd_config_reload_requests_total": set(),
     "wfpd_config_last_reload_successful": set(),
     "wfpd_config_last_reload_success_timestamp_seconds": set(),
