@@ -1,0 +1,252 @@
+"""Compiled callouts and time budgets on real queues."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.live import all_to_callout, live, monitor, proc_queue, queue_rule, snapshot_of, wait_queue
+from tests.integration.netns import Network, wait_until
+from tests.integration.running import Wfpd
+from wfpd.callouts.counting import Counting
+from wfpd.callouts.registry import Registered
+from wfpd.dataplane._budget import Watch
+from wfpd.dataplane._engine import Engine
+from wfpd.model.policy import Budget
+
+MILLISECOND = 1_000_000
+FIRST = (
+    "  - {name: first, layer: ipforward_v4, sublayer: first, action: {callout: first, kind: unknown}, "
+    "when: {ip_protocol: udp}}\n"
+)
+"""Asks another callout before all_to_callout()."""
+
+
+class Asleep:
+    """A Python callout that takes its time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def classify(self, c: Any) -> None:
+        time.sleep(self.seconds)
+        c.permit()
+
+
+def budgeted(made: Any, **members: int) -> Registered:
+    """A callout with a budget."""
+    return Registered(made, getattr(made, "classify", None), Budget(**members), Watch())
+
+
+def slow(native: bool, seconds: float) -> Any:
+    return Counting(answer="permit", seconds=seconds) if native else Asleep(seconds)
+
+
+def test_a_compiled_callout_is_asked_about_every_packet(net: Network, tmp_path: Path) -> None:
+    counting = Counting(answer="permit")
+    with live(Engine(1), snapshot_of(tmp_path, all_to_callout(), callouts={"watch": counting})) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        running.start()
+        with net.udp_receiver(net.server, 5000) as receiver:
+            net.send_udp(net.client, 500, 64, 5000)
+            assert receiver.wait_for(500)
+        assert (counting.packets, counting.octets) == (500, 500 * (64 + 28))
+        assert running.engine.counters()["callout_durations"]["watch"]["count"] == 1  # Every 1,024th is timed.
+
+
+def test_a_compiled_callouts_block_blocks_and_its_failures_are_counted(net: Network, tmp_path: Path) -> None:
+    filters = FIRST + all_to_callout()
+    callouts = {"first": Counting(answer="fail"), "watch": Counting(answer="block")}
+    policy = snapshot_of(tmp_path, filters, callouts=callouts, faults="{on_error: permit}")
+    with live(Engine(1), policy) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        running.start()
+        net.send_udp(net.client, 40, 64, 5000)
+        assert running.wait_for(3, 40)
+        assert running.count(3, "block") == 40
+        assert running.engine.callout_errors() == running.engine.counters()["callout_errors"] == {"first": 40}
+
+
+@pytest.mark.parametrize("order", ["compiled first", "Python first"])
+def test_compiled_and_python_callouts_are_asked_in_one_visit(net: Network, tmp_path: Path, order: str) -> None:
+    counting, seen = Counting(), []
+
+    def classify(c: Any) -> None:
+        seen.append(c.filter)
+        c.permit()
+
+    names = ("first", "watch") if order == "compiled first" else ("watch", "first")
+    callouts: dict[str, Any] = {names[0]: counting, names[1]: classify}
+    if order == "Python first":
+        callouts[names[1]] = lambda c: seen.append(c.filter)
+        callouts[names[0]] = counting = Counting(answer="permit")
+    with live(Engine(1), snapshot_of(tmp_path, FIRST + all_to_callout(), callouts=callouts)) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        with net.udp_receiver(net.server, 5000) as receiver:
+            net.send_udp(net.client, 200, 64, 5000)  # Before the start: whole batches.
+            running.start()
+            assert receiver.wait_for(200)
+        assert counting.packets == len(seen) == 200
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["compiled", "Python"])
+def test_a_hanging_callout_stops_its_own_queue_only_and_its_packets_get_on_late(
+    net: Network, tmp_path: Path, native: bool
+) -> None:
+    callout = budgeted(slow(native, 3.0), time_ns=MILLISECOND, times=1000, suspend_ns=3600 * 10**9)
+    filters = all_to_callout().replace("udp}", "udp, ip_destination_port: 6000}")
+    policy = snapshot_of(tmp_path, filters, callouts={"watch": callout}, faults="{on_late: permit, on_error: permit}")
+    engine = Engine(2, late_after=0.1)
+    with live(engine, policy) as running, monitor(engine):
+        running.add(net.router, 3, worker=0)
+        running.add(net.router, 4, worker=1)
+        queue_rule(net.router, 3, "-p", "udp", "--dport", "6000", "-m", "length", "--length", "92")
+        queue_rule(net.router, 4)
+        running.start()
+        with net.udp_receiver(net.server, 6000) as hung, net.udp_receiver(net.server, 5000) as other:
+            net.send_udp(net.client, 1, 64, 6000)
+            assert hung.wait_for(1)  # By on_late: the callout still runs.
+            assert running.count(3, "permit") == 0
+            assert wait_until(lambda: callout.watch.counters()["suspended"])  # type: ignore[attr-defined]
+            net.send_udp(net.client, 50, 64, 5000)
+            net.send_udp(net.client, 50, 65, 6000)  # To the other queue: they would walk into it too.
+            assert other.wait_for(50) and hung.wait_for(51)
+            assert running.count(3, "permit") == 0
+        assert running.wait_for(3, 1, 10.0)
+        assert running.engine.counters()["queues"][3]["late"] == 1
+        found = callout.watch.counters()  # type: ignore[attr-defined]
+        assert (found["suspensions"], found["skipped"]) == (1, 50)
+
+
+@pytest.mark.parametrize(("word", "arrive"), [("permit", 9), ("block", 4)])
+def test_packets_behind_a_compiled_callout_that_hangs_get_on_late_and_those_before_it_their_own(
+    net: Network, tmp_path: Path, word: str, arrive: int
+) -> None:
+    filters = all_to_callout().replace("udp}", "udp, ip_destination_port: 6000}")
+    made = Counting(answer="permit" if word == "block" else "block", seconds=1.5)
+    policy = snapshot_of(tmp_path, filters, callouts={"watch": made}, faults=f"{{on_late: {word}}}")
+    with live(Engine(1, late_after=0.05), policy) as running, monitor(running.engine):
+        running.add(net.router, 3)
+        queue_rule(net.router, 3, "-p", "udp")
+        with net.udp_receiver(net.server, 5000) as receiver, net.udp_receiver(net.server, 6000) as hung:
+            net.send_udp(net.client, 4, 64, 5000)
+            net.send_udp(net.client, 1, 64, 6000)
+            net.send_udp(net.client, 4, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 9)
+            running.start()
+            assert wait_until(lambda: proc_queue(net.router, 3)["waiting"] == 0)
+            assert running.engine.progress() == [("running", 0)]  # It hangs, in its first batch.
+            assert running.wait_for(3, 9)
+            assert made.packets == 1
+            assert wait_until(lambda: receiver.count + hung.count == arrive)
+        counters = running.engine.counters()["queues"][3]
+        assert (counters["late"], counters["verdicts_refused"], counters["verdicts_not_found"]) == (5, 0, 0)
+
+
+def test_a_compiled_callout_of_a_discard_twin_that_hangs_leaves_the_block_as_it_is(
+    net: Network, tmp_path: Path
+) -> None:
+    filters = (
+        "  - {name: no, layer: ipforward_v4, action: block, when: {ip_protocol: udp}}\n"
+        "  - {name: seen, layer: ipforward_v4_discard, action: {callout: watch}}"
+    )
+    made = Counting(seconds=0.5)
+    policy = snapshot_of(tmp_path, filters, callouts={"watch": made}, faults="{on_late: permit}")
+    with live(Engine(1, late_after=0.05), policy) as running, monitor(running.engine):
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        with net.udp_receiver(net.server, 5000) as receiver:
+            net.send_udp(net.client, 1, 64, 5000)
+            running.start()
+            assert wait_until(lambda: made.packets == 1)
+            assert wait_until(lambda: proc_queue(net.router, 3)["waiting"] == 0)
+            assert running.wait_for(3, 1)
+            assert receiver.count == 0
+        assert running.count(3, "block") == 1
+        assert running.engine.counters()["queues"][3]["late"] == 0
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["compiled", "Python"])
+@pytest.mark.parametrize(("word", "arrive"), [("permit", 20), ("block", 4)])
+def test_a_callout_over_its_budget_is_suspended_and_on_error_decides(
+    net: Network, tmp_path: Path, native: bool, word: str, arrive: int
+) -> None:
+    callout = budgeted(slow(native, 0.002), time_ns=MILLISECOND, times=4, suspend_ns=3600 * 10**9)
+    policy = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": callout}, faults=f"{{on_error: {word}}}")
+    with live(Engine(1), policy) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        running.start()
+        with net.udp_receiver(net.server, 5000) as receiver:
+            net.send_udp(net.client, 20, 64, 5000)
+            assert running.wait_for(3, 20) and receiver.wait_for(arrive)
+            assert receiver.count == arrive
+        found = running.engine.counters()["callout_watches"]["watch"]
+        assert found["suspended"] and (found["suspensions"], found["overruns"], found["skipped"]) == (1, 4, 16)
+        assert running.engine.counters()["callout_errors"] == {}
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["compiled", "Python"])
+def test_a_quick_probe_ends_the_suspension(net: Network, tmp_path: Path, native: bool) -> None:
+    if native:
+        made: Any = Counting(answer="permit", seconds=0.05)
+        quick: Any = Counting(answer="permit")
+    else:
+        made, quick = Asleep(0.05), Asleep(0)
+    members = {"time_ns": 20 * MILLISECOND, "times": 1, "suspend_ns": 100 * MILLISECOND}
+    callout = budgeted(made, **members)
+    healed = Registered(quick, getattr(quick, "classify", None), callout.budget, callout.watch)
+    policy = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": callout})
+    with live(Engine(1), policy) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3, "-p", "udp")
+        running.start()
+        net.send_udp(net.client, 1, 64, 5000)
+        assert running.wait_for(3, 1)
+        watch: Any = callout.watch
+        assert watch.counters()["suspended"]
+        # A reload brings the callout mended: the suspension goes on until the probe.
+        running.engine.swap(snapshot_of(tmp_path, all_to_callout(), callouts={"watch": healed}, generation=2))
+        assert watch.counters()["suspended"]
+        time.sleep(0.12)
+        net.send_udp(net.client, 1, 64, 5000)
+        assert running.wait_for(3, 2)
+        found = watch.counters()
+        assert (found["suspended"], found["probes"], found["suspensions"], found["skipped"]) == (False, 1, 1, 0)
+
+
+def test_the_daemon_says_that_a_callout_is_suspended(net: Network, tmp_path: Path) -> None:
+    wfpd = Wfpd(net, tmp_path)
+    wfpd.write(
+        "  - {name: ask, layer: ipforward, action: {callout: slow, kind: unknown}, when: {ip_destination_port: 5000}}",
+        head='callouts: [{name: slow, use: "wfpd.callouts.counting:Counting", options: {answer: permit, seconds: 0.01},'
+        " budget: {time: 1ms, times: 3, suspend: 1h}}]",
+        faults="on_error: block",
+    )
+    wfpd.start()
+    assert wfpd.metric("wfpd_callout_suspended", callout="slow") == 0
+    with net.udp_receiver(net.server, 5000) as receiver:
+        net.send_udp(net.client, 10, 64, 5000)
+        assert receiver.wait_for(3)
+        assert wait_until(lambda: wfpd.metric("wfpd_callout_calls_skipped_total", callout="slow") == 7)
+        assert receiver.count == 3
+    assert wfpd.metric("wfpd_callout_suspended", callout="slow") == 1
+    assert wfpd.metric("wfpd_callout_suspensions_total", callout="slow") == 1
+    assert wfpd.call("callouts.list")["objects"][0]["suspended"] is True
+    assert wait_until(lambda: wfpd.log.read_text().count("callout slow is suspended") == 1)
+    events = [json.loads(line) for line in wfpd.eve.read_text().splitlines()]
+    (told,) = [event["callout"] for event in events if event["event_type"] == "callout"]
+    assert (told["name"], told["state"], told["slow_calls"]) == ("slow", "suspended", 3)
+    wfpd.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]  # A reload does not end it.
+    assert wait_until(lambda: wfpd.status()["generation"] == 2)
+    assert wfpd.metric("wfpd_callout_suspended", callout="slow") == 1
+    assert wfpd.end() == 0
+    assert wfpd.log.read_text().count("is suspended") == 1
