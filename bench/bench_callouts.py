@@ -85,8 +85,8 @@ def bench(given: argparse.Namespace) -> list[Table]:
         "A callout on every packet",
         f"CPU nanoseconds a packet of a process that drains a queue of {given.packets} 64-byte UDP packets at forward; "
         f"{given.filters:,} filters and one that asks the callout, batches of {BATCH}; medians of {given.rounds} "
-        f"paired rounds. A compiled callout is to reach {NATIVE_BAR} of the limit loop, a Python one to be cheaper than "
-        "the empty callback (above 1.00 in the last column but one).",
+        f"paired rounds. A compiled callout is to reach {NATIVE_BAR} of the limit loop, a Python one to be cheaper "
+        "than the empty callback (above 1.00 in the last column but one).",
         ["contender", "CPU, ns a packet", "limit / it", "empty callback / it", "bar"],
     )
     for name in found[0]:

@@ -13,8 +13,9 @@ from wfpd.config import reader
 from wfpd.config.limits import Limits
 from wfpd.config.nodes import Broken, Mapping, Node
 from wfpd.config.report import Speaker, shown
+from wfpd.config.scalars import BadValue, duration, integer
 from wfpd.config.weights import SublayerWeights
-from wfpd.model.policy import FILE_PROVIDER, Callout, Provider, ProviderContext, Sublayer, default_key
+from wfpd.model.policy import FILE_PROVIDER, Budget, Callout, Provider, ProviderContext, Sublayer, default_key
 
 UNIVERSAL = Sublayer(
     "universal", uuid.UUID("eebecc03-ced4-4380-819a-2734397b2b74"), 0x8000, "Everything not assigned elsewhere"
@@ -23,6 +24,36 @@ INSPECTION = Sublayer("inspection", uuid.UUID("877519e1-e6a9-41a5-81b4-8c4f118e4
 BUILT_IN = {UNIVERSAL.name: UNIVERSAL, INSPECTION.name: INSPECTION}
 _COMMON = ("name", "key", "description", "provider")
 _USE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+_NANOSECONDS = 1_000_000_000
+
+
+def _nanoseconds(text: str) -> int:
+    seconds = duration(text)
+    if not 0.000001 <= seconds <= 3600:
+        raise BadValue(f"{shown(text)} is outside 1us-1h", "", "FWP_E_OUT_OF_BOUNDS")
+    return round(seconds * _NANOSECONDS)
+
+
+def _times(text: str) -> int:
+    return integer(text, 1_000_000, 1)
+
+
+def read_budget(speaker: Speaker, node: Node) -> Budget | None:
+    """`budget` of a callout; None after an error."""
+    found = reader.mapping(speaker, node, "budget")
+    if found is None:
+        return None
+    reader.known_keys(speaker, found, ("time", "times", "within", "suspend"), "budget")
+    if "time" not in found.entries:
+        speaker.error(found, "budget: time is missing", "budget: {time: 200us}")
+        return None
+    members = {"time_ns": ("time", _nanoseconds), "within_ns": ("within", _nanoseconds),
+               "suspend_ns": ("suspend", _nanoseconds), "times": ("times", _times)}  # fmt: skip
+    said = {member: reader.value(speaker, found.entries[key], f"budget: {key}", read)
+            for member, (key, read) in members.items() if key in found.entries}  # fmt: skip
+    return None if None in said.values() else Budget(**{name: int(value or 0) for name, value in said.items()})
 
 
 @dataclass(slots=True)
@@ -111,7 +142,7 @@ class ObjectReader:
 
     def read_callout(self, speaker: Speaker, node: Node) -> None:
         """One entry of `callouts:`; `use` is read, never imported here."""
-        common, found, about = self.common(speaker, node, "callout", self.callouts, ("use", "options"))
+        common, found, about = self.common(speaker, node, "callout", self.callouts, ("use", "options", "budget"))
         if found is None:
             return
         use = ""
@@ -120,10 +151,11 @@ class ObjectReader:
             if use and not _USE.fullmatch(use):
                 about.error(found.entries["use"], f"use: {shown(use)} is no class", 'use is written "module:Class"')
         options = self._options(about, found.entries["options"]) if "options" in found.entries else {}
+        budget = read_budget(about, found.entries["budget"]) if "budget" in found.entries else None
         if common is None:
             return
         self.callouts[common.name] = Callout(
-            common.name, common.key, use, options, common.description, common.provider, about.at(found)
+            common.name, common.key, use, options, common.description, common.provider, about.at(found), budget
         )
 
     def _options(self, speaker: Speaker, node: Node) -> dict[str, object]:

@@ -126,6 +126,8 @@ def _object(kind: Any, values: Mapping[str, Any]) -> Any:
             value = uuid.UUID(value)
         elif name == "location":
             value = Location(**value)
+        elif name == "budget" and value is not None:
+            value = model.Budget(**value)
         elif name in _WORDS:
             value = model.Word(value)
         elif isinstance(value, list) and name not in _FREE:

@@ -30,6 +30,7 @@ from wfpd.control.tables import State, Tables
 from wfpd.daemon import reading
 from wfpd.daemon.queues import QueueSet
 from wfpd.daemon.records import RecordMaker
+from wfpd.daemon.suspensions import Suspensions
 from wfpd.dataplane import Engine, Host, Part, Snapshot, references
 from wfpd.errors import ControlError, KernelError, WfpdError
 from wfpd.model.layers import BY_SLOT
@@ -459,8 +460,12 @@ class Daemon:
             logger.error("%s: %s", threading.current_thread().name, error)
 
     def _watch_late(self) -> None:
+        suspensions, looked = Suspensions(), 0.0
         while not self._stopping.wait(max(0.005, min(0.05, self.engine.late_after / 4))):
             self.engine.enforce_late()
+            if time.monotonic() - looked >= TICK_SECONDS:
+                looked = time.monotonic()
+                suspensions.look(self.engine.callout_watches())
 
     def _pump_events(self) -> None:
         while True:

@@ -100,6 +100,10 @@ def read(engine: Engine, dead: frozenset[int] = frozenset()) -> EngineCounters:
         found.malformed[PARSE_STATUS_NAMES[status]] = count
     found.callout_errors = dict(raw["callout_errors"])
     found.callout_duration = {name: histogram(entry) for name, entry in raw["callout_durations"].items()}
+    for name, watch in raw["callout_watches"].items():
+        if watch["budget"]:
+            found.callout_suspended[name] = watch["suspended"]
+            found.callout_suspensions[name], found.callout_skipped[name] = watch["suspensions"], watch["skipped"]
     found.vetoes = {slot_name(slot): count for slot, count in raw["vetoes"].items()}
     for slot, count in raw["would_block"].items():
         found.would_block[_layer_of(slot)] = found.would_block.get(_layer_of(slot), 0) + count

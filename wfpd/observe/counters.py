@@ -110,6 +110,11 @@ class EngineCounters:
     callout_duration: dict[str, Histogram] = field(default_factory=dict)
     """{callout: sampled 1 in 1,024; Python callouts: all}."""
     callout_errors: dict[str, int] = field(default_factory=dict)
+    callout_suspended: dict[str, bool] = field(default_factory=dict)
+    """{callout with a time budget: whether it is suspended now}; the next two are of the same ones."""
+    callout_suspensions: dict[str, int] = field(default_factory=dict)
+    callout_skipped: dict[str, int] = field(default_factory=dict)
+    """Calls that were not made because of a suspension."""
     uninspected: dict[str, int] = field(default_factory=dict)
     """{hook: packets that our rules passed on and that we never got}."""
     flows: int = 0

@@ -90,6 +90,12 @@ def _durations(now: EngineCounters) -> Iterator[Metric]:
                      "callout", sorted(now.callout_duration.items()))  # fmt: skip
     yield _counter("wfpd_callout_errors", "Calls of a callout that raised or answered wrongly.",
                    ("callout",), _singles(sorted(now.callout_errors.items())))  # fmt: skip
+    yield _gauge("wfpd_callout_suspended", "1: the callout is suspended, as it was over its time budget.",
+                 ("callout",), _singles(sorted(now.callout_suspended.items())))  # fmt: skip
+    yield _counter("wfpd_callout_suspensions", "Times that a callout was suspended.",
+                   ("callout",), _singles(sorted(now.callout_suspensions.items())))  # fmt: skip
+    yield _counter("wfpd_callout_calls_skipped", "Calls that were not made, as the callout was suspended.",
+                   ("callout",), _singles(sorted(now.callout_skipped.items())))  # fmt: skip
 
 
 def _kernel(now: EngineCounters) -> Iterator[Metric]:

@@ -556,7 +556,12 @@ cdef class Engine:
         for context in self.contexts:
             add_counts(found, dict((<ClassifyContext>context).errors))
         add_counts(found, dict(self.flows.contexts.errors))
+        add_counts(found, {name: watch["failed"] for name, watch in self.callout_watches().items() if watch["failed"]})
         return found
+
+    def callout_watches(self) -> dict:
+        """What is counted of the running policy's callouts that are compiled or have a budget, by name (`Watch.counters`)."""
+        return {} if self.current is None else (<Snapshot>self.current.snapshot).root.watches()
 
     def callout_calls(self) -> dict:
         """How often each callout was called, by name."""
@@ -601,7 +606,7 @@ cdef class Engine:
             called = callout_dict(context)
             add_counts(total["callout_errors"], called["errors"])
             add_counts(total["callout_durations"], called["durations"])
-        total["callout_watches"] = {} if self.current is None else (<Snapshot>self.current.snapshot).root.watches()
+        total["callout_watches"] = self.callout_watches()
         for name, watch in total["callout_watches"].items():
             if watch["failed"]:
                 add_counts(total["callout_errors"], {name: watch["failed"]})

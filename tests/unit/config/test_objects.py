@@ -2,7 +2,7 @@
 
 import pytest
 
-from wfpd.model.policy import FILE_PROVIDER, default_key
+from wfpd.model.policy import FILE_PROVIDER, Budget, default_key
 
 HEAD = "version: 1\n"
 
@@ -125,3 +125,28 @@ def test_an_object_without_a_usable_name_is_read_on_for_its_other_errors(policie
     messages = sorted(problem.message for problem in policies.errors(HEAD + text))
     assert len(messages) == len(parts)
     assert all(any(part in message for message in messages) for part in parts)
+
+
+def test_a_budget_has_defaults_beside_its_time(policies):
+    text = HEAD + "callouts: [{name: a, budget: {time: 200us}}, {name: b}]\n"
+    assert [item.budget for item in policies.load(text).callouts] == [
+        Budget(200_000, times=5, within_ns=60 * 10**9, suspend_ns=10 * 10**9), None,
+    ]  # fmt: skip
+    text = HEAD + "callouts: [{name: a, budget: {time: 1ms, times: 1, within: 2s, suspend: 1m}}]\n"
+    assert policies.load(text).callouts[0].budget == Budget(10**6, times=1, within_ns=2 * 10**9, suspend_ns=60 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        ("{times: 2}", "budget: time is missing"),
+        ("{time: 0us}", "outside 1us-1h"),
+        ("{time: 2h}", "outside 1us-1h"),
+        ("{time: fast}", "not a duration"),
+        ("{time: 1ms, times: 0}", "budget: times"),
+        ("{time: 1ms, length: 3}", "length"),
+        ("7", "budget"),
+    ],
+)
+def test_what_is_wrong_with_a_budget_is_said(policies, budget, said):
+    assert said in str(policies.error(HEAD + f"callouts: [{{name: a, budget: {budget}}}]\n"))

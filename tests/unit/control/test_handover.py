@@ -10,6 +10,7 @@ from wfpd.errors import Location, PolicyError, Problem, WfpdError
 from wfpd.model.policy import (
     Action,
     Attachment,
+    Budget,
     Callout,
     DaemonSettings,
     Faults,
@@ -26,7 +27,7 @@ KEY = uuid.UUID(int=1)
 POLICY = Policy(
     filters=(Filter("f", KEY, 24, "universal", Action.BLOCK, 0, 1, flags=FilterFlag.METRICS),),
     sublayers=(Sublayer("universal", KEY, 0x8000),),
-    callouts=(Callout("c", KEY, "m:C", {"a": [1, {"b": None}]}, location=Location("p", 2, 3)),),
+    callouts=(Callout("c", KEY, "m:C", {"a": [1, {"b": None}]}, location=Location("p", 2, 3), budget=Budget(7)),),
     providers=(Provider("file", KEY),),
     provider_contexts=(ProviderContext("x", KEY, [1, [2]]),),
     attach=(Attachment("forward", ("eth0",), queues=(0, 1)),),

@@ -5,9 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import a_filter, a_policy, callout
 from tests.oracle.budget import admissions
-from wfpd.dataplane._budget import drive
-from wfpd.model.policy import Budget
+from wfpd.callouts.registry import Registered
+from wfpd.compiler.pack import pack
+from wfpd.dataplane._budget import Watch, drive
+from wfpd.dataplane._replay import Replayer
+from wfpd.dataplane._table import Snapshot
+from wfpd.model.policy import Action, Budget
 
 BUDGET = Budget(time_ns=10, times=2, within_ns=100, suspend_ns=50)
 SLOW, QUICK = 11, 10
@@ -48,3 +53,14 @@ def test_it_agrees_with_the_description(gaps: list[tuple[int, int]]) -> None:
         calls.append((now, takes))
         now += takes + gap
     assert said(*calls) == list(admissions(BUDGET, calls))
+
+
+def test_replay_knows_no_budget() -> None:
+    policy = a_policy([a_filter("one", Action.CALLOUT_UNKNOWN, callout="c")], callouts=[callout("c")])
+    watch = Watch()
+    made = Registered(object(), lambda c: c.permit(), Budget(time_ns=0, times=1), watch)
+    tables = Snapshot(pack(policy), [made], generation=1, on_error=2, on_malformed=1, on_late=1, flows_full=1)
+    replayer = Replayer(tables)
+    packet = bytes.fromhex("4500001c00010000401100000a0000010a000002000900350008ffff")
+    assert {replayer.visit(packet, "forward", n)["verdict"] for n in range(5)} == {"permit"}
+    assert watch.counters()["overruns"] == 0
