@@ -83,6 +83,7 @@ CALLOUTS = Kind("callouts", "callout", "callout", (
     Column("calls", of("calls"), right=True),
     Column("errors", of("errors"), right=True),
     Column("contexts", of("contexts"), right=True),
+    Column("suspended", of("suspended")),
     _PROVIDER,
     _KEY,
 ))  # fmt: skip

@@ -34,13 +34,15 @@ class TablesGround:
         errors: Callable[[], Mapping[str, int]] = dict,
         calls: Callable[[], Mapping[str, int]] = dict,
         contexts: Callable[[int], int] = lambda number: 0,
+        watches: Callable[[], Mapping[str, Mapping[str, Any]]] = dict,
     ) -> None:
-        """`errors` and `calls`: of callouts, by name; `contexts`: how many flow contexts one of this number has."""
+        """`errors` and `calls`: of callouts, by name; `contexts`: how many flow contexts one of this number has;
+        `watches`: as `Engine.callout_watches`."""
         self._tables = tables
         self._change = change
         self._hits = hits
         self._callout_path = callout_path
-        self._errors, self._calls, self._contexts = errors, calls, contexts
+        self._errors, self._calls, self._contexts, self._watches = errors, calls, contexts, watches
 
     def apply(
         self,
@@ -92,7 +94,8 @@ class TablesGround:
         return references(snapshot, kind.value, to.bytes, name)
 
     def callout_state(self, name: str, key: bytes) -> dict[str, Any]:
-        found: dict[str, Any] = {"calls": self._calls().get(name, 0), "errors": self._errors().get(name, 0)}
+        found: dict[str, Any] = {"calls": self._calls().get(name, 0), "errors": self._errors().get(name, 0),
+                                 "suspended": bool(self._watches().get(name, {}).get("suspended", False))}  # fmt: skip
         snapshot = self._tables.snapshot
         if snapshot is None or not snapshot.root.has_callout(key):
             return found

@@ -79,7 +79,8 @@ class Service:
         ground = TablesGround(self.daemon.tables, self.daemon.change, self.daemon.hits,
                               lambda: self.daemon.policy.daemon.callout_path,
                               self.daemon.engine.callout_errors, self.daemon.engine.callout_calls,
-                              self.daemon.engine.flows.contexts.count_of)  # fmt: skip
+                              self.daemon.engine.flows.contexts.count_of,
+                              self.daemon.engine.callout_watches)  # fmt: skip
         self.bfe = Bfe(ground)
         self.listings = Listings(self.daemon.engine, self.daemon.records.filter_of)
         self.staging = Staging(self.daemon, path)

@@ -77,7 +77,7 @@ class SimpleGround:
         return sum(self.refers(key, kind, to, name) for key in self.filters)
 
     def callout_state(self, name: str, key: bytes) -> dict[str, Any]:
-        return {"errors": 3 if name == "c" else 0}
+        return {"errors": 3 if name == "c" else 0, "suspended": name == "c"}
 
     def load(self, callout: Callout) -> object:
         self.loaded.append(callout.use)

@@ -53,7 +53,7 @@ def test_a_template_asks_for_what_objects_have(session: Session) -> None:
     session.add_text(said(callouts=[{"name": "c"}]), callouts=True)
     assert session.list(Kind.CALLOUT, {"name": "c", "provider": "x"}, 9).total == 0
     (found,) = session.list(Kind.CALLOUT, {"name": "c"}, 9).objects
-    assert (found["registered"], found["errors"]) == (False, 3)
+    assert (found["registered"], found["errors"], found["suspended"]) == (False, 3, True)
     with refused("FWP_E_INVALID_PARAMETER"):
         session.list(Kind.CALLOUT, {"colour": "red"}, 9)
 
