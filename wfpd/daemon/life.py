@@ -460,16 +460,16 @@ class Daemon:
             logger.error("%s: %s", threading.current_thread().name, error)
 
     def _watch_late(self) -> None:
-        suspensions, looked = Suspensions(), 0.0
         while not self._stopping.wait(max(0.005, min(0.05, self.engine.late_after / 4))):
             self.engine.enforce_late()
+
+    def _pump_events(self) -> None:
+        suspensions, looked = Suspensions(self.on_event), 0.0
+        while True:
+            stopping = self._stopping.is_set()
             if time.monotonic() - looked >= TICK_SECONDS:
                 looked = time.monotonic()
                 suspensions.look(self.engine.callout_watches())
-
-    def _pump_events(self) -> None:
-        while True:
-            stopping = self._stopping.is_set()
             events = self.engine.drain_events(1024)
             for event in events:
                 interface = self._interfaces.get(event["in_interface"] or event["out_interface"], "")

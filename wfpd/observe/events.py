@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from wfpd.observe.community_id import community_id, flow_number
-from wfpd.observe.record import EventRecord, FlowTotals
+from wfpd.observe.record import EventRecord, FlowTotals, Suspension
 
 SCHEMA_VERSION = 2
 
@@ -62,6 +62,8 @@ class Encoder:
 
     def event(self, record: EventRecord) -> Event:
         """The event as an object, keys in EVE's usual order."""
+        if record.suspension is not None:
+            return _suspension(record.suspension, format_timestamp(record.timestamp_ns, self._offset))
         event: Event = {
             "timestamp": format_timestamp(record.timestamp_ns, self._offset),
             "event_type": _event_type(record),
@@ -92,6 +94,19 @@ class Encoder:
             return record.flow_id & 0x1FFFFFFFFFFFFF or 1
         ports = (record.source_port or 0, record.destination_port or 0)
         return flow_number(record.source, record.destination, record.protocol or 0, ports, self._flow_key)
+
+
+def _suspension(said: Suspension, timestamp: str) -> Event:
+    return {
+        "timestamp": timestamp,
+        "event_type": "callout",
+        "callout": {
+            "name": said.callout,
+            "state": "suspended" if said.suspended else "back",
+            "slow_calls": said.slow_calls,
+            "skipped": said.skipped,
+        },
+    }
 
 
 def _event_type(record: EventRecord) -> str:

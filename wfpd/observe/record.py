@@ -26,8 +26,23 @@ class FlowTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspension:
+    """A callout's time budget has suspended it, or its probe has brought it back."""
+
+    callout: str
+    suspended: bool
+    slow_calls: int
+    """Since the start."""
+    skipped: int
+    """Calls that were not made because of a suspension, since the start."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One decided packet, or (with `flow`) one ended flow.  Members a packet does not have are None."""
+    """One decided packet, (with `flow`) one ended flow, or (with `suspension`) what became of a callout.
+
+    Members a packet does not have are None.
+    """
 
     timestamp_ns: int
     """Nanoseconds since the epoch: the packet's arrival, in replay the capture's clock."""
@@ -87,6 +102,8 @@ class EventRecord:
     udp_length: int | None = None
     flow: FlowTotals | None = None
     """Present: this is a flow's end, and the packet members but the 5-tuple mean nothing."""
+    suspension: Suspension | None = None
+    """Present: this is about a callout, and no other member but the time means anything."""
 
     @property
     def ip_version(self) -> int:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import wfpd.observe
 from wfpd.observe.counters import DROP_REASONS
 from wfpd.observe.events import Encoder, format_timestamp
-from wfpd.observe.record import EventRecord, FlowTotals
+from wfpd.observe.record import EventRecord, FlowTotals, Suspension
 
 SCHEMA = json.loads((pathlib.Path(wfpd.observe.__file__).parent / "event_schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -157,3 +157,19 @@ def test_a_packet_that_is_not_ip_has_no_addresses() -> None:
 def test_a_packet_of_no_flow_goes_to_the_server() -> None:
     assert encoded(replace(SYN, to_server=False))["direction"] == "to_server"
     assert encoded(replace(SYN, to_server=False, flow_id=5))["direction"] == "to_client"
+
+
+@pytest.mark.parametrize(("suspended", "state"), [(True, "suspended"), (False, "back")])
+def test_a_suspended_callout_is_an_event_of_no_packet(suspended: bool, state: str) -> None:
+    event = encoded(EventRecord(0, "permit", suspension=Suspension("slow", suspended, 5, 7)))
+    assert event == {
+        "timestamp": "1970-01-01T01:00:00.000000+0100", "event_type": "callout",
+        "callout": {"name": "slow", "state": state, "slow_calls": 5, "skipped": 7},
+    }  # fmt: skip
+
+
+def test_the_schema_keeps_packets_and_callouts_apart() -> None:
+    callout = encoded(EventRecord(0, "permit", suspension=Suspension("slow", True, 5, 7)))
+    bare = {"timestamp": callout["timestamp"], "event_type": "drop"}
+    for wrong in (callout | {"flow_id": 3}, encoded(SYN) | {"callout": callout["callout"]}, bare):
+        assert not VALIDATOR.is_valid(wrong)

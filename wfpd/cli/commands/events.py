@@ -53,6 +53,10 @@ def _show_last(event: dict[str, Any], as_json: bool) -> int:
 
 def describe_event(event: dict[str, Any]) -> str:
     """One event for a person."""
+    if "callout" in event:
+        said = event["callout"]
+        return (f"{event['timestamp']}  callout {said['name']} is {said['state']}: {said['slow_calls']} slow calls, "
+                f"{said['skipped']} not made, since the start")  # fmt: skip
     ends = [f"{event.get(f'{end}_ip', '?')}" + (f" port {event[f'{end}_port']}" if f"{end}_port" in event else "")
             for end in ("src", "dest")]  # fmt: skip
     found = event.get("wfp", {})

@@ -49,3 +49,9 @@ def test_the_last_block_is_shown_and_none_is_1(daemon: Daemon, path: str, capsys
     daemon.answer = {"timestamp": "t", "event_type": "drop", "verdict": {"action": "drop"}, "wfp": {"filter": "telnet"}}
     assert cli.main(["events", "--last", "--socket", path]) == 0
     assert "telnet" in capsys.readouterr().out
+
+
+def test_a_suspended_callout_is_shown_to_a_person() -> None:
+    event = {"timestamp": "now", "event_type": "callout",
+             "callout": {"name": "slow", "state": "suspended", "slow_calls": 5, "skipped": 0}}  # fmt: skip
+    assert describe_event(event) == "now  callout slow is suspended: 5 slow calls, 0 not made, since the start"
