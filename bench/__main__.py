@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
-from bench import bench_drain, bench_replay, bench_stream
+from bench import bench_callouts, bench_drain, bench_replay, bench_stream
 from bench.peers import ROOT
 
-BENCHES: tuple[ModuleType, ...] = (bench_drain, bench_replay, bench_stream)
+BENCHES: tuple[ModuleType, ...] = (bench_drain, bench_callouts, bench_replay, bench_stream)
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 

@@ -114,8 +114,10 @@ cdef tuple slot_fill(CalloutSlot* slot, item):
         slot.native = capsule_read(capsule)
     if capsule is not None or budget is not None:
         watch = kept if isinstance(kept, Watch) else Watch()
-        item.watch = kept = watch
         slot.watch = &watch.state
+        if kept is None and hasattr(item, "watch"):
+            item.watch = watch      # The next tables with this callout go on with it.
+        kept = watch
     if budget is not None:
         slot.budget_ns, slot.within_ns = budget.time_ns, budget.within_ns
         slot.suspend_ns, slot.most = budget.suspend_ns, budget.times

@@ -253,8 +253,13 @@ cdef class Root:
 
     def watches(self) -> dict:
         """By callout name, the counts of those that are compiled or have a budget, and whether they have one (`budget`)."""
-        return {name: (<Watch>kept[1]).counters() | {"budget": self.callout_slots[<uint32_t>number].budget_ns != 0}
-                for number, (name, kept) in enumerate(zip(self.callout_names, self.callouts_kept)) if kept[1] is not None}
+        found = {}
+        for number, (name, kept) in enumerate(zip(self.callout_names, self.callouts_kept)):
+            if kept[1] is not None:
+                budget = self.callout_slots[<uint32_t>number].budget_ns != 0
+                counts = (<Watch>kept[1]).counters()
+                found[name] = counts | {"budget": budget, "suspended": budget and counts["suspended"]}
+        return found
 
     def set_filter_context(self, uint32_t index, value) -> None:
         """What the filter's callout finds as its filter context from now on; None: nothing."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.builders import a_filter, a_policy, callout
 from tests.oracle.budget import admissions
+from wfpd.callouts.counting import Counting
 from wfpd.callouts.registry import Registered
 from wfpd.compiler.pack import pack
 from wfpd.dataplane._budget import Watch, drive
@@ -64,3 +65,24 @@ def test_replay_knows_no_budget() -> None:
     packet = bytes.fromhex("4500001c00010000401100000a0000010a000002000900350008ffff")
     assert {replayer.visit(packet, "forward", n)["verdict"] for n in range(5)} == {"permit"}
     assert watch.counters()["overruns"] == 0
+
+
+def test_tables_that_are_made_anew_go_on_with_the_same_counts() -> None:
+    policy = a_policy([a_filter("one", Action.CALLOUT_UNKNOWN, callout="c")], callouts=[callout("c")])
+    made = Registered(object(), lambda c: c.permit(), BUDGET, None)
+    words = {"on_error": 2, "on_malformed": 1, "on_late": 1, "flows_full": 1}
+    Snapshot(pack(policy), [made], generation=1, **words)
+    first = made.watch
+    tables = Snapshot(pack(policy), [made], generation=2, **words)
+    assert isinstance(first, Watch) and made.watch is first
+    assert tables.root.watches()["c"]["budget"] is True
+
+
+def test_without_its_budget_a_callout_is_not_suspended_any_more() -> None:
+    policy = a_policy([a_filter("one", Action.CALLOUT_UNKNOWN, callout="c")], callouts=[callout("c")])
+    watch = drive(BUDGET, [(1000, 1011), (1020, 1031)])[-1]
+    assert watch.counters()["suspended"]
+    for budget in (BUDGET, None):
+        made = Registered(Counting(), None, budget, watch)
+        tables = Snapshot(pack(policy), [made], generation=1, on_error=2, on_malformed=1, on_late=1, flows_full=1)
+        assert tables.root.watches()["c"]["suspended"] is (budget is not None)
