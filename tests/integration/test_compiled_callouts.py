@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from tests.integration.live import all_to_callout, live, monitor, proc_queue, qu
 from tests.integration.netns import Network, wait_until
 from tests.integration.running import Wfpd
 from wfpd.callouts.counting import Counting
-from wfpd.callouts.registry import Registered
+from wfpd.callouts.registered import Registered
 from wfpd.dataplane._budget import Watch
 from wfpd.dataplane._engine import Engine
-from wfpd.model.policy import Budget
+from wfpd.model.policy import Budget, Callout
 
 MILLISECOND = 1_000_000
 FIRST = (
@@ -40,7 +41,9 @@ class Asleep:
 
 def budgeted(made: Any, **members: int) -> Registered:
     """A callout with a budget."""
-    return Registered(made, getattr(made, "classify", None), Budget(**members), Watch())
+    one = Registered(Callout("watch", uuid.UUID(int=1), "tests:made", {}, budget=Budget(**members)), made)
+    one.watch = Watch()
+    return one
 
 
 def slow(native: bool, seconds: float) -> Any:
@@ -203,7 +206,8 @@ def test_a_quick_probe_ends_the_suspension(net: Network, tmp_path: Path, native:
         made, quick = Asleep(0.05), Asleep(0)
     members = {"time_ns": 20 * MILLISECOND, "times": 1, "suspend_ns": 100 * MILLISECOND}
     callout = budgeted(made, **members)
-    healed = Registered(quick, getattr(quick, "classify", None), callout.budget, callout.watch)
+    healed = budgeted(quick, **members)
+    healed.watch = callout.watch
     policy = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": callout})
     with live(Engine(1), policy) as running:
         running.add(net.router, 3)
