@@ -1,0 +1,1 @@
+"""The callouts shipped: one a file, each an example to copy."""

@@ -1,0 +1,26 @@
+"""The ways to refuse a packet that the callouts shipped share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wfpd.callouts._packet import tcp_segment
+from wfpd.model.layers import LAYERS
+
+REFUSALS = ("block", "absorb", "reset", "tcp_reset", "icmp_unreachable")
+"""absorb: dropped silently; reset: a TCP reset for TCP, an ICMP error for the rest."""
+
+ABSORBING = frozenset(layer.full_name(family) for layer in LAYERS if layer.absorb for family in (4, 6))
+"""Where a block may be absorbed.  Elsewhere one without a reply is as silent on the wire, but discard layers see it."""
+
+
+def refuse(c: Any, how: str, *, clear_right: bool = False) -> None:
+    """Answer BLOCK in one of the ways of REFUSALS."""
+    if how == "absorb":
+        c.block(absorb=c.layer in ABSORBING, clear_right=clear_right)
+    elif how == "block":
+        c.block(clear_right=clear_right)
+    elif how == "reset":
+        c.block(reply="icmp_unreachable" if tcp_segment(c.packet) is None else "tcp_reset", clear_right=clear_right)
+    else:
+        c.block(reply=how, clear_right=clear_right)
