@@ -8,7 +8,7 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP
 
 from tests.unit.callouts.builtin.fake import FakeContext
-from wfpd.callouts.builtin.answers import refuse
+from wfpd.callouts.builtin.answers import REFUSALS, answer, answer_stream, refuse
 
 TCP_PACKET, UDP_PACKET = bytes(IP() / TCP()), bytes(IP() / UDP())
 
@@ -30,3 +30,17 @@ def test_a_refusal_is_a_block_in_its_way(how: str, layer: str, packet: bytes, gi
     refuse(soft, how)
     refuse(hard, how, clear_right=True)
     assert soft.answer == ("block", given) and hard.answer == ("block", given | {"clear_right": True})
+
+
+def test_what_is_no_refusal_is_continue_or_permit() -> None:
+    for how, word in (("continue", "continue"), ("permit", "permit"), ("reset", "block")):
+        c = FakeContext(TCP_PACKET)
+        answer(c, how)
+        assert c.answer is not None and c.answer[0] == word
+
+
+@pytest.mark.parametrize("how", ["continue", "permit", *REFUSALS])
+def test_a_connection_is_allowed_or_dropped(how: str) -> None:
+    c = FakeContext(layer="stream_v4")
+    answer_stream(c, how)
+    assert c.answer == ("drop_connection" if how in REFUSALS else "allow_connection", {})
