@@ -1,0 +1,3 @@
+"""Typed surface of `_question.pyx`."""
+
+def read_question(message: bytes | memoryview) -> tuple[str, tuple[bytes, ...]]: ...
