@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
+    "bench_builtin": ["--rounds", "1", "--connections", "2", "--names", "300", "--json"],
     "bench_engine": ["--filters", "200", "--changes", "60", "--json"],
     "bench_callouts": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_change": ["--rounds", "1", "--filters", "200", "--changes", "70", "--json"],
@@ -102,6 +103,16 @@ def test_sets_of_every_shape_are_compared_by_time_and_size() -> None:
     assert set(rows) == {f"{name}, {traffic}" for name in named for traffic in ("hits", "misses", "both")}
     for name, row in rows.items():
         assert float(row["bytes an entry"]) <= (40 if "IPv6" in name else 12 if "IPv4" in name else 24)
+
+
+def test_callouts_shipped_are_timed_beside_scapy_and_lists_of_both_sizes() -> None:
+    callouts, parsers, lists = tables("bench_builtin")
+    assert {"TLS server names", "DNS names", "rate limit by source", "silent drop"} <= set(firsts(callouts))
+    assert firsts(parsers) == ["ClientHello", "DNS query", "HTTP request"]
+    assert firsts(lists) == ["300", "300"]
+    assert all(
+        float(cell.replace(",", "")) > 0 for table in (callouts, parsers) for row in table["rows"] for cell in row[1:]
+    )
 
 
 def test_lints_have_a_row_for_each_size_and_find_what_was_put_there() -> None:
