@@ -6,6 +6,8 @@ begins anew, and packets that have passed have passed.  The layer `stream` has n
 
 from __future__ import annotations
 
+import threading
+
 WAITING = 16
 """Segments of one connection that may wait for one before them."""
 HELD = 64 << 20
@@ -60,7 +62,7 @@ class Beginning:
 class Beginnings:
     """Connections by the sender's key (both ends, sender first): at most `entries`, with `held` bytes in all.
 
-    Beyond that the oldest goes first.  `most`: bytes kept of one.
+    Beyond that the oldest goes first.  `most`: bytes kept of one.  Several threads may use it.
     """
 
     def __init__(self, entries: int, most: int, held: int = HELD) -> None:
@@ -70,6 +72,7 @@ class Beginnings:
         self.held = 0
         self.evicted = 0
         """Connections that were forgotten before they were decided."""
+        self._lock = threading.Lock()
 
     def begin(self, key: bytes, start: int) -> Beginning:
         """A new connection whose first byte has the sequence number `start`."""
@@ -77,31 +80,31 @@ class Beginnings:
         self._put(key, found)
         return found
 
-    def add(self, known: Beginning, sequence: int, data: bytes | memoryview) -> None:
+    def add(self, key: bytes, known: Beginning, sequence: int, data: bytes | memoryview) -> None:
         """Take a segment of a connection; where its bytes are too many in all, others are forgotten."""
-        before = known.size
-        known.add(sequence, data, self.most)
-        self.held += known.size - before
-        while self.held > self.most_held and self.flows:
-            self._forget()
+        with self._lock:
+            before = known.size
+            known.add(sequence, data, self.most)
+            if self.flows.get(key) is known:  # Another thread may have made its place another's.
+                self.held += known.size - before
+            while self.held > self.most_held and self.flows:
+                self._forget()
 
     def decide(self, key: bytes, how: str) -> None:
         """From now on this is the answer to the connection, and its bytes are not kept."""
         self._put(key, how)
 
     def _put(self, key: bytes, what: Beginning | str) -> None:
-        gone = self.flows.get(key)
-        if isinstance(gone, Beginning):
-            self.held -= gone.size
-        elif gone is None and len(self.flows) >= self.entries:
-            self._forget()
-        self.flows[key] = what
+        with self._lock:
+            gone = self.flows.get(key)
+            if isinstance(gone, Beginning):
+                self.held -= gone.size
+            elif gone is None and len(self.flows) >= self.entries:
+                self._forget()
+            self.flows[key] = what
 
     def _forget(self) -> None:
-        try:
-            gone = self.flows.pop(next(iter(self.flows)))
-        except (KeyError, RuntimeError, StopIteration):  # Another thread was quicker.
-            return
+        gone = self.flows.pop(next(iter(self.flows)))
         if isinstance(gone, Beginning):
             self.held -= gone.size
             self.evicted += 1

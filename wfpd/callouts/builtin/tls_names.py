@@ -63,7 +63,11 @@ class TlsNames:
         return self.policy.answers["malformed" if found == "too_long" else found], 0
 
     def _classify_stream(self, c: Any) -> None:
-        how, needed = self.decided(c.stream)
+        stream = c.stream
+        if not len(stream):  # The end of a direction that has said nothing.
+            c.permit()
+            return
+        how, needed = self.decided(stream)
         if how is None:
             c.need_more(needed)
         else:
@@ -96,7 +100,7 @@ class TlsNames:
         if how is None:
             if known is None:
                 known = self.beginnings.begin(key, sequence)
-            self.beginnings.add(known, sequence, data)
+            self.beginnings.add(key, known, sequence, data)
             how, _ = self.decided(known.data)
             if how is None and len(known.data) >= self.beginnings.most:
                 how = self.policy.answers["malformed"]

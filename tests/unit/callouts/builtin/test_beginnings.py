@@ -50,17 +50,25 @@ def test_one_keeps_no_more_than_its_room() -> None:
 def test_all_together_keep_no_more_than_their_room_and_the_oldest_goes() -> None:
     table = Beginnings(entries=3, most=100, held=250)
     for key in (b"a", b"b", b"c"):
-        table.add(table.begin(key, 0), 0, bytes(80))
+        table.add(key, table.begin(key, 0), 0, bytes(80))
     assert table.held == 240
-    table.add(table.begin(b"b", 0), 0, bytes(80))
+    table.add(b"b", table.begin(b"b", 0), 0, bytes(80))
     assert (table.held, table.evicted, len(table.flows)) == (240, 0, 3)
     table.decide(b"d", "block")
     assert (table.held, table.evicted, list(table.flows)) == (160, 1, [b"b", b"c", b"d"])
-    table.add(table.begin(b"b", 0), 0, bytes(100))
-    table.add(table.begin(b"e", 0), 0, bytes(100))
+    table.add(b"b", table.begin(b"b", 0), 0, bytes(100))
+    table.add(b"e", table.begin(b"e", 0), 0, bytes(100))
     assert (table.held, table.evicted) == (180, 2)
     table.decide(b"c", "permit")
     assert table.held == sum(one.size for one in table.flows.values() if isinstance(one, Beginning))
+
+
+def test_bytes_of_a_connection_that_lost_its_place_are_not_counted() -> None:
+    table = Beginnings(entries=1, most=100)
+    lost = table.begin(b"a", 0)
+    table.add(b"b", table.begin(b"b", 0), 0, bytes(10))
+    table.add(b"a", lost, 0, bytes(50))
+    assert table.held == 10 and table.evicted == 1
 
 
 @pytest.mark.parametrize("front", [IP(src="192.0.2.1", dst="192.0.2.2"), IPv6(src="2001:db8::1", dst="2001:db8::2")])

@@ -127,6 +127,12 @@ def test_at_stream_it_asks_for_what_is_missing_and_allows_or_drops_the_connectio
         assert times <= 3
 
 
+def test_a_direction_that_ends_without_data_passes() -> None:
+    assert (
+        answer(TlsNames("a.example", other="block"), FakeContext(layer="stream_v4", stream=memoryview(b""))) == "permit"
+    )
+
+
 def test_other_packets_pass() -> None:
     assert (
         words(TlsNames("a.example", other="block"), [b"", bytes(IP()), bytes(IPv6()), bytes(FRONT)]) == ["continue"] * 4
