@@ -58,7 +58,8 @@ class Ground(Protocol):
 
     def callout_state(self, name: str, key: bytes) -> dict[str, Any]:
         """Of a callout: how often it was called (`calls`) and has failed (`errors`), whether its time budget has it
-        `suspended`, and where it runs its `class`, the `layers` that this applies to (empty: any), and how many flow `contexts` it keeps."""
+        `suspended`, and where it runs its `class`, the `layers` that this applies to (empty: any), and how many flow
+        `contexts` it keeps."""
 
     def load(self, callout: Callout) -> object:
         """Import a callout and make one; its callable.  PolicyError if that fails."""

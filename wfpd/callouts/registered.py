@@ -28,8 +28,8 @@ class Registered:
     """
 
     __slots__ = (
-        "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "instance", "is_async", "key",
-        "layers", "name", "native", "needs_payload", "notify", "number", "options", "parks", "use", "watch",
+        "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "instance", "is_async",
+        "key", "layers", "name", "native", "needs_payload", "notify", "number", "options", "parks", "use", "watch",
     )  # fmt: skip
 
     def __init__(self, callout: Callout, instance: Any, number: int = 0) -> None:
@@ -86,7 +86,7 @@ class Registered:
 
     def close(self) -> None:
         """Let the instance go; once, whoever asks."""
-        if self._closed:
+        if getattr(self, "_closed", True):  # A constructor that failed has not come so far.
             return
         self._closed = True
         close = getattr(self.instance, "close", None)

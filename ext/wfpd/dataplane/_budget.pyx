@@ -108,7 +108,8 @@ cdef class Watch:
 
 cdef tuple slot_fill(CalloutSlot* slot, item):
     cdef Watch watch
-    capsule, budget, kept = (getattr(item, name, None) for name in ("native", "budget", "watch"))
+    made = getattr(item, "__self__", None)      # Of a method.
+    capsule, budget, kept = (getattr(item, name, getattr(made, name, None)) for name in ("native", "budget", "watch"))
     memset(slot, 0, sizeof(CalloutSlot))
     if capsule is not None:
         slot.native = capsule_read(capsule)

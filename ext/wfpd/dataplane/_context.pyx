@@ -355,6 +355,11 @@ cdef class ClassifyContext:
     # ------------------------------------------------------------------------------- the packet
 
     @property
+    def now_ns(self):
+        """When the packet was received: nanoseconds of the monotonic clock, in replay of the capture's own."""
+        return self._live().input.now_ns
+
+    @property
     def hook(self):
         """Name of the hook, 'input'."""
         return _HOOKS[self._live().input.hook]
@@ -535,7 +540,3 @@ def _fragment(packet, family):
         return None
     word = int.from_bytes(packet[at + 2:at + 4], "big")
     return int.from_bytes(packet[at + 4:at + 8], "big"), word & 0xFFF8, bool(word & 1)
-    @property
-    def now_ns(self):
-        """When the packet was received: nanoseconds of the monotonic clock, in replay of the capture's own."""
-        return self._live().input.now_ns

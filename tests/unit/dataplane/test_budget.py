@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import uuid
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import a_filter, a_policy, callout
 from tests.oracle.budget import admissions
 from wfpd.callouts.counting import Counting
-from wfpd.callouts.registry import Registered
+from wfpd.callouts.registered import Registered
 from wfpd.compiler.pack import pack
 from wfpd.dataplane._budget import Watch, drive
 from wfpd.dataplane._replay import Replayer
 from wfpd.dataplane._table import Snapshot
-from wfpd.model.policy import Action, Budget
+from wfpd.model.policy import Action, Budget, Callout
 
 BUDGET = Budget(time_ns=10, times=2, within_ns=100, suspend_ns=50)
 SLOW, QUICK = 11, 10
+
+
+class Permits:
+    def classify(self, c: Any) -> None:
+        c.permit()
+
+
+def registered(made: object, budget: Budget | None, watch: Watch | None = None) -> Registered:
+    one = Registered(Callout("c", uuid.UUID(int=1), "tests:made", {}, budget=budget), made)
+    one.watch = watch
+    return one
 
 
 def said(*calls: tuple[int, int]) -> list[str]:
@@ -59,7 +73,7 @@ def test_it_agrees_with_the_description(gaps: list[tuple[int, int]]) -> None:
 def test_replay_knows_no_budget() -> None:
     policy = a_policy([a_filter("one", Action.CALLOUT_UNKNOWN, callout="c")], callouts=[callout("c")])
     watch = Watch()
-    made = Registered(object(), lambda c: c.permit(), Budget(time_ns=0, times=1), watch)
+    made = registered(Permits(), Budget(time_ns=0, times=1), watch)
     tables = Snapshot(pack(policy), [made], generation=1, on_error=2, on_malformed=1, on_late=1, flows_full=1)
     replayer = Replayer(tables)
     packet = bytes.fromhex("4500001c00010000401100000a0000010a000002000900350008ffff")
@@ -69,7 +83,7 @@ def test_replay_knows_no_budget() -> None:
 
 def test_tables_that_are_made_anew_go_on_with_the_same_counts() -> None:
     policy = a_policy([a_filter("one", Action.CALLOUT_UNKNOWN, callout="c")], callouts=[callout("c")])
-    made = Registered(object(), lambda c: c.permit(), BUDGET, None)
+    made = registered(Permits(), BUDGET)
     words = {"on_error": 2, "on_malformed": 1, "on_late": 1, "flows_full": 1}
     Snapshot(pack(policy), [made], generation=1, **words)
     first = made.watch
@@ -83,6 +97,6 @@ def test_without_its_budget_a_callout_is_not_suspended_any_more() -> None:
     watch = drive(BUDGET, [(1000, 1011), (1020, 1031)])[-1]
     assert watch.counters()["suspended"]
     for budget in (BUDGET, None):
-        made = Registered(Counting(), None, budget, watch)
+        made = registered(Counting(), budget, watch)
         tables = Snapshot(pack(policy), [made], generation=1, on_error=2, on_malformed=1, on_late=1, flows_full=1)
         assert tables.root.watches()["c"]["suspended"] is (budget is not None)

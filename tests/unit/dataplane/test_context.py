@@ -370,6 +370,8 @@ def test_a_reauthorization_that_blocks_ends_the_flows_contexts(tmp_path: pathlib
     assert after.visit(bytes(IN / UDP(sport=5000, dport=53)), "input", 2 * SECOND)["verdict"] == "block"
     replayed.replay.flows.contexts.drain()
     assert [context for _, _, context in calls.gone] == ["kept"]
+
+
 def test_the_time_is_that_of_the_packet(tmp_path: pathlib.Path) -> None:
     seen: list[int] = []
     replay(tmp_path, lambda c: seen.append(c.now_ns))
