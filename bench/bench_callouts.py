@@ -38,7 +38,7 @@ from wfpd.bench.drain import (
 )  # fmt: skip
 from wfpd.bench.network import Ring
 from wfpd.callouts.counting import Counting
-from wfpd.callouts.registry import Registered
+from wfpd.callouts.registered import Registered
 from wfpd.dataplane import Snapshot
 from wfpd.model.policy import Action, Budget, Callout, default_key
 
@@ -52,10 +52,11 @@ def policies(count: int) -> dict[str, Snapshot]:
     """The policy of each contender of ours."""
     plain = workloads.policy(workloads.rules(SHAPE, count))
     asking = workloads.with_filter(plain, Action.CALLOUT_INSPECTION, callout="watch")
-    asking = dataclasses.replace(asking, callouts=(Callout("watch", default_key("file", "callout", "watch")),))
+    callout = Callout("watch", default_key("file", "callout", "watch"))
+    asking = dataclasses.replace(asking, callouts=(callout,))
     callouts: dict[str, Any] = {
         NATIVE: Counting(),
-        BUDGETED: Registered(Counting(), None, BUDGET, None),
+        BUDGETED: Registered(dataclasses.replace(callout, budget=BUDGET), Counting()),
         PYTHON: Watch().classify,
     }
     return {NONE: snapshot(plain, [])} | {name: snapshot(asking, [callout]) for name, callout in callouts.items()}

@@ -38,7 +38,7 @@ class Party:
         tables = self.subject.tables
         ground = TablesGround(
             tables,
-            lambda packed, callouts, remove: tables.change(packed, [], remove).generation,
+            lambda packed, callouts, remove, _contexts: tables.change(packed, [], remove).generation,
             lambda slots: [(0, 0.0)] * len(slots),
             lambda: (),
         )
