@@ -27,6 +27,7 @@ cdef struct CalloutAnswer:
     uint8_t reply                   # ReplyKind, with ANSWER_BLOCK only.
     uint8_t failed                  # The answer stands in for a callout that raised (on_error).
     uint8_t late                    # The answer stands in for a callout that took too long (on_late).
+    uint8_t cut                     # The TCP flow is cut: both sides are reset.  With a block that is not absorbed only.
 
 cdef struct Arbitration:
     const CompiledPolicy* policy
@@ -43,6 +44,7 @@ cdef struct Arbitration:
     uint8_t n_audit                 # Audit-mode filters that would have matched (saturates).
     uint16_t ended                  # Sublayer that a terminating result has ended.
     uint32_t standing               # Filter of the standing result, NO_FILTER if none.
+    uint8_t cut                     # The block that stands cuts the packet's TCP flow.
 
 cdef void arbitrate_begin(Arbitration* state, const CompiledPolicy* policy, const uint32_t* matches,
                           uint32_t n_matches) noexcept nogil

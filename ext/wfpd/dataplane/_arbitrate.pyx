@@ -61,6 +61,7 @@ cdef inline bint _merge(Arbitration* state, uint32_t index, uint8_t action, bint
     state.standing = index
     state.reply = REPLY_NONE
     state.absorb = 0
+    state.cut = 0
     return True
 
 
@@ -131,6 +132,7 @@ cdef void arbitrate_answer(Arbitration* state, const CalloutAnswer* answer) noex
     if _merge(state, state.asked, action, answer.clear_right != 0, reason, True) and action == ACTION_BLOCK:
         state.reply = answer.reply
         state.absorb = answer.absorb
+        state.cut = answer.cut
 
 
 cdef void answer_on_error(const CompiledPolicy* policy, uint32_t asked, CalloutAnswer* answer) noexcept nogil:

@@ -268,8 +268,12 @@ cdef class ClassifyContext:
         self.answer.absorb = 0
         self.answer.reply = 0
 
-    def block(self, *, bint clear_right=False, bint absorb=False, reply=None):
-        """Answer BLOCK; `absorb` hides it, `reply` is 'tcp_reset' or 'icmp_unreachable'."""
+    def block(self, *, bint clear_right=False, bint absorb=False, reply=None, reset_both=None):
+        """Answer BLOCK; `absorb` hides it, `reply` is 'tcp_reset' or 'icmp_unreachable'.
+
+        `reset_both`, with tcp_reset: the flow is cut, and its other end is reset by its own next packet.  By
+        default it is, unless the packet opens the flow.
+        """
         cdef Visitor* visitor = self._live()
         if reply not in _REPLIES:
             raise ValueError(f"reply={reply!r}: one of none, tcp_reset, icmp_unreachable")
@@ -277,10 +281,13 @@ cdef class ClassifyContext:
             raise ValueError(f"absorb is not possible at {self.layer} (FWP_E_INVALID_PARAMETER)")
         if absorb and _REPLIES[reply]:
             raise ValueError("an absorbed packet gets no reply (FWP_E_INVALID_PARAMETER)")
+        if reset_both and reply != "tcp_reset":
+            raise ValueError("reset_both goes with reply='tcp_reset'")
         self.answer.kind = ANSWER_BLOCK
         self.answer.clear_right = clear_right
         self.answer.absorb = absorb
         self.answer.reply = _REPLIES[reply]
+        self.answer.cut = _REPLIES[reply] == REPLY_TCP_RESET and (reset_both is None or bool(reset_both))
 
     def park(self):
         """Take the packet out of its queue, to be decided later by the handle's complete(); returns the handle.

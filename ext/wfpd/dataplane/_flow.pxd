@@ -22,6 +22,7 @@ cdef enum FlowFlags:
     FLOW_FIN_LOCAL = 2
     FLOW_FIN_REMOTE = 4
     FLOW_ESTABLISHED_SEEN = 8       # ale_flow_established has been classified.
+    FLOW_CUT = 16                   # TCP: what comes of either side is blocked, and its sender reset (_visit_flow.pxi).
 
 cdef enum FlowEnd:                  # Why a flow ended; the first N_EVICTIONS are labels of wfpd_flow_evictions_total.
     END_TIMEOUT = 0                 # Idle too long, or closed and its last timer has run out.
@@ -46,7 +47,7 @@ cdef struct FlowKey:
     uint8_t protocol
     uint8_t family                  # 4 or 6
     uint8_t inbound_group           # 1: the one flow of all inbound multicast and broadcast; no other member but family.
-    uint8_t reserved
+    uint8_t only_cut                # 1: no flow, but that one was cut which is not tracked; local is the lesser end.
 
 cdef struct FlowEntry:
     FlowKey key
@@ -108,6 +109,7 @@ cdef struct FlowTable:
     uint8_t block_when_full         # flows.full: block
     int32_t group_lock
     uint64_t group_until_ns         # No flow of state FLOW_GROUP lives longer than this.
+    uint64_t cut_until_ns           # No entry with key.only_cut lives longer than this.
     FlowKey* groups                 # [GROUP_PLACES] The latest flow of each local end that sent to a group.
     FlowContextTable* contexts      # Told of every flow that ends.
 
@@ -142,6 +144,9 @@ cdef void flow_note_group(FlowTable* table, const FlowKey* key, uint64_t now_ns)
 # The flow to a group that an inbound packet may answer, which has `key` if it were a flow of its own.
 # `to_group`: it is multicast or broadcast itself, so that its destination is not the local end's address.
 cdef bint flow_answered(FlowTable* table, const FlowKey* key, bint to_group, uint64_t now_ns, FlowKey* found) noexcept nogil
+
+# A packet of a cut flow has come or has cut it: `entry` stays as long as one of its state does from now on.
+cdef void flow_keep_cut(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns) noexcept nogil
 
 cdef class Flows:
     cdef FlowTable table

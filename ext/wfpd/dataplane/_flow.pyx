@@ -116,7 +116,7 @@ cdef inline bint _ring_full(const FlowShard* shard) noexcept nogil:
 
 cdef void _report(FlowShard* shard, const FlowEntry* entry, uint64_t now_ns, FlowEnd why) noexcept nogil:
     cdef EndedFlow* ended
-    if shard.ended_size == 0:
+    if shard.ended_size == 0 or entry.key.only_cut:
         return
     if _ring_full(shard):
         shard.ended_lost += 1
@@ -324,6 +324,15 @@ cdef bint flow_is(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t 
     return found
 
 
+cdef void flow_keep_cut(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns) noexcept nogil:
+    cdef uint64_t until = now_ns + (_TIMEOUT[entry.state] + 1) * SECOND
+    entry.flags |= FLOW_CUT
+    entry.last_ns = max(entry.last_ns, now_ns)
+    flow_store(table, entry, hash, now_ns, 0, 0)
+    if entry.key.only_cut and wfpd_get(&table.cut_until_ns) < until:
+        wfpd_put(&table.cut_until_ns, until)
+
+
 include "_flow_group.pxi"
 
 
@@ -418,7 +427,7 @@ cdef uint32_t _look(FlowShard* shard, uint32_t first, const FlowWish* wish, Flow
     cdef uint32_t i, n = 0
     wfpd_lock(&shard.lock)
     for i in range(first, min(first + LOOKED_AT, shard.fresh)):
-        if shard.slots[i].entry.state != FLOW_NONE and _is_wished(&shard.slots[i].entry.key, wish):
+        if shard.slots[i].entry.state != FLOW_NONE and not shard.slots[i].entry.key.only_cut and _is_wished(&shard.slots[i].entry.key, wish):
             found[n] = shard.slots[i].entry
             n += 1
     wfpd_unlock(&shard.lock)

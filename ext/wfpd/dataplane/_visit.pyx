@@ -28,9 +28,9 @@ from ._budget cimport (
 from ._cache cimport cache_find, cache_store
 from ._layered cimport classify
 from ._flow cimport (
-    END_REAUTHORIZATION, END_REUSED, FLOW_CLOSING, FLOW_ESTABLISHED, FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL,
+    END_REAUTHORIZATION, END_REUSED, FLOW_CLOSING, FLOW_CUT, FLOW_ESTABLISHED, FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL,
     FLOW_FIN_REMOTE, FLOW_GROUP, FLOW_OPENING, FLOW_OTHER, FLOW_OUTBOUND, FlowEntry, FlowKey, FlowTable, flow_answered,
-    flow_find, flow_has_room, flow_hash, flow_note_group, flow_prefetch, flow_remove, flow_store,
+    flow_find, flow_has_room, flow_hash, flow_keep_cut, flow_note_group, flow_prefetch, flow_remove, flow_store,
 )
 from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
@@ -418,6 +418,7 @@ cdef void _reset(Visitor* visitor) noexcept nogil:
     visitor.reauthorizing = 0
     visitor.tracked = 0
     visitor.flow_known = 0
+    visitor.arbitration.cut = 0
     visitor.pending.flags = 0
     visitor.done[0] = 0
     visitor.done[1] = 0
@@ -485,6 +486,8 @@ cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept n
     if status == PARSE_OK or status >= N_PARSE_IP_STATUSES:
         _find_loopback(visitor)
         _flow_open(visitor)
+        if _is_cut(visitor):
+            return VISIT_DONE
     else:
         visitor.stage = ORDER_LENGTH - 1
     return _advance(visitor)

@@ -126,7 +126,7 @@ cdef void _flow_open(Visitor* visitor) noexcept nogil:
         return
     _flow_key(visitor, &visitor.key)
     found = _flow_look_up(visitor)
-    if found and opening and visitor.pending.state == FLOW_CLOSING:
+    if found and opening and (visitor.pending.state == FLOW_CLOSING or visitor.pending.flags & FLOW_CUT):
         flow_remove(visitor.flows, &visitor.key, visitor.flow_hash, visitor.input.now_ns, END_REUSED)
         found = False
     elif not found and not visitor.outbound and view.protocol != PROTOCOL_TCP:
@@ -220,15 +220,112 @@ cdef void _flow_progress(Visitor* visitor) noexcept nogil:
         flow.state = FLOW_CLOSING
 
 
+# ------------------------------------------------------------------------------------ cut flows
+#
+# A callout's reset reaches the sender of the packet that it blocked.  The other side is reset by its own next
+# packet, so the flow is remembered as cut: in its entry, or where flows are not tracked (forwarded packets, policies
+# without ALE filters) in an entry made for nothing else, under one key for both directions.
+
+
+cdef bint _cut_key(const Visitor* visitor, FlowKey* key) noexcept nogil:
+    """The key of an untracked flow's cut; true if the packet comes from the lesser end."""
+    cdef const PacketView* view = &visitor.view
+    cdef bint lesser = (
+        view.source_hi < view.destination_hi
+        or (view.source_hi == view.destination_hi and (
+            view.source_lo < view.destination_lo
+            or (view.source_lo == view.destination_lo and view.source_port < view.destination_port))))
+    memset(key, 0, sizeof(FlowKey))
+    key.family = view.family
+    key.protocol = view.protocol
+    key.only_cut = 1
+    if lesser:
+        key.local_hi, key.local_lo, key.local_port = view.source_hi, view.source_lo, view.source_port
+        key.remote_hi, key.remote_lo, key.remote_port = view.destination_hi, view.destination_lo, view.destination_port
+    else:
+        key.local_hi, key.local_lo, key.local_port = view.destination_hi, view.destination_lo, view.destination_port
+        key.remote_hi, key.remote_lo, key.remote_port = view.source_hi, view.source_lo, view.source_port
+    return lesser
+
+
+cdef bint _is_cuttable(const Visitor* visitor) noexcept nogil:
+    cdef const PacketView* view = &visitor.view
+    return (visitor.flows != NULL and view.status == PARSE_OK and view.fragment == FRAGMENT_NONE and view.has_tcp
+            and view.has_addresses and not view.is_icmp_error)
+
+
+cdef void _told_side(Visitor* visitor, bint local) noexcept nogil:
+    """This side knows: it is being reset by its own packet.  The flow closes when both do."""
+    cdef FlowEntry* flow = &visitor.pending
+    flow.flags |= FLOW_FIN_LOCAL if local else FLOW_FIN_REMOTE
+    if flow.flags & FLOW_FIN_LOCAL and flow.flags & FLOW_FIN_REMOTE:
+        flow.state = FLOW_CLOSING
+    flow_keep_cut(visitor.flows, flow, visitor.flow_hash, visitor.input.now_ns)
+
+
+cdef bint _is_cut(Visitor* visitor) noexcept nogil:
+    """Whether the packet's flow was cut: then its verdict is in `decision`, and no layer is asked.
+
+    An RST passes (ours goes to the other end like this), a SYN begins another flow.
+    """
+    cdef FlowKey key
+    cdef uint64_t hash
+    cdef bint local = visitor.outbound != 0
+    if not _is_cuttable(visitor):
+        return False
+    if visitor.tracked and visitor.flow_known and visitor.pending.flags & FLOW_CUT:
+        pass
+    elif visitor.input.now_ns <= visitor.flows.cut_until_ns:
+        local = _cut_key(visitor, &key)
+        hash = flow_hash(visitor.flows, &key)
+        if visitor.tracked or not flow_find(visitor.flows, &key, hash, visitor.input.now_ns, &visitor.pending):
+            return False
+        visitor.flow_hash = hash
+    else:
+        return False
+    if visitor.view.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
+        flow_remove(visitor.flows, &visitor.pending.key, visitor.flow_hash, visitor.input.now_ns, END_REUSED)
+        return False
+    visitor.decision.reason = REASON_FLOW
+    if not visitor.view.tcp_flags & TCP_RST:
+        visitor.decision.verdict = ACTION_BLOCK
+        visitor.decision.reply = REPLY_TCP_RESET
+        _told_side(visitor, local)
+    return True
+
+
+cdef bint _cuts(Visitor* visitor) noexcept nogil:
+    """Keep in mind that the block that stands cuts the flow, if it does."""
+    cdef bint local = visitor.outbound != 0
+    if not visitor.arbitration.cut or visitor.policy.audit or not _is_cuttable(visitor) or visitor.limit_block:
+        return False
+    if visitor.view.tcp_flags & TCP_RST or visitor.view.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
+        return False                # It ends by itself, or there is no other side yet.
+    if not visitor.tracked:
+        memset(&visitor.pending, 0, sizeof(FlowEntry))
+        local = _cut_key(visitor, &visitor.pending.key)
+        visitor.flow_hash = flow_hash(visitor.flows, &visitor.pending.key)
+        visitor.pending.first_ns = visitor.input.now_ns
+        visitor.pending.filter = NO_FILTER
+        visitor.pending.slot = NO_SLOT
+        visitor.pending.state = FLOW_OTHER
+    _told_side(visitor, local)
+    return True
+
+
 cdef void _flow_close(Visitor* visitor) noexcept nogil:
     """Keep what the visit decided about the flow."""
     cdef bint from_starter
     if not visitor.tracked:
+        if visitor.decision.verdict == ACTION_BLOCK:
+            _cuts(visitor)
         return
     from_starter = _from_starter(visitor)
     visitor.decision.flow_id = visitor.pending.id
     visitor.decision.to_server = from_starter
     if visitor.decision.verdict == ACTION_BLOCK:
+        if _cuts(visitor):
+            return
         if visitor.flow_known and visitor.reauthorizing and _is_authorization(visitor.layer):
             flow_remove(visitor.flows, &visitor.key, visitor.flow_hash, visitor.input.now_ns, END_REAUTHORIZATION)
         return
