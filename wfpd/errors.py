@@ -140,3 +140,9 @@ class FwpError(ControlError):
         self.code = code
         self.number = FWP_E[code]
         """As in winerror.h: 0x80320001 and up."""
+
+
+class ActionRefused(WfpdError):
+    """A callout asked for what cannot be done with this packet."""
+
+    exit_status = 1

@@ -40,6 +40,7 @@ def read_queues(raw: Mapping[int, Mapping[str, Any]], dead: frozenset[int]) -> d
             batch_duration=histogram(ours["batch"]),
             id_gaps=ours["id_gaps"],
             receive_truncated=ours["receive_truncated"],
+            modified=ours["modified"],
             bound=status is not None and ours["worker"] not in dead,
         )
         if status is not None:

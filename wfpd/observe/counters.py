@@ -63,6 +63,8 @@ class QueueCounters:
     socket_drops: int = 0
     id_gaps: int = 0
     receive_truncated: int = 0
+    modified: int = 0
+    """Packets written back with what callouts made of them."""
     bound: bool = True
     """The socket holds the queue and its worker lives."""
 

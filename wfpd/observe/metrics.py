@@ -116,6 +116,8 @@ def _kernel(now: EngineCounters) -> Iterator[Metric]:
         ("wfpd_nfqueue_receive_truncated", "Messages longer than the receive buffer.", "receive_truncated"),
     ):
         yield _counter(name, text, ("queue",), (((str(n),), getattr(queue, member)) for n, queue in queues))
+    yield _counter("wfpd_modified_packets", "Packets written back with what callouts made of them.",
+                   ("queue",), (((str(n),), queue.modified) for n, queue in queues))  # fmt: skip
     yield _counter("wfpd_uninspected_packets", "Packets that passed wfpd's rules and that wfpd never saw.",
                    ("hook",), _singles(sorted(now.uninspected.items())))  # fmt: skip
 

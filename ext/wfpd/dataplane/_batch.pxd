@@ -56,6 +56,7 @@ cdef struct QueueState:
     uint64_t refused                # Verdicts refused for any other reason.
     uint64_t late                   # Packets decided by on_late.
     uint64_t parked                 # Packets moved to the parking queue; it counts their verdicts.
+    uint64_t modified               # Packets written back with what callouts made of them.
     Histogram batch                 # Receive to verdicts.
     int fd
     int32_t answer_error            # Of the last configuration message.

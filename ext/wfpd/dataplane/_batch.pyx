@@ -19,9 +19,10 @@ from ._flow cimport FlowTable, flow_prefetch
 from ._lock cimport wfpd_lock, wfpd_unlock
 from ._netlink cimport (
     Datagram, KernelAnswer, MESSAGE_ANSWER, MESSAGE_END, MESSAGE_MALFORMED, MESSAGE_PACKET, MESSAGE_VERDICT,
-    MESSAGE_VERDICT_BATCH, MessageKind, NF_ACCEPT, NF_DROP, NF_QUEUE, NF_QUEUE_BYPASS, Outcome, QueuedPacket, Verdicts,
-    datagram_next, verdicts_add, verdicts_capacity, verdicts_plan,
+    MESSAGE_VERDICT_BATCH, MessageKind, NF_ACCEPT, NF_DROP, NF_QUEUE, NF_QUEUE_BYPASS, Outcome, QueuedPacket, SKB_GSO,
+    Verdicts, datagram_next, verdict_with_payload, verdicts_add, verdicts_capacity, verdicts_plan,
 )
+from ._modify cimport edit_create, edit_free, edit_packet
 from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, PacketView, parse_packet
 from ._recorder cimport Recorded, recorder_block, recorder_create, recorder_free, recorder_permit, recorder_samples
 from ._ring cimport SUPPRESS_ENTRIES, SuppressEntry, ring_create, ring_free, ring_next, ring_push, suppress_admit
@@ -86,10 +87,12 @@ cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowT
     worker.views = <PacketView*>calloc(batch, sizeof(PacketView))
     worker.outcomes = <Outcome*>calloc(batch, sizeof(Outcome))
     worker.decided = <uint8_t*>calloc(batch, 1)
+    worker.visitor.edit = edit_create()
     worker.suppress = <SuppressEntry*>calloc(SUPPRESS_ENTRIES, sizeof(SuppressEntry))
     if (arena_create(&worker.arena, batch) or ring_create(&worker.ring, events) or worker.verdicts.bytes == NULL
             or worker.late_verdicts.bytes == NULL or worker.packets == NULL or worker.outcomes == NULL or worker.views == NULL
             or worker.decided == NULL or worker.suppress == NULL
+            or worker.visitor.edit == NULL
             or recorder_create(&worker.recorder, recorded)
             or cache_create(&worker.cache, flows.seed[0], flows.seed[1])):
         worker_free(worker)
@@ -109,6 +112,7 @@ cdef void worker_free(Worker* worker) noexcept nogil:
     free(worker.outcomes)
     free(worker.decided)
     free(worker.suppress)
+    edit_free(worker.visitor.edit)
     recorder_free(&worker.recorder)
     cache_destroy(&worker.cache)
     for i in range(worker.n_queues):
@@ -216,6 +220,7 @@ cdef void _visit_input(const Worker* worker, uint32_t index, VisitInput* given) 
     given.physical_out = packet.physical_out
     given.parse_flags = PARSE_WHOLE_LENGTH_KNOWN
     given.now_ns = worker.received_ns
+    given.gso = (packet.skb_info & SKB_GSO) != 0
 
 
 cdef void _look_ahead(Worker* worker) noexcept nogil:
@@ -415,6 +420,26 @@ cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* de
         _tell_stage(worker, packet, decision, generation)
 
 
+cdef int _send_decided(Worker* worker) noexcept nogil:
+    """Plan and send the verdicts of packets flushed to next, all of which are settled."""
+    verdicts_plan(&worker.verdicts, &worker.queue.ids, worker.outcomes + worker.flushed, worker.next - worker.flushed,
+                  error_verdict(worker.published.policy))
+    worker.flushed = worker.next
+    return verdicts_send(&worker.verdicts, worker.queue.fd)
+
+
+cdef void _write_back(Worker* worker) noexcept nogil:
+    """Give packet worker.next its verdict with what callouts made of it, after those before it: order stays."""
+    cdef Outcome* outcome = &worker.outcomes[worker.next]
+    cdef Verdicts message
+    if worker.next > worker.flushed:
+        _send_decided(worker)
+    verdict_with_payload(&message, worker.queue.number, outcome, edit_packet(&worker.visitor), worker.visitor.n_edited)
+    verdicts_send(&message, worker.queue.fd)
+    outcome.given = 1
+    worker.queue.modified += 1
+
+
 cdef void batch_settle(Worker* worker) noexcept nogil:
     cdef Decision* decision = &worker.visitor.decision
     cdef const QueuedPacket* packet = &worker.packets[worker.next]
@@ -425,6 +450,8 @@ cdef void batch_settle(Worker* worker) noexcept nogil:
         wfpd_lock(&worker.lock)
     if not worker.outcomes[worker.next].given:
         batch_outcome(worker, packet, decision, &worker.outcomes[worker.next])
+        if worker.visitor.n_edited and decision.verdict == ACTION_PERMIT and not worker.published.policy.audit:
+            _write_back(worker)
     worker.decided[worker.next] = 1
     worker.next += 1
     if worker.held:
@@ -452,6 +479,7 @@ cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32
         decision.slot = worker.published.policy.briefs[filter].slot
         decision.callout = worker.published.policy.briefs[filter].callout
     worker.queue.late += reason == REASON_LATE
+    worker.visitor.n_edited = 0
     batch_settle(worker)
 
 
@@ -486,14 +514,6 @@ cdef bint batch_is_late(Worker* worker) noexcept nogil:
     if worker.outcomes[worker.next].given:
         return 1
     return wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns > worker.shared.late_after_ns
-
-
-cdef int _send_decided(Worker* worker) noexcept nogil:
-    """Plan and send the verdicts of packets flushed to next, all of which are settled."""
-    verdicts_plan(&worker.verdicts, &worker.queue.ids, worker.outcomes + worker.flushed, worker.next - worker.flushed,
-                  error_verdict(worker.published.policy))
-    worker.flushed = worker.next
-    return verdicts_send(&worker.verdicts, worker.queue.fd)
 
 
 cdef inline void _release_held(Worker* worker) noexcept nogil:

@@ -30,6 +30,7 @@ cdef class ClassifyContext:
     # After the visit: a context of a flow that the packet has not made after all ends.
     cdef int settle_flow(self, Visitor* visitor) except -1
     cdef Visitor* _live(self) except NULL
+    cdef int _modified(self, int status) except -1
 
     # Call the callout that the visitor's arbitration asks for.  GIL held.  Fills `answer`; an
     # exception becomes the filter's on_error answer.  Returns what the callout has parked: its visit is over.

@@ -8,6 +8,7 @@ from libc.string cimport memset
 import ipaddress
 import time
 
+from wfpd.errors import ActionRefused
 from wfpd.model.fields import FIELD, FIELD_ALIASES, FIELDS
 from wfpd.errors import FwpError
 from wfpd.model.layers import BY_SLOT, slot_name
@@ -20,6 +21,8 @@ from ._budget cimport (
 from ._batch cimport Worker
 from ._flow cimport flow_is, flow_new_id
 from ._flow_contexts cimport FlowContexts, contexts_flow_ended
+from ._modify cimport MODIFY_OK, modify_replace, modify_write
+from ._modify import refusal
 from ._parking cimport ParkedPacket, Parking
 from ._parse cimport FRAGMENT_NONE, PacketView
 from ._policy cimport FilterBrief
@@ -295,7 +298,7 @@ cdef class ClassifyContext:
         This ends the packet's visit: what else the callout answers in this call means nothing.  It waits
         at most `late_after`, counted from its receipt; then on_late decides it.  Raises RuntimeError
         where nothing can be parked: the callout does not say `parks = True`, there is no live queue
-        (replay), the packet is blocked already (at a discard layer), or as many packets as the parking
+        (replay), the packet is blocked already (at a discard layer) or modified, or as many packets as the parking
         queue holds are parked.
         """
         cdef Decision decision
@@ -307,6 +310,8 @@ cdef class ClassifyContext:
             raise RuntimeError("park() needs a live queue, and a callout that says `parks = True`")
         if visitor.in_twin:
             raise RuntimeError("park(): the packet is blocked already")
+        if visitor.n_edited:
+            raise RuntimeError("park(): the packet is modified, and what waits comes back as it was")
         item = &self.snapshot.policy.briefs[visitor.arbitration.asked]
         memset(&decision, 0, sizeof(decision))
         decision.filter = visitor.arbitration.asked
@@ -532,6 +537,39 @@ cdef class ClassifyContext:
         if not flow_is(visitor.flows, &visitor.key, visitor.flow_hash, flow_id):
             contexts_flow_ended(visitor.flows.contexts, flow_id)
         return 0
+    # ------------------------------------------------------------------------------- modifying
+
+    cdef int _modified(self, int status) except -1:
+        if status != MODIFY_OK:
+            message, hint = refusal(status)
+            raise ActionRefused(f"the packet cannot be modified: {message}", hint=hint)
+        if self.part is not None:   # What is kept of them reads the bytes before.
+            _let_go(self.part)
+            self.part = None
+        if self.view is not None:
+            _let_go(self.view)
+            self.view = None
+        return 0
+
+    def modify(self, const uint8_t[::1] packet not None):
+        """The packet becomes these bytes, from the IP header on; lengths and checksums are set.
+
+        What is asked after this callout sees the new packet, and it is written back if it is permitted.
+        Raises ActionRefused, with what to do instead, and leaves the packet as it was: docs/actions.md.
+        """
+        cdef Visitor* visitor = self._live()
+        cdef uint8_t nothing = 0
+        self._modified(modify_replace(visitor, &packet[0] if packet.shape[0] else &nothing,
+                                      <uint32_t>min(packet.shape[0], 0xFFFFFFFF)))
+
+    def write(self, offset, const uint8_t[::1] data not None):
+        """The packet has these bytes at `offset` from the IP header; as modify()."""
+        cdef Visitor* visitor = self._live()
+        cdef uint8_t nothing = 0
+        if offset < 0:
+            raise ValueError("write(): offsets count from the IP header's first byte, from 0 on")
+        self._modified(modify_write(visitor, <uint32_t>min(offset, 0xFFFFFFFF), &data[0] if data.shape[0] else &nothing,
+                                    <uint32_t>min(data.shape[0], 0xFFFFFFFF)))
 
 
 def _fragment(packet, family):

@@ -12,7 +12,8 @@ cdef enum:
     MESSAGE_VERDICT_BATCH = 0x0303
     SKB_CHECKSUM_NOT_READY = 1      # NFQA_SKB_INFO: checksums are left to the device.
     SKB_GSO = 2
-    VERDICT_BYTES = 40              # Longest verdict message built here.
+    VERDICT_BYTES = 40              # Longest verdict message without a payload.
+    PAYLOAD_HEAD = 44
 
 # One packet as the kernel hands it over.  All integers in host order; 0 where the kernel said nothing.
 cdef struct QueuedPacket:
@@ -77,6 +78,11 @@ cdef struct Verdicts:
     uint32_t size
     uint32_t capacity
     uint16_t queue
+
+# Put a verdict with a new content in front of the `n` bytes at `packet`, at most 65,531; there is room for
+# PAYLOAD_HEAD bytes before them.  `message` begins there, and is sent alone.
+cdef void verdict_with_payload(Verdicts* message, uint16_t queue, const Outcome* outcome, uint8_t* packet,
+                               uint32_t n) noexcept nogil
 
 cdef void verdicts_add(Verdicts* verdicts, uint16_t type, const Outcome* outcome) noexcept nogil
 

@@ -202,6 +202,30 @@ cdef void verdicts_add(Verdicts* verdicts, uint16_t type, const Outcome* outcome
     account_verdicts(type == MESSAGE_VERDICT)
 
 
+cdef void verdict_with_payload(Verdicts* message, uint16_t queue, const Outcome* outcome, uint8_t* packet,
+                               uint32_t n) noexcept nogil:
+    # As verdicts_add(), and NFQA_PAYLOAD; without a mark its place is left out in front.
+    cdef uint32_t words[11]
+    cdef uint32_t head = PAYLOAD_HEAD if outcome.has_mark else PAYLOAD_HEAD - 8
+    cdef uint32_t last = head // 4 - 1
+    words[0] = head + n
+    words[1] = <uint32_t>MESSAGE_VERDICT | (<uint32_t>FLAG_REQUEST << 16)
+    words[2] = 0
+    words[3] = 0
+    words[4] = <uint32_t>htons(queue) << 16
+    words[5] = 12 | (<uint32_t>NFQA_VERDICT_HDR << 16)
+    words[6] = htonl(outcome.verdict)
+    words[7] = htonl(outcome.id)
+    words[8] = 8 | (<uint32_t>NFQA_MARK << 16)
+    words[9] = htonl(outcome.mark)
+    words[last] = (n + ATTRIBUTE_BYTES) | (<uint32_t>NFQA_PAYLOAD << 16)
+    memcpy(packet - head, words, head)
+    message.bytes = packet - head
+    message.size = message.capacity = head + n
+    message.queue = queue
+    account_verdicts(1)
+
+
 cdef inline bint _same(const Outcome* a, const Outcome* b) noexcept nogil:
     return a.verdict == b.verdict and a.has_mark == b.has_mark and (not a.has_mark or a.mark == b.mark)
 

@@ -16,6 +16,7 @@ from ._context cimport ClassifyContext
 from ._explain cimport answer_fill, explain_layer
 from ._flow cimport Flows
 from ._host cimport Host
+from ._modify cimport edit_create, edit_free, edit_packet
 from ._parse cimport PARSE_VERIFY_CHECKSUMS, parse_status_name
 from ._stats cimport WorkerStats
 from ._table cimport Snapshot
@@ -56,14 +57,16 @@ cdef class Replayer:
         self.visitor.trace = &self.trace
         self.visitor.matches = <uint32_t*>calloc(capacity, sizeof(uint32_t))
         self.visitor.hits = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+        self.visitor.edit = edit_create()
         seed = os.urandom(16)
-        if (self.visitor.matches == NULL or self.visitor.hits == NULL
+        if (self.visitor.edit == NULL or self.visitor.matches == NULL or self.visitor.hits == NULL
                 or cache_create(&self.cache, int.from_bytes(seed[:8], "little"), int.from_bytes(seed[8:], "little"))):
             raise MemoryError()
         self.cache.min_filters = 1
         self.visitor.cache = &self.cache
 
     def __dealloc__(self):
+        edit_free(self.visitor.edit)
         free(self.visitor.matches)
         free(self.visitor.hits)
         free(self.trace.values)
@@ -151,6 +154,7 @@ cdef class Replayer:
             return result
         result["verdict"] = "block" if self.snapshot.policy.on_late == WORD_BLOCK else "permit"
         result["reason"] = "late"
+        result["modified"] = None
         result["slot"] = self.snapshot.policy.briefs[asked].slot
         result["filter"] = asked
         result["veto"] = False
@@ -170,6 +174,8 @@ cdef class Replayer:
             "reply": _REPLIES[decision.reply],
             "noted": [(self.visitor.noted[i], REASON_NAMES[self.visitor.noted_reason[i]])
                       for i in range(self.visitor.n_noted)],
+            "modified": ((<const char*>edit_packet(&self.visitor))[:self.visitor.n_edited]
+                         if self.visitor.n_edited and decision.verdict == ACTION_PERMIT else None),
             "flow_id": decision.flow_id,
             "to_server": bool(decision.to_server),
             "rows": [self._row(&self.trace.rows[i]) for i in range(self.trace.n_rows)],

@@ -52,7 +52,7 @@ cdef dict queue_dict(const QueueState* queue):
         "id_gaps": queue.ids.gaps, "decided_through": queue.ids.decided_through,
         "receive_truncated": queue.truncated, "malformed_messages": queue.malformed, "strays": queue.strays,
         "verdicts_not_found": queue.not_found, "verdicts_refused": queue.refused, "late": queue.late,
-        "parked": queue.parked,
+        "parked": queue.parked, "modified": queue.modified,
     }
 
 

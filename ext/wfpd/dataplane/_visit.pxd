@@ -37,6 +37,7 @@ cdef struct VisitInput:
     uint32_t capture_interface      # Replay: its own number of the interface, from 1; else 0.
     const PacketView* view          # From visit_prepare() of the same input, or NULL.
     uint64_t now_ns                 # Monotonic; replay: the capture's clock.
+    uint8_t gso                     # A GSO packet: its segments are still one.
 
 cdef enum:
     MAX_NOTED = 8                   # Filters that events tell of, a visit; further ones are only counted.
@@ -57,6 +58,11 @@ cdef struct Trace:
     uint32_t n_callouts
     FieldValues* values             # [MAX_ROWS] The layers' values, row by row; NULL: not kept.
     TraceRow rows[MAX_ROWS]
+
+# Where a packet that callouts change is kept (_modify): two places, of which one is free for the next change.
+cdef struct EditBuffer:
+    uint8_t* bytes
+    uint8_t current
 
 cdef struct Visitor:
     const CompiledPolicy* policy    # Pinned for the batch.
@@ -106,6 +112,8 @@ cdef struct Visitor:
     uint32_t n_native               # Calls of compiled callouts.
     const CalloutSlot* called       # The callout with a budget that is being called; of meaning while `called_ns` is set.
     uint64_t called_ns              # CLOCK_MONOTONIC of that call, 0: none.  Read by others.
+    EditBuffer* edit                # NULL: callouts change nothing.
+    uint32_t n_edited               # Bytes of the packet that is to be written back; 0: it is as it came.
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil

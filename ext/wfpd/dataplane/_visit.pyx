@@ -419,6 +419,7 @@ cdef void _reset(Visitor* visitor) noexcept nogil:
     visitor.tracked = 0
     visitor.flow_known = 0
     visitor.arbitration.cut = 0
+    visitor.n_edited = 0
     visitor.pending.flags = 0
     visitor.done[0] = 0
     visitor.done[1] = 0

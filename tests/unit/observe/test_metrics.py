@@ -27,6 +27,7 @@ CONTRACT = {
     "wfpd_nfqueue_socket_drops_total": {"queue"},
     "wfpd_nfqueue_id_gaps_total": {"queue"},
     "wfpd_nfqueue_receive_truncated_total": {"queue"},
+    "wfpd_modified_packets_total": {"queue"},
     "wfpd_uninspected_packets_total": {"hook"},
     "wfpd_table_bytes": {"layer"},
     "wfpd_table_copies": {"layer"},
