@@ -343,6 +343,19 @@ def test_a_gso_packet_is_parked_whole(net: Network, tmp_path: Path) -> None:
         assert running.engine.counters()["queues"][PARKING]["strays"] == 0
 
 
+def test_a_modified_packet_cannot_be_parked(net: Network, tmp_path: Path) -> None:
+    def watch(c: Any) -> None:
+        c.write(28, b"1234")
+        c.park()
+
+    with engine_with(tmp_path, watch, faults="{on_error: block}") as running:
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 2, 64, 5000)
+        assert running.wait_for(QUEUE, 2)
+        assert (running.count(QUEUE, "block"), parking(running)["parked"]) == (2, 0)
+
+
 def test_an_engine_without_a_parking_queue_parks_nothing(net: Network, tmp_path: Path) -> None:
     with engine_with(tmp_path, Parker(), faults="{on_error: block}") as running:
         running.add(net.router, QUEUE)
