@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import struct
 import sys
 import time
 import traceback
@@ -140,6 +141,8 @@ class Replay:
         )
         self.visits: list[tuple[str, Result]] = []
         """The hooks that the last packet passed, and what each visit gave."""
+        self.passed: bytes | None = None
+        """The last packet as it went on, with what callouts made of it; None: blocked."""
         self._answers = answers
         self.told: Result = {}
         """What events say beside the line: the deciding visit, and `noted` of all visits."""
@@ -163,6 +166,7 @@ class Replay:
         self._now_ns += max(0, packet.timestamp_ns - self._timestamp_ns)
         self._timestamp_ns = packet.timestamp_ns
         self.visits = []
+        self.passed = packet.data
         if not packet.is_ip:
             self.told = {}
             return self._line(packet.number, [])
@@ -172,10 +176,10 @@ class Replay:
         visits: list[Result] = []
         for hook in hooks:
             visit = self.replayer.visit(
-                packet.data,
+                self.passed,
                 hook,
                 self._now_ns,
-                original=packet.original_length,
+                original=packet.original_length if self.passed is packet.data else len(self.passed),
                 interface_name=packet.interface_name,
                 loopback=len(hooks) > 1,
                 capture_interface=number,
@@ -188,7 +192,9 @@ class Replay:
             visits.append(visit)
             self.visits.append((hook, visit))
             if visit["verdict"] == "block":
+                self.passed = None
                 break
+            self.passed = visit["modified"] or self.passed
         self._end_contexts()
         self.told = _deciding(visits) | {"noted": [self._noted(*noted) for visit in visits for noted in visit["noted"]]}
         return self._line(packet.number, visits)
@@ -313,6 +319,22 @@ def unfed_filters(policy: Policy, hooks: Sequence[str]) -> list[str]:
                 f"(it is served by the {hooks_text})",
             )
     return list(warnings.values())
+
+
+class PassedWriter:
+    """Writes the IP packets that pass into a pcap file (raw IP, nanoseconds), as callouts have left them."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        file.write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 0x40000, 101))
+
+    def add(self, packet: CapturedPacket, passed: bytes | None) -> None:
+        """One packet of the capture, and what went on of it."""
+        if passed is None or not packet.is_ip:
+            return
+        seconds, nanoseconds = divmod(packet.timestamp_ns, 1_000_000_000)
+        original = packet.original_length if passed is packet.data else len(passed)
+        self._file.write(struct.pack("<IIII", seconds & 0xFFFFFFFF, nanoseconds, len(passed), original) + passed)
 
 
 class CalloutFailures:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.packet import Raw
+from scapy.utils import rdpcap, wrpcap
 
 from tests.integration.live import all_to_callout, snapshot_of
+from wfpd import cli
 from wfpd.dataplane import Replayer
 from wfpd.dataplane._modify import modified_of, refusal
 from wfpd.errors import ActionRefused
@@ -100,3 +102,21 @@ def test_a_blocked_packet_is_not_written_back(tmp_path: Path) -> None:
 
     snapshot = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": watch})
     assert Replayer(snapshot).visit(DATAGRAM, "forward", 1)["modified"] is None
+
+
+def test_replay_writes_the_packets_that_pass_as_they_left(tmp_path: Path) -> None:
+    (tmp_path / "upper.py").write_text(
+        "class Upper:\n    modifies = True\n\n    def classify(self, c):\n"
+        "        c.write(28, bytes(c.packet[28:]).upper())\n        c.permit()\n"
+    )
+    policy, capture, out = tmp_path / "p.yaml", tmp_path / "in.pcap", tmp_path / "out.pcap"
+    policy.write_text(
+        f"version: 1\ndaemon: {{callout_path: [{tmp_path}]}}\ncallouts: [{{name: up, use: 'upper:Upper'}}]\nfilters:\n"
+        "  - {name: no, layer: ipforward, action: block, when: {ip_protocol: tcp}}\n"
+        "  - {name: up, layer: ipforward, action: {callout: up}, when: {ip_protocol: udp}}\n"
+    )
+    wrpcap(str(capture), [IP(DATAGRAM), IP(SEGMENT)])
+    assert cli.main(["replay", "--policy", str(policy), "--write", str(out), str(capture)]) == 0
+    (packet,) = rdpcap(str(out))
+    assert bytes(packet)[28:] == b"QUESTION"
+    assert cli.main(["replay", "--policy", str(policy), "--write", str(tmp_path / "no" / "x"), str(capture)]) == 3

@@ -28,6 +28,9 @@ def add(commands: Commands) -> None:
     replay.add_argument("--local", metavar="PREFIX[,PREFIX...]",
                         help="this host's addresses: direction is taken from them instead of --hook")  # fmt: skip
     replay.add_argument("--eve", metavar="FILE", help="also write events in EVE's form")
+    replay.add_argument(
+        "--write", metavar="FILE", help="also write the packets that pass, as callouts left them (pcap)"
+    )
     replay.add_argument("--checksums", action="store_true", help="verify checksums; a wrong one is malformed")
     replay.add_argument("capture", metavar="CAPTURE", help="pcap or pcapng file")
 
@@ -49,6 +52,12 @@ def replay_capture(arguments: argparse.Namespace) -> int:
     policy = load_policy(arguments.policy, trust="warn")
     with contextlib.ExitStack() as stack:
         each = None
+        writer = None
+        if arguments.write:
+            try:
+                writer = replay.PassedWriter(stack.enter_context(open(arguments.write, "wb")))
+            except OSError as error:
+                raise ControlError(f"cannot open {arguments.write}: {error.strerror}") from error
         if arguments.eve:
             try:
                 out = stack.enter_context(open(arguments.eve, "wb"))
@@ -71,10 +80,18 @@ def replay_capture(arguments: argparse.Namespace) -> int:
                 events.end(decided.ended(packet.number))
                 last[:] = [(decided, packet.number)]
 
+        both = each
+        if writer is not None:
+
+            def both(packet: Any, line: dict[str, Any], decided: replay.Replay) -> None:
+                writer.add(packet, decided.passed)
+                if each is not None:
+                    each(packet, line, decided)
+
         try:
             packets = warn_of_links(open_capture(arguments.capture))
             return replay.run(policy, packets, hook=arguments.hook, local=local, checksums=arguments.checksums,
-                              as_json=arguments.json, each=each)  # fmt: skip
+                              as_json=arguments.json, each=both)  # fmt: skip
         except CaptureError as error:
             complain(f"error: {error.message}")
             return NO
