@@ -387,7 +387,7 @@ class Later:
         self.seconds = float(seconds)
 
     def classify(self, c):
-        handle = c.park()
+        handle = c.pend()
         verdict = "block" if c.packet[31] % 4 == 0 else "permit"
         threading.Timer(self.seconds, handle.complete, (verdict,)).start()
 """

@@ -292,7 +292,7 @@ cdef class ClassifyContext:
         self.answer.reply = _REPLIES[reply]
         self.answer.cut = _REPLIES[reply] == REPLY_TCP_RESET and (reset_both is None or bool(reset_both))
 
-    def park(self):
+    def pend(self):
         """Take the packet out of its queue, to be decided later by the handle's complete(); returns the handle.
 
         This ends the packet's visit: what else the callout answers in this call means nothing.  It waits
@@ -307,11 +307,11 @@ cdef class ClassifyContext:
         if self.parked is not None:
             return self.parked
         if self.parking is None or self.worker == NULL:
-            raise RuntimeError("park() needs a live queue, and a callout that says `parks = True`")
+            raise RuntimeError("pend() needs a live queue, and a callout that says `parks = True`")
         if visitor.in_twin:
-            raise RuntimeError("park(): the packet is blocked already")
+            raise RuntimeError("pend(): the packet is blocked already")
         if visitor.n_edited:
-            raise RuntimeError("park(): the packet is modified, and what waits comes back as it was")
+            raise RuntimeError("pend(): the packet is modified, and what waits comes back as it was")
         item = &self.snapshot.policy.briefs[visitor.arbitration.asked]
         memset(&decision, 0, sizeof(decision))
         decision.filter = visitor.arbitration.asked

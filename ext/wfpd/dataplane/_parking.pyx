@@ -303,7 +303,7 @@ cdef class ParkedPacket:
     """
 
     def __init__(self):
-        raise TypeError("a parked packet comes from a callout's park()")
+        raise TypeError("a parked packet comes from a callout's pend()")
 
     def __repr__(self):
         return f"<parked packet {self.id} of queue {self.queue}, epoch {self.epoch}>"

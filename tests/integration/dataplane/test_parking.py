@@ -42,7 +42,7 @@ class Parker:
     def __call__(self, c: Any) -> None:
         number = number_of(c.packet[28:32])
         if self.parks(number):
-            self.handles[number] = c.park()
+            self.handles[number] = c.pend()
         else:
             c.permit()
 
@@ -127,7 +127,7 @@ def test_many_parked_packets_are_completed_in_any_order_from_any_thread(net: Net
 def test_a_packet_may_be_completed_before_its_verdict_has_moved_it(net: Network, tmp_path: Path) -> None:
     done: list[bool] = []
     with (
-        engine_with(tmp_path, lambda c: done.append(c.park().complete("permit"))) as running,
+        engine_with(tmp_path, lambda c: done.append(c.pend().complete("permit"))) as running,
         net.udp_receiver(net.server, 5000) as receiver,
     ):
         open_queues(net, running)
@@ -219,7 +219,7 @@ def test_a_callout_that_parks_and_raises_has_raised(net: Network, tmp_path: Path
     handles: list[ParkedPacket] = []
 
     def watch(c: Any) -> None:
-        handles.append(c.park())
+        handles.append(c.pend())
         raise ValueError
 
     with engine_with(tmp_path, watch, faults="{on_error: block}") as running:
@@ -237,7 +237,7 @@ def test_a_callout_that_parks_too_late_has_parked_in_vain(net: Network, tmp_path
 
     def watch(c: Any) -> None:
         release.wait(5)
-        handles.append(c.park())
+        handles.append(c.pend())
 
     with (
         engine_with(tmp_path, watch, late_after=0.05, faults="{on_late: block}") as running,
@@ -259,7 +259,7 @@ def test_a_packet_that_is_lost_on_its_way_frees_its_place(net: Network, tmp_path
     entered, release = threading.Event(), threading.Event()
 
     def watch(c: Any) -> None:
-        c.park()
+        c.pend()
         entered.set()
         release.wait(5)
 
@@ -329,7 +329,7 @@ def test_a_gso_packet_is_parked_whole(net: Network, tmp_path: Path) -> None:
 
     def watch(c: Any) -> None:
         sizes.append(len(c.packet))
-        c.park().complete("permit")
+        c.pend().complete("permit")
 
     filters = "  - {name: asked, layer: ipforward_v4, action: {callout: watch}, when: {ip_protocol: tcp}}"
     with live(Engine(1, late_after=30), snapshot_of(tmp_path, filters, callouts={"watch": watch})) as running:
@@ -346,7 +346,7 @@ def test_a_gso_packet_is_parked_whole(net: Network, tmp_path: Path) -> None:
 def test_a_modified_packet_cannot_be_parked(net: Network, tmp_path: Path) -> None:
     def watch(c: Any) -> None:
         c.write(28, b"1234")
-        c.park()
+        c.pend()
 
     with engine_with(tmp_path, watch, faults="{on_error: block}") as running:
         open_queues(net, running)
@@ -380,5 +380,5 @@ def test_wrong_words_are_refused(net: Network, tmp_path: Path) -> None:
                 park.handles[0].complete(verdict, reply=reply)
         with pytest.raises(ValueError, match="there is one"):
             running.engine.add_parking(11, 0, capacity=1)
-        with pytest.raises(TypeError, match="park"):
+        with pytest.raises(TypeError, match="pend"):
             ParkedPacket()

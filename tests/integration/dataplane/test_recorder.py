@@ -28,7 +28,7 @@ def blocks(running: Live) -> list[dict[str, Any]]:
 
 def test_a_parked_packet_has_the_rows_of_the_layers_before(net: Network, tmp_path: Path) -> None:
     handles: list[ParkedPacket] = []
-    policy = snapshot_of(tmp_path, FILTERS, callouts={"watch": lambda c: handles.append(c.park())})
+    policy = snapshot_of(tmp_path, FILTERS, callouts={"watch": lambda c: handles.append(c.pend())})
     with live(Engine(1, late_after=30), policy) as running:
         running.add(net.router, 3)
         running.add_parking(net.router, 9, 8)
