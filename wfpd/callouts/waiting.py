@@ -149,7 +149,7 @@ class Waiting:
             self._at_once(c)
             return
         copy, word, failed = WaitingContext(c), c.error_word, c.failed
-        handle = c.park()
+        handle = c.pend()
         self._loop.start(lambda: self._decide(copy, handle, late, word, failed))
 
     def _at_once(self, c: Any) -> None:
