@@ -29,7 +29,8 @@ class Registered:
 
     __slots__ = (
         "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "instance", "is_async",
-        "key", "layers", "name", "native", "needs_payload", "notify", "number", "options", "parks", "use", "watch",
+        "key", "layers", "name", "native", "needs_payload", "notify", "number", "options", "parks", "stream_mode", "use",
+        "watch",
     )  # fmt: skip
 
     def __init__(self, callout: Callout, instance: Any, number: int = 0) -> None:
@@ -65,6 +66,8 @@ class Registered:
         self.layers: tuple[str, ...] = tuple(layers)
         """Names with or without the family; empty: any layer."""
         self.parks = _flag(instance, "parks", False) or self.is_async
+        self.stream_mode: object = getattr(instance, "stream_mode", "hold")
+        """Whether packets wait for what it decides of a stream: hold, or pass."""
         self.needs_payload = _flag(instance, "needs_payload", True)
         self.conditional_on_flow = _flag(instance, "conditional_on_flow", False)
         self._closed = False

@@ -1,6 +1,7 @@
 from typing import Any
 
 from wfpd.dataplane._flow_contexts import FlowContexts
+from wfpd.dataplane._streams import Streams
 
 class Flows:
     def __init__(
@@ -10,9 +11,12 @@ class Flows:
         ended: int = 4096,
         id_seed: int = 0,
         contexts: int = 262144,
+        streams: Streams | None = None,
     ) -> None: ...
     @property
     def contexts(self) -> FlowContexts: ...
+    @property
+    def streams(self) -> Streams: ...
     def __len__(self) -> int: ...
     @property
     def capacity(self) -> int: ...

@@ -134,8 +134,6 @@ _ROWS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], bool, bool], ...]
       "9e9ea773-2fae-4210-8f17-34129ef369eb", "31524a5d-1dfe-472f-bb93-518ee945d8a2"), False, False),
 )  # fmt: skip
 
-_NOT_SERVED = {"stream": "reassembled TCP data come with the callout interface; use stream_packet for TCP packets"}
-
 FLAGS_AT_FORWARD_EXTENSIONS = frozenset({_PR, "ip_source_port", "ip_destination_port", "icmp_type", "icmp_code"})
 """Fields that WFP has elsewhere and that are extensions at ipforward."""
 
@@ -145,15 +143,13 @@ def _build() -> tuple[Layer, ...]:
     twins: list[Layer] = []
     for index, (name, hook, fields, guids, icmp_are_ports, absorb) in enumerate(_ROWS):
         aliases = _ICMP_ALIASES if icmp_are_ports else ()
-        why = _NOT_SERVED.get(name, "")
         layers.append(
-            Layer(index, name, hook, fields, guids[0], guids[1], False, bool(guids[2]), not why, why, aliases, absorb)
+            Layer(index, name, hook, fields, guids[0], guids[1], False, bool(guids[2]), aliases=aliases, absorb=absorb)
         )
         if guids[2]:
-            twin_why = why and "reserved in WFP; its layer is not served either"
             twins.append(
                 Layer(index + TWIN_OFFSET, f"{name}_discard", hook, fields, guids[2], guids[3], True, False,
-                      not why, twin_why, aliases, False)
+                      aliases=aliases, absorb=False)
             )  # fmt: skip
     return tuple(layers + twins)
 

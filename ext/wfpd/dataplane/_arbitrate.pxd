@@ -20,6 +20,13 @@ cdef enum AnswerKind:
     ANSWER_BLOCK = 2
     ANSWER_SKIP = 3                 # The callout was not called: as if its filter did not match.
 
+cdef enum StreamAction:             # What a callout asks for at the stream layer.
+    STREAM_NO_ACTION = 0
+    STREAM_NEED_MORE = 1
+    STREAM_DROP_CONNECTION = 2
+    STREAM_DEFER = 3
+    STREAM_ALLOW_CONNECTION = 4
+
 cdef struct CalloutAnswer:
     uint8_t kind                    # AnswerKind
     uint8_t clear_right
@@ -28,6 +35,9 @@ cdef struct CalloutAnswer:
     uint8_t failed                  # The answer stands in for a callout that raised (on_error).
     uint8_t late                    # The answer stands in for a callout that took too long (on_late).
     uint8_t cut                     # The TCP flow is cut: both sides are reset.  With a block that is not absorbed only.
+    uint8_t stream_action           # StreamAction; `kind` means nothing unless it is STREAM_NO_ACTION.
+    uint32_t required               # With STREAM_NEED_MORE: further bytes that are needed, at least 1.
+    uint32_t enforced               # Leading bytes that `kind` is for; 0: all.
 
 cdef struct Arbitration:
     const CompiledPolicy* policy
@@ -45,6 +55,7 @@ cdef struct Arbitration:
     uint16_t ended                  # Sublayer that a terminating result has ended.
     uint32_t standing               # Filter of the standing result, NO_FILTER if none.
     uint8_t cut                     # The block that stands cuts the packet's TCP flow.
+    uint8_t waterfall               # The stream layer: the right has no meaning, and the first block ends it.
 
 cdef void arbitrate_begin(Arbitration* state, const CompiledPolicy* policy, const uint32_t* matches,
                           uint32_t n_matches) noexcept nogil

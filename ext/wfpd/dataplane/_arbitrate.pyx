@@ -41,12 +41,16 @@ cdef void arbitrate_begin(Arbitration* state, const CompiledPolicy* policy, cons
     state.n_audit = 0
     state.ended = NO_SUBLAYER
     state.standing = NO_FILTER
+    state.waterfall = 0
 
 
 cdef inline bint _merge(Arbitration* state, uint32_t index, uint8_t action, bint clear, uint8_t reason,
                         bint from_callout) noexcept nogil:
     """Whether the result of filter `index` became the standing one."""
-    if state.right:
+    if state.waterfall:
+        clear = action == ACTION_BLOCK
+        state.next = state.n_matches if clear else state.next
+    elif state.right:
         state.veto = 0
     elif from_callout and action == ACTION_BLOCK and state.action == ACTION_PERMIT:
         state.veto = 1

@@ -208,6 +208,7 @@ cdef inline void _restore(const CachedResult* result, const uint32_t* kept, cons
     state.reply = result.reply
     state.absorb = result.absorb
     state.n_audit = result.n_audit
+    state.waterfall = 0
     n_hits[0] = result.n_hits
     for i in range(result.n_hits):
         hits[i] = kept[i]

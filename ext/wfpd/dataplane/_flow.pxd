@@ -7,6 +7,7 @@ in, so that no pointer outlives a lock.  Fixed memory: nothing is allocated afte
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._flow_contexts cimport FlowContexts, FlowContextTable
+from ._streams cimport StreamTable, Streams
 
 cdef enum FlowState:
     FLOW_NONE = 0
@@ -23,6 +24,14 @@ cdef enum FlowFlags:
     FLOW_FIN_REMOTE = 4
     FLOW_ESTABLISHED_SEEN = 8       # ale_flow_established has been classified.
     FLOW_CUT = 16                   # TCP: what comes of either side is blocked, and its sender reset (_visit_flow.pxi).
+    FLOW_STREAM = 32                # It has a state in the table of streams.
+    FLOW_STREAM_CUT = 64            # The stream layer has ended it: every later packet is blocked.
+    FLOW_STREAM_CUT_LOCAL = 128     # And a packet of the local end was, since.
+    FLOW_STREAM_CUT_REMOTE = 256
+
+cdef enum FlowMarks:
+    FLOW_BEGINS_IN = 1              # begins[0] is known.
+    FLOW_BEGINS_OUT = 2             # begins[1] is known.
 
 cdef enum FlowEnd:                  # Why a flow ended; the first N_EVICTIONS are labels of wfpd_flow_evictions_total.
     END_TIMEOUT = 0                 # Idle too long, or closed and its last timer has run out.
@@ -62,10 +71,12 @@ cdef struct FlowEntry:
     uint32_t interface              # Of the first packet: ifindex, in replay the capture's own number.
     uint8_t slot                    # Authorizing layer, NO_SLOT if it had no filters.
     uint8_t state                   # FlowState
-    uint8_t flags                   # FlowFlags
+    uint16_t flags                  # FlowFlags
     uint8_t reason                  # Reason of the authorization.
     uint8_t icmp_type               # Of the first packet.
-    uint8_t reserved[3]
+    uint8_t marks                   # FlowMarks
+    uint8_t reserved
+    uint32_t begins[2]              # TCP: sequence number of the first byte, inbound and outbound.
 
 # A flow that ended, on its way to whoever writes it down.
 cdef struct EndedFlow:
@@ -112,6 +123,7 @@ cdef struct FlowTable:
     uint64_t cut_until_ns           # No entry with key.only_cut lives longer than this.
     FlowKey* groups                 # [GROUP_PLACES] The latest flow of each local end that sent to a group.
     FlowContextTable* contexts      # Told of every flow that ends.
+    StreamTable* streams            # Of the same owner.
 
 cdef uint64_t flow_hash(const FlowTable* table, const FlowKey* key) noexcept nogil
 
@@ -130,6 +142,7 @@ cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t
 
 # Whether flow_store() of a new key would find room.
 cdef bint flow_has_room(FlowTable* table, uint64_t hash, uint64_t now_ns) noexcept nogil
+cdef void flow_add_flags(FlowTable* table, const FlowKey* key, uint64_t hash, uint16_t flags) noexcept nogil
 cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t now_ns, FlowEnd why) noexcept nogil
 
 # Whether the flow of `key` is there and has this id.
@@ -151,4 +164,5 @@ cdef void flow_keep_cut(FlowTable* table, FlowEntry* entry, uint64_t hash, uint6
 cdef class Flows:
     cdef FlowTable table
     cdef readonly FlowContexts contexts
+    cdef readonly Streams streams
     cdef int _make_shard(self, FlowShard* shard, uint32_t capacity, uint32_t ended) except -1

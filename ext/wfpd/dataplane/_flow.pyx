@@ -20,6 +20,7 @@ import os
 
 from ._flow_contexts cimport FlowContexts, contexts_flow_ended
 from ._lock cimport wfpd_lock, wfpd_unlock
+from ._streams cimport Streams, stream_drop
 from ._types cimport NO_FILTER, NO_SLOT
 
 cdef extern from *:
@@ -141,6 +142,8 @@ cdef void _end(FlowTable* table, FlowShard* shard, uint32_t index, uint64_t now_
     shard.used -= 1
     if why < N_EVICTIONS:
         shard.evictions[<int>why] += 1
+    if entry.flags & FLOW_STREAM:
+        stream_drop(table.streams, entry.id)
     _report(shard, entry, now_ns, why)
     contexts_flow_ended(table.contexts, entry.id)
     entry.state = FLOW_NONE  # Nobody's: _look() passes over it.
@@ -261,6 +264,11 @@ cdef void _merge(FlowEntry* stored, const FlowEntry* entry, uint8_t side, uint32
     stored.packets[side] += 1
     stored.octets[side] += octets
     stored.flags |= entry.flags
+    if entry.marks & FLOW_BEGINS_IN:
+        stored.begins[0] = entry.begins[0]
+    if entry.marks & FLOW_BEGINS_OUT:
+        stored.begins[1] = entry.begins[1]
+    stored.marks |= entry.marks
     if entry.state > stored.state:  # The states of TCP follow one another; others never change.
         stored.state = entry.state
     if stored.flags & FLOW_FIN_LOCAL and stored.flags & FLOW_FIN_REMOTE:
@@ -301,6 +309,16 @@ cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t
             _insert(table, shard, entry, hash & (shard.n_buckets - 1))
     wfpd_unlock(&shard.lock)
     return room
+
+
+cdef void flow_add_flags(FlowTable* table, const FlowKey* key, uint64_t hash, uint16_t flags) noexcept nogil:
+    cdef FlowShard* shard = _shard(table, hash)
+    cdef uint32_t index
+    wfpd_lock(&shard.lock)
+    index = _find(shard, key, hash)
+    if index != NIL:
+        shard.slots[index].entry.flags |= flags
+    wfpd_unlock(&shard.lock)
 
 
 cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t now_ns, FlowEnd why) noexcept nogil:
@@ -438,17 +456,20 @@ cdef class Flows:
     """Owns one flow table; `maximum` entries over all shards, full: evict or block.
 
     `ended` is how many ended flows wait at most for drain_ended(), 0: none are kept; a given `id_seed`
-    makes the ids the same in every run.  `contexts`: callouts may keep so many values with flows.
+    makes the ids the same in every run.  `contexts`: callouts may keep so many values with flows.  `streams` belongs to
+    this table alone; None: one of the usual size.
     """
 
     def __cinit__(self, unsigned int maximum=262144, bint block_when_full=False, unsigned int ended=4096,
-                  uint64_t id_seed=0, unsigned int contexts=262144):
+                  uint64_t id_seed=0, unsigned int contexts=262144, Streams streams=None):
         cdef uint32_t i, each
         if maximum < 1:
             raise ValueError("a flow table needs room for at least one flow")
         memset(&self.table, 0, sizeof(FlowTable))
         self.contexts = FlowContexts(contexts)
         self.table.contexts = &self.contexts.table
+        self.streams = streams if streams is not None else Streams()
+        self.table.streams = &self.streams.table
         self.table.n_shards = 16 if maximum >= 16384 else 1
         self.table.block_when_full = block_when_full
         seed = os.urandom(16)

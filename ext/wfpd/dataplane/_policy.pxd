@@ -26,6 +26,11 @@ cdef enum:                          # wfpd.model.conditions.Op
 cdef enum:
     MAX_ADDED = 4                   # Parts beside the base: a search visits each.
 
+cdef enum CalloutBits:
+    CALLOUT_REGISTERED = 1
+    CALLOUT_CONDITIONAL = 4         # It is called only for flows with its context.
+    CALLOUT_PASSES = 2              # At the stream layer packets do not wait for it (`stream_mode = "pass"`).
+
 cdef enum:                          # PackedSet.kind
     SET_RANGES32 = 0
     SET_RANGES128 = 1
@@ -141,7 +146,7 @@ cdef struct CompiledPolicy:
     PackedSublayer* sublayers
     uint32_t n_sublayers
     uint32_t n_callouts
-    uint8_t* callout_registered     # [n_callouts] 1: a callable is there; 2: and called only for flows with its context.
+    uint8_t* callout_registered     # [n_callouts] CalloutBits; not 0: a callable is there.
     uint32_t* counter_slots         # [n_ids] Slot in the counter pool; kept over reloads (key and content).
     FilterBrief* briefs             # [n_ids]
     uint32_t n_ids                  # Numbers in use: n_filters, and one for each filter ever added.

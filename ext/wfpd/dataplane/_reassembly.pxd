@@ -66,6 +66,13 @@ cdef void pool_free(BlockPool* pool) noexcept nogil
 cdef void half_begin(Half* half, uint32_t initial) noexcept nogil
 cdef void half_free(Half* half, BlockPool* pool) noexcept nogil
 
+# Give the block away to somebody who reads it still: a copy takes its place.  False if there is no memory: the
+# half then has no block, and knows of nothing that was not decided.
+cdef bint half_part_with_block(Half* half, BlockPool* pool) noexcept nogil
+
+# Give a block back that half_part_with_block() has left.
+cdef void pool_give(BlockPool* pool, uint8_t* block, uint8_t block_class) noexcept nogil
+
 # Where a sequence number lies in the stream; below 0 before its begin.
 cdef int64_t half_offset(const Half* half, uint32_t sequence) noexcept nogil
 

@@ -51,7 +51,7 @@ cdef uint8_t* _pool_take(BlockPool* pool, uint8_t block_class) noexcept nogil:
     return <uint8_t*>block
 
 
-cdef void _pool_give(BlockPool* pool, uint8_t* block, uint8_t block_class) noexcept nogil:
+cdef void pool_give(BlockPool* pool, uint8_t* block, uint8_t block_class) noexcept nogil:
     wfpd_lock(&pool.lock)
     pool.used -= _block_bytes(block_class)
     # Large blocks are not kept: nobody may need one again.
@@ -84,8 +84,20 @@ cdef void half_begin(Half* half, uint32_t initial) noexcept nogil:
 
 cdef void half_free(Half* half, BlockPool* pool) noexcept nogil:
     if half.buffer != NULL:
-        _pool_give(pool, half.buffer, half.block_class)
+        pool_give(pool, half.buffer, half.block_class)
     memset(half, 0, sizeof(Half))
+
+
+cdef bint half_part_with_block(Half* half, BlockPool* pool) noexcept nogil:
+    cdef uint8_t* block = _pool_take(pool, half.block_class)
+    if block != NULL:
+        memcpy(block, half.buffer, <size_t>(_known_end(half) - half.base))
+        half.buffer = block
+        return True
+    half.buffer = NULL
+    half.n_ranges = 0
+    half.base = half.decided = half.next
+    return False
 
 
 cdef int64_t half_offset(const Half* half, uint32_t sequence) noexcept nogil:
@@ -107,7 +119,7 @@ cdef bint _replace_block(Half* half, BlockPool* pool, int64_t low, int64_t top) 
             return False
     if half.buffer != NULL:
         memcpy(block, half.buffer + (low - half.base), <size_t>(_known_end(half) - low))
-        _pool_give(pool, half.buffer, half.block_class)
+        pool_give(pool, half.buffer, half.block_class)
     half.buffer = block
     half.block_class = block_class
     half.capacity = <uint32_t>_block_bytes(block_class)

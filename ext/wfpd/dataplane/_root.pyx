@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy, memset
 from ._budget cimport CalloutSlot, Watch, slot_fill
 from ._counters cimport CounterSlots
 from ._part cimport Part
-from ._policy cimport CompiledPolicy, FilterBrief, PackedFilter, is_gone
+from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, CALLOUT_REGISTERED, CompiledPolicy, FilterBrief, PackedFilter, is_gone
 from ._types cimport N_SLOTS, NO_FILTER
 
 include "_resolve.pxi"
@@ -23,6 +23,17 @@ include "_resolve.pxi"
 def says(item, name, default):
     """What a callout says of itself: the callable, or the object whose method it is."""
     return getattr(item, name, getattr(getattr(item, "__self__", None), name, default))
+
+
+cdef uint8_t _registered(given) except 0xFF:
+    """CalloutBits of a callable, 0 without one."""
+    if given is None:
+        return 0
+    mode = says(given, "stream_mode", "hold")
+    if mode not in ("hold", "pass"):
+        raise ValueError(f"stream_mode is {mode!r}: a callout holds or passes (\"hold\", \"pass\")")
+    return (CALLOUT_REGISTERED | (CALLOUT_PASSES if mode == "pass" else 0)
+            | (CALLOUT_CONDITIONAL if says(given, "conditional_on_flow", False) else 0))
 
 
 cdef inline uint64_t _filter_hash(const PackedFilter* item) noexcept nogil:
@@ -230,7 +241,7 @@ cdef class Root:
                 raise ValueError(f"callout {part.name(item.name)!r} is not callable")
             kept = slot_fill(&self.callout_slots[<uint32_t>number], given)
             self.callouts_kept.append(kept)
-            self.registered[<uint32_t>number] = 0 if given is None else 1 + bool(says(given, "conditional_on_flow", False))
+            self.registered[<uint32_t>number] = _registered(given)
             self.callouts.append(given)
             self.calls.append(getattr(given, "classify", None) or given)
             self.callout_names.append(part.name(item.name))

@@ -153,8 +153,8 @@ cdef void _layer_own(const ValueContext* context, FieldValues* values, unsigned 
     if field == FIELD_FLAGS:
         value_set(values, field, _flags(context))
     elif field == FIELD_DIRECTION:
-        # The packet's at datagram_data and stream_packet, the connection's at flow_established.
-        if context.layer == LAYER_ALE_FLOW_ESTABLISHED:
+        # The packet's at datagram_data and stream_packet, the connection's at flow_established and stream.
+        if context.layer == LAYER_ALE_FLOW_ESTABLISHED or context.layer == LAYER_STREAM:
             value_set(values, field, 0 if context.flow_outbound else 1)
         else:
             value_set(values, field, 0 if context.outbound else 1)

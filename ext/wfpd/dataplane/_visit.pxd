@@ -12,6 +12,7 @@ from ._flow cimport FlowEntry, FlowKey, FlowTable
 from ._host cimport HostTable
 from ._parse cimport PacketView
 from ._stats cimport WorkerStats
+from ._streams cimport Stream
 from ._table cimport CompiledPolicy
 from ._types cimport Decision, FieldValues
 
@@ -63,6 +64,27 @@ cdef struct Trace:
 cdef struct EditBuffer:
     uint8_t* bytes
     uint8_t current
+# WFP's names; the numbers are those of its headers as far as they are known, the last three our own.
+cdef enum StreamFlags:
+    STREAM_FLAG_RECEIVE = 0x1
+    STREAM_FLAG_RECEIVE_EXPEDITED = 0x2
+    STREAM_FLAG_RECEIVE_DISCONNECT = 0x4
+    STREAM_FLAG_RECEIVE_ABORT = 0x8
+    STREAM_FLAG_SEND = 0x10000
+    STREAM_FLAG_SEND_EXPEDITED = 0x20000
+    STREAM_FLAG_SEND_DISCONNECT = 0x80000
+    STREAM_FLAG_SEND_ABORT = 0x100000
+    STREAM_FLAG_NO_MORE_DATA = 0x1000000
+    STREAM_FLAG_BUFFER_LIMIT = 0x2000000    # As much is buffered as may be: need_more is refused.
+
+# What the callout that is asked at the stream layer is shown.
+cdef struct StreamIndication:
+    const uint8_t* data             # Valid during the call; NULL without bytes.
+    uint32_t length
+    uint64_t offset                 # Of data[0] in its direction of the stream.
+    uint8_t direction               # 0 received, 1 sent
+    uint32_t flags                  # StreamFlags
+    uint32_t missed                 # Bytes that nobody asked it about since its last call.
 
 cdef struct Visitor:
     const CompiledPolicy* policy    # Pinned for the batch.
@@ -114,6 +136,22 @@ cdef struct Visitor:
     uint64_t called_ns              # CLOCK_MONOTONIC of that call, 0: none.  Read by others.
     EditBuffer* edit                # NULL: callouts change nothing.
     uint32_t n_edited               # Bytes of the packet that is to be written back; 0: it is as it came.
+    # The stream layer.
+    StreamIndication indication
+    Stream* stream                  # While its direction `outbound_stream` is held.
+    uint32_t stream_matches         # Filters in `matches`, for every pass of the visit.
+    uint8_t stream_stage
+    uint8_t stream_kind             # Of the pass: data, disconnect or abort.
+    uint8_t outbound_stream
+    uint8_t stream_passes
+    uint8_t stream_partial          # A callout has decided the leading bytes only: it is asked again at once.
+    uint8_t stream_holds            # A callout of the pass makes packets wait.
+    uint8_t stream_reset            # The packet is an RST that ends the stream.
+    uint8_t stream_bad_reset        # It is one that does not.
+    uint8_t stream_kept             # The packet's block does not keep its flow from being stored.
+    int64_t packet_end              # Offset behind the packet's bytes.
+    int64_t stream_limit            # Those who decide have let the bytes below through, so far in this pass.
+    int64_t stream_least            # All have seen the bytes below.
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil

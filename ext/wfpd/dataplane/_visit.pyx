@@ -18,8 +18,9 @@ from wfpd.model.fields import FIELD
 from wfpd.model.layers import BY_SLOT
 
 from ._arbitrate cimport (
-    ANSWER_BLOCK, ANSWER_PERMIT, STEP_CALLOUT, Arbitration, CalloutAnswer, answer_on_error, arbitrate_answer, arbitrate_begin,
-    arbitrate_run,
+    ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, STEP_CALLOUT, STREAM_ALLOW_CONNECTION, STREAM_DEFER,
+    STREAM_DROP_CONNECTION, STREAM_NEED_MORE, STREAM_NO_ACTION, Arbitration, CalloutAnswer, answer_on_error,
+    arbitrate_answer, arbitrate_begin, arbitrate_run,
 )
 from ._budget cimport (
     ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_sample, watch_took, wfpd_budget_add,
@@ -28,15 +29,28 @@ from ._budget cimport (
 from ._cache cimport cache_find, cache_store
 from ._layered cimport classify
 from ._flow cimport (
-    END_REAUTHORIZATION, END_REUSED, FLOW_CLOSING, FLOW_CUT, FLOW_ESTABLISHED, FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL,
-    FLOW_FIN_REMOTE, FLOW_GROUP, FLOW_OPENING, FLOW_OTHER, FLOW_OUTBOUND, FlowEntry, FlowKey, FlowTable, flow_answered,
-    flow_find, flow_has_room, flow_hash, flow_keep_cut, flow_note_group, flow_prefetch, flow_remove, flow_store,
+    END_REAUTHORIZATION, END_REUSED, FLOW_BEGINS_IN, FLOW_BEGINS_OUT, FLOW_CLOSING, FLOW_CUT, FLOW_ESTABLISHED,
+    FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL, FLOW_FIN_REMOTE, FLOW_GROUP, FLOW_OPENING, FLOW_OTHER, FLOW_OUTBOUND,
+    FLOW_STREAM, FLOW_STREAM_CUT, FLOW_STREAM_CUT_LOCAL, FLOW_STREAM_CUT_REMOTE, FlowEntry, FlowKey, FlowTable,
+    flow_add_flags, flow_answered, flow_find, flow_has_room, flow_hash, flow_keep_cut, flow_new_id, flow_note_group,
+    flow_prefetch, flow_remove, flow_store,
 )
 from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
     FRAGMENT_NONE, N_PARSE_IP_STATUSES, PARSE_NOT_IP, PARSE_OK, PacketView, parse_packet,
 )
+from ._policy cimport CALLOUT_PASSES, FilterBrief
+from ._reassembly cimport (
+    SEGMENT_AFTER_FIN, SEGMENT_INCONSISTENT, SEGMENT_LIMIT, SEGMENT_NEW_SYN, Segment, half_begin, half_free, half_offset,
+    half_reset_valid, half_segment, half_skip,
+)
 from ._stats cimport histogram_add, stats_hit
+from ._streams cimport (
+    STREAM_BAD_RESET, STREAM_BUSY, STREAM_BYTES, STREAM_FULL, STREAM_HELD, STREAM_INCONSISTENT, STREAM_IN_USE,
+    STREAM_LIMIT, STREAM_LOST, STREAM_READY, STREAM_SKIPPED, StreamCut, StreamFilter, StreamHalf, StreamStatus,
+    StreamTable, stream_acked, stream_acquire, stream_allow, stream_count, stream_drop, stream_filter, stream_get_cut,
+    stream_is_allowed, stream_release, stream_renew, stream_set_cut,
+)
 from ._table cimport CompiledPolicy
 from ._types cimport *
 from ._values cimport ValueContext, values_fill
@@ -51,6 +65,10 @@ cdef extern from *:
     }
     """
     uint64_t wfpd_visit_clock() noexcept nogil
+
+cdef CalloutAnswer _PERMIT
+memset(&_PERMIT, 0, sizeof(_PERMIT))
+_PERMIT.kind = ANSWER_PERMIT
 
 cdef enum:
     TCP_FIN = 0x01
@@ -75,9 +93,9 @@ cdef void _order(int hook, object layers):
 _order(HOOK_PREROUTING, (LAYER_INBOUND_IPPACKET,))
 _order(HOOK_INPUT, (LAYER_INBOUND_IPPACKET, LAYER_INBOUND_TRANSPORT, LAYER_INBOUND_ICMP_ERROR,
                     LAYER_ALE_AUTH_RECV_ACCEPT, LAYER_ALE_FLOW_ESTABLISHED, LAYER_STREAM_PACKET,
-                    LAYER_DATAGRAM_DATA))
+                    LAYER_STREAM, LAYER_DATAGRAM_DATA))
 _order(HOOK_FORWARD, (LAYER_IPFORWARD,))
-_order(HOOK_OUTPUT, (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_FLOW_ESTABLISHED, LAYER_DATAGRAM_DATA, LAYER_STREAM_PACKET,
+_order(HOOK_OUTPUT, (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_FLOW_ESTABLISHED, LAYER_STREAM, LAYER_DATAGRAM_DATA, LAYER_STREAM_PACKET,
                      LAYER_OUTBOUND_ICMP_ERROR, LAYER_OUTBOUND_TRANSPORT, LAYER_OUTBOUND_IPPACKET))
 _order(HOOK_POSTROUTING, (LAYER_OUTBOUND_IPPACKET,))
 
@@ -153,6 +171,9 @@ cdef void _context(const Visitor* visitor, uint8_t layer, ValueContext* context)
     context.physical_out = visitor.input.physical_out
     context.interface_name = visitor.input.interface_name
     context.interface_name_length = visitor.input.interface_name_length
+
+
+include "_visit_stream.pxi"
 
 
 cdef inline bint _is_sampled(const Visitor* visitor) noexcept nogil:
@@ -270,6 +291,13 @@ cdef void _layer_decided(Visitor* visitor) noexcept nogil:
         return
     if action != ACTION_NONE:
         _adopt(visitor)
+    if visitor.layer == LAYER_STREAM:
+        if action == ACTION_BLOCK:
+            visitor.blocked = 1
+            _stream_cut(visitor)
+        else:
+            _stream_decided(visitor)
+        return
     if visitor.stats != NULL and visitor.arbitration.veto:
         visitor.stats.vetoes[visitor.slot] += 1
     if action == ACTION_BLOCK:
@@ -290,7 +318,11 @@ cdef VisitStep _arbitrate(Visitor* visitor) noexcept nogil:
     """Arbitrate the classified layer up to its end or the next callout."""
     cdef uint32_t n_hits = visitor.n_restored
     cdef bint asks = arbitrate_run(&visitor.arbitration, visitor.hits, &n_hits) == STEP_CALLOUT
-    if visitor.cache != NULL:
+    if visitor.layer == LAYER_STREAM and not visitor.in_twin:
+        while asks and _stream_skips(visitor):
+            arbitrate_answer(&visitor.arbitration, &_PERMIT)
+            asks = arbitrate_run(&visitor.arbitration, visitor.hits, &n_hits) == STEP_CALLOUT
+    elif visitor.cache != NULL:
         _cache_result(visitor, asks, n_hits)
     _count_hits(visitor, n_hits)
     if visitor.arbitration.n_audit:
@@ -336,6 +368,12 @@ cdef bint _enter_next(Visitor* visitor) noexcept nogil:
         if place == END:
             return False
         visitor.stage += 1
+        if place == LAYER_STREAM:
+            if _stream_enter(visitor):
+                return True
+            if visitor.blocked:
+                return False
+            continue
         layer = _serves(visitor, place)
         if layer == END:
             continue
@@ -399,6 +437,12 @@ cdef VisitStep _advance(Visitor* visitor) noexcept nogil:
 
 
 cdef void _reset(Visitor* visitor) noexcept nogil:
+    _stream_let_go(visitor)         # A visit that was left has it still.
+    visitor.stream_stage = STREAM_NOT_BEGUN
+    visitor.stream_passes = visitor.stream_partial = 0
+    visitor.stream_reset = visitor.stream_bad_reset = 0
+    visitor.stream_kept = 0
+    visitor.layer = 0
     memset(&visitor.decision, 0, sizeof(Decision))
     visitor.decision.verdict = ACTION_PERMIT
     visitor.decision.reason = REASON_NO_MATCH
@@ -447,7 +491,8 @@ cdef bint visit_tracks(const Visitor* visitor) noexcept nogil:
     for six in range(2):
         if (_has_filters(visitor, LAYER_ALE_AUTH_RECV_ACCEPT * 2 + six)
                 or _has_filters(visitor, LAYER_ALE_AUTH_CONNECT * 2 + six)
-                or _has_filters(visitor, LAYER_ALE_FLOW_ESTABLISHED * 2 + six)):
+                or _has_filters(visitor, LAYER_ALE_FLOW_ESTABLISHED * 2 + six)
+                or _has_filters(visitor, LAYER_STREAM * 2 + six)):
             return visitor.flows != NULL
     return False
 
@@ -495,7 +540,10 @@ cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept n
 
 
 cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexcept nogil:
-    arbitrate_answer(&visitor.arbitration, answer)
+    cdef CalloutAnswer meant = answer[0]
+    if visitor.stream_stage == STREAM_HELD_HALF:
+        _stream_answered(visitor, &meant)
+    arbitrate_answer(&visitor.arbitration, &meant)
     if _run_layer(visitor) == VISIT_CALLOUT:
         return VISIT_CALLOUT
     return _advance(visitor)
@@ -503,6 +551,7 @@ cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexc
 
 cdef bint visit_abandon(Visitor* visitor) noexcept nogil:
     _trace_row(visitor)
+    _stream_let_go(visitor)
     if not visitor.in_twin:
         return False
     _conclude(visitor)

@@ -44,7 +44,8 @@ cdef bint _tracked(const Visitor* visitor) noexcept nogil:
         return False
     return (_has_filters(visitor, _slot_of(visitor, LAYER_ALE_AUTH_RECV_ACCEPT))
             or _has_filters(visitor, _slot_of(visitor, LAYER_ALE_AUTH_CONNECT))
-            or _has_filters(visitor, _slot_of(visitor, LAYER_ALE_FLOW_ESTABLISHED)))
+            or _has_filters(visitor, _slot_of(visitor, LAYER_ALE_FLOW_ESTABLISHED))
+            or (_has_filters(visitor, _slot_of(visitor, LAYER_STREAM)) and view.protocol == PROTOCOL_TCP))
 
 
 cdef bint _midstream_outbound(const Visitor* visitor) noexcept nogil:
@@ -115,6 +116,10 @@ cdef inline bint _from_starter(const Visitor* visitor) noexcept nogil:
     return (visitor.outbound != 0) == ((visitor.pending.flags & FLOW_OUTBOUND) != 0)
 
 
+cdef inline bint _both_ends_were_cut(const FlowEntry* flow) noexcept nogil:
+    return flow.flags & FLOW_STREAM_CUT_LOCAL != 0 and flow.flags & FLOW_STREAM_CUT_REMOTE != 0
+
+
 cdef void _flow_open(Visitor* visitor) noexcept nogil:
     """Find the packet's flow, or prepare a new one in `pending`."""
     cdef const PacketView* view = &visitor.view
@@ -126,7 +131,8 @@ cdef void _flow_open(Visitor* visitor) noexcept nogil:
         return
     _flow_key(visitor, &visitor.key)
     found = _flow_look_up(visitor)
-    if found and opening and (visitor.pending.state == FLOW_CLOSING or visitor.pending.flags & FLOW_CUT):
+    if found and opening and (visitor.pending.state == FLOW_CLOSING or visitor.pending.flags & FLOW_CUT
+                              or _both_ends_were_cut(&visitor.pending)):
         flow_remove(visitor.flows, &visitor.key, visitor.flow_hash, visitor.input.now_ns, END_REUSED)
         found = False
     elif not found and not visitor.outbound and view.protocol != PROTOCOL_TCP:
@@ -214,9 +220,12 @@ cdef void _flow_progress(Visitor* visitor) noexcept nogil:
             flow.state = FLOW_ESTABLISHED
     if not view.has_tcp:
         return
+    if view.tcp_flags & TCP_SYN:
+        flow.begins[visitor.outbound != 0] = view.tcp_sequence + 1
+        flow.marks |= FLOW_BEGINS_OUT if visitor.outbound else FLOW_BEGINS_IN
     if view.tcp_flags & TCP_FIN:
         flow.flags |= FLOW_FIN_LOCAL if visitor.outbound else FLOW_FIN_REMOTE
-    if view.tcp_flags & TCP_RST or (flow.flags & FLOW_FIN_LOCAL and flow.flags & FLOW_FIN_REMOTE):
+    if (view.tcp_flags & TCP_RST and not visitor.stream_bad_reset) or (flow.flags & FLOW_FIN_LOCAL and flow.flags & FLOW_FIN_REMOTE):
         flow.state = FLOW_CLOSING
 
 
@@ -313,6 +322,22 @@ cdef bint _cuts(Visitor* visitor) noexcept nogil:
     return True
 
 
+cdef uint64_t _flow_keep(Visitor* visitor, bint from_starter) noexcept nogil:
+    """Store the flow as the packet leaves it; its id."""
+    cdef uint64_t id = visitor.pending.id
+    cdef bint stored
+    if visitor.pending.flags & FLOW_STREAM_CUT:
+        visitor.pending.last_ns = max(visitor.pending.last_ns, visitor.input.now_ns)
+    else:
+        _flow_progress(visitor)
+    stored = flow_store(visitor.flows, &visitor.pending, visitor.flow_hash, visitor.input.now_ns,
+                        0 if from_starter else 1, visitor.view.length)
+    # No room, or another worker has made the flow meanwhile: the stream begun here is nobody's.
+    if visitor.pending.flags & FLOW_STREAM and (not stored or visitor.pending.id != id):
+        stream_drop(visitor.flows.streams, id)
+    return visitor.pending.id
+
+
 cdef void _flow_close(Visitor* visitor) noexcept nogil:
     """Keep what the visit decided about the flow."""
     cdef bint from_starter
@@ -323,15 +348,17 @@ cdef void _flow_close(Visitor* visitor) noexcept nogil:
     from_starter = _from_starter(visitor)
     visitor.decision.flow_id = visitor.pending.id
     visitor.decision.to_server = from_starter
-    if visitor.decision.verdict == ACTION_BLOCK:
+    if visitor.decision.verdict == ACTION_BLOCK and not visitor.stream_kept:
+        if not visitor.flow_known and visitor.pending.flags & FLOW_STREAM:
+            stream_drop(visitor.flows.streams, visitor.pending.id)
+            visitor.pending.flags &= ~<uint16_t>FLOW_STREAM
+        elif visitor.pending.flags & FLOW_STREAM:
+            flow_add_flags(visitor.flows, &visitor.key, visitor.flow_hash, FLOW_STREAM)
         if _cuts(visitor):
             return
         if visitor.flow_known and visitor.reauthorizing and _is_authorization(visitor.layer):
             flow_remove(visitor.flows, &visitor.key, visitor.flow_hash, visitor.input.now_ns, END_REAUTHORIZATION)
         return
-    _flow_progress(visitor)
-    flow_store(visitor.flows, &visitor.pending, visitor.flow_hash, visitor.input.now_ns, 0 if from_starter else 1,
-               visitor.view.length)
-    visitor.decision.flow_id = visitor.pending.id
+    visitor.decision.flow_id = _flow_keep(visitor, from_starter)
     if visitor.pending.state == FLOW_GROUP and visitor.outbound:
         flow_note_group(visitor.flows, &visitor.key, visitor.input.now_ns)

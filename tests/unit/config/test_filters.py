@@ -61,9 +61,7 @@ def test_an_unknown_layer_gets_the_nearest(policies):
     assert problem.code == "FWP_E_LAYER_NOT_FOUND" and "inbound_transport_v4" in problem.hint
 
 
-@pytest.mark.parametrize(
-    "layer", [*UNSERVED_LAYERS, "ale_auth_listen_v4", "ale_auth_listen_v6_discard", "stream", "stream_v4"]
-)
+@pytest.mark.parametrize("layer", [*UNSERVED_LAYERS, "ale_auth_listen_v4", "ale_auth_listen_v6_discard"])
 def test_a_layer_that_cannot_be_served_says_why(policies, layer):
     problem = policies.error(policies.filter("{}", layer))
     assert "cannot be served here: " in problem.message and problem.code == "FWP_E_INCOMPATIBLE_LAYER"

@@ -21,7 +21,7 @@ def test_the_icmp_names_are_the_ports_where_windows_has_it_so():
 
 def test_layers_that_have_a_field_are_served_and_no_twins():
     assert layers_with("ip_source_address") == ["ipforward"]
-    assert "inbound_transport" in layers_with("icmp_type") and "stream" not in layers_with("ip_local_port")
+    assert "inbound_transport" in layers_with("icmp_type") and "stream" not in layers_with("ip_protocol")
 
 
 def test_a_layer_of_windows_that_is_not_served_says_why():

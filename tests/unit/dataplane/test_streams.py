@@ -1,0 +1,337 @@
+"""The layer `stream`: what callouts are shown, what their answers do, and how a connection ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.builders import sublayer
+from tests.streams import Conversation, a_snapshot
+from wfpd.dataplane._streams import Streams
+from wfpd.model.policy import Action, Word
+
+PASSED, HELD, RESET = ("permit", None), ("block", None), ("block", "tcp_reset")
+
+
+class Recorder:
+    """Permits everything and keeps what it was shown."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.seen: list[tuple[str, int, bytes, set[str]]] = []
+        self.answer = answer
+
+    def __call__(self, c: Any) -> None:
+        self.seen.append((c.stream_direction, c.stream_offset, bytes(c.stream), c.stream_flags))
+        if self.answer is not None:
+            self.answer(c)
+        else:
+            c.permit()
+
+
+def block_keyword(c: Any) -> None:
+    """Wait for a line, and block what has the word."""
+    data = bytes(c.stream)
+    if b"evil" in data:
+        c.block()
+    elif "RECEIVE_DISCONNECT" in c.stream_flags or "NO_MORE_DATA" in c.stream_flags or data.endswith(b"\n"):
+        c.permit()
+    else:
+        c.need_more()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_bytes_are_indicated_in_order_with_their_offset_and_direction(family):
+    seen = Recorder()
+    talk = Conversation(a_snapshot(seen), family=family)
+    talk.open()
+    assert seen.seen == []
+    assert talk.send(0, b"GET ") == PASSED
+    assert talk.send(4, b"/ ") == PASSED
+    assert talk.send(0, b"200 ", server=True) == PASSED
+    assert talk.send(6, flags="FA") == PASSED
+    assert seen.seen == [
+        ("in", 0, b"GET ", {"RECEIVE"}),
+        ("in", 4, b"/ ", {"RECEIVE"}),
+        ("out", 0, b"200 ", {"SEND"}),
+        ("in", 6, b"", {"RECEIVE", "RECEIVE_DISCONNECT", "NO_MORE_DATA"}),
+    ]
+
+
+def test_a_segment_beyond_a_gap_waits_and_passes_when_it_comes_again():
+    seen = Recorder()
+    talk = Conversation(a_snapshot(seen))
+    talk.open()
+    assert talk.send(3, b"def") == HELD
+    assert talk.send(0, b"abc") == PASSED
+    assert talk.send(3, b"def") == PASSED
+    assert [(offset, data) for _, offset, data, _ in seen.seen] == [(0, b"abcdef")]
+    assert talk.counters()["held"] == 1
+
+
+def test_a_callout_that_passes_lets_segments_go_and_decides_when_it_knows():
+    talk = Conversation(a_snapshot(block_keyword, mode="pass"))
+    talk.open()
+    assert talk.send(2, b"il") == HELD  # Nothing is known of the flow's callouts before the first bytes in order.
+    assert talk.send(0, b"e") == PASSED
+    assert talk.send(2, b"il") == PASSED
+    assert talk.send(1, b"v") == RESET
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("outbound", [False, True])
+def test_a_keyword_in_pieces_is_blocked_and_both_sides_are_reset(family, outbound):
+    talk = Conversation(a_snapshot(block_keyword), family=family, outbound=outbound)
+    talk.open()
+    assert talk.send(0, b"ev") == HELD
+    found = talk.visit(talk.packet(2, b"il\n", "PA", ack=0))
+    assert (found["verdict"], found["reply"], found["reason"]) == ("block", "tcp_reset", "callout")
+    assert found["filter"] == (0 if family == 4 else 1)
+    later = talk.visit(talk.packet(0, b"", "A", server=True, ack=0), server=True)
+    assert (later["verdict"], later["reply"], later["reason"]) == ("block", "tcp_reset", "callout")
+    assert later["filter"] == found["filter"]
+    assert talk.send(0, b"ok\n") == RESET
+    assert talk.send(0, flags="RA", server=True) == PASSED
+    assert talk.counters()["cut"] == 1
+
+
+def test_a_new_connection_on_the_ports_begins_anew_when_both_ends_were_answered():
+    talk = Conversation(a_snapshot(block_keyword))
+    talk.open()
+    assert talk.send(0, b"evil\n") == RESET
+    assert talk.send(-1, flags="S", ack=None) == RESET
+    assert talk.send(0, b"x", server=True) == RESET
+    talk.initial = (70000, 80000)
+    talk.open()
+    assert talk.send(0, b"good\n") == PASSED
+
+
+def test_static_filters_work_too():
+    talk = Conversation(a_snapshot(Action.BLOCK))
+    talk.open()
+    assert talk.send(0, b"data") == RESET
+    assert talk.send(0, b"data", server=True) == RESET
+    talk = Conversation(a_snapshot(Action.PERMIT))
+    talk.open()
+    assert talk.send(0, b"data") == PASSED
+    assert len(talk.flows.streams) == 0
+
+
+def test_need_more_is_called_again_with_old_and_new_bytes_when_there_are_enough():
+    seen = Recorder(lambda c: c.need_more(4) if len(c.stream) < 5 else c.permit())
+    talk = Conversation(a_snapshot(seen))
+    talk.open()
+    assert talk.send(0, b"a") == HELD
+    assert talk.send(1, b"bc") == HELD
+    assert talk.send(3, b"de") == PASSED
+    assert talk.send(0, b"abc") == PASSED
+    assert [data for _, _, data, _ in seen.seen] == [b"a", b"abcde"]
+
+
+def test_at_the_end_need_more_is_refused_and_a_decision_is_due():
+    seen = Recorder(lambda c: c.need_more())
+    talk = Conversation(a_snapshot(seen))
+    talk.open()
+    assert talk.send(0, b"abc") == HELD
+    found = talk.visit(talk.packet(3, b"", "FA", ack=0))
+    assert (found["verdict"], found["reply"], found["reason"]) == ("block", "tcp_reset", "error")
+    assert "NO_MORE_DATA" in seen.seen[-1][3] and seen.seen[-1][2] == b"abc"
+
+
+def test_the_buffer_has_a_limit_at_which_a_decision_is_due():
+    seen = Recorder(lambda c: c.permit() if "BUFFER_LIMIT_REACHED" in c.stream_flags else c.need_more())
+    talk = Conversation(a_snapshot(seen), streams=Streams(64, pending=3000))
+    talk.open()
+    assert talk.send(0, b"x" * 1400) == HELD
+    assert talk.send(1400, b"x" * 1400) == HELD
+    assert talk.send(2800, b"x" * 1400) == PASSED
+    assert len(seen.seen[-1][2]) == 4200
+
+
+def test_enforce_decides_the_leading_bytes_and_the_rest_is_indicated_at_once():
+    def by_three(c: Any) -> None:
+        c.permit()
+        c.enforce(min(3, len(c.stream)))
+
+    seen = Recorder(by_three)
+    talk = Conversation(a_snapshot(seen))
+    talk.open()
+    assert talk.send(0, b"abcdefgh") == PASSED
+    assert [(offset, data) for _, offset, data, _ in seen.seen] == [(0, b"abcdefgh"), (3, b"defgh"), (6, b"gh")]
+
+
+def test_the_waterfall_shows_lower_callouts_only_what_was_permitted_above():
+    upper = Recorder(lambda c: c.need_more(3) if len(c.stream) < 3 else (c.permit(), c.enforce(2)))
+    lower = Recorder()
+    order = (sublayer("up", 900), sublayer("down", 100))
+    talk = Conversation(a_snapshot(upper, lower, sublayers=order))
+    talk.open()
+    assert talk.send(0, b"ab") == HELD
+    assert lower.seen == []
+    assert talk.send(2, b"cde") == HELD
+    assert [(offset, data) for _, offset, data, _ in upper.seen] == [(0, b"ab"), (0, b"abcde"), (2, b"cde"), (4, b"e")]
+    assert [(offset, data) for _, offset, data, _ in lower.seen] == [(0, b"ab"), (2, b"cd")]
+
+
+def test_the_write_right_has_no_meaning():
+    hard = Recorder(lambda c: c.permit(clear_right=True))
+    order = (sublayer("up", 900), sublayer("down", 100))
+    talk = Conversation(a_snapshot(hard, Action.BLOCK, sublayers=order))
+    talk.open()
+    assert talk.send(0, b"abc") == RESET
+    soft, lower = Recorder(lambda c: c.block()), Recorder()
+    talk = Conversation(a_snapshot(soft, lower, sublayers=order))
+    talk.open()
+    assert talk.send(0, b"abc") == RESET
+    assert lower.seen == []
+
+
+def test_an_inspection_callout_sees_everything_decides_nothing_and_holds_nothing():
+    seen = Recorder(lambda c: c.need_more(3) if len(c.stream) < 5 else c.block())
+    talk = Conversation(a_snapshot((seen, Action.CALLOUT_INSPECTION)))
+    talk.open()
+    assert talk.send(0, b"ab") == PASSED
+    assert talk.send(2, b"cde") == PASSED
+    assert [data for _, _, data, _ in seen.seen] == [b"ab", b"abcde"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"),
+    [(Action.CALLOUT_UNKNOWN, RESET), (Action.CALLOUT_INSPECTION, PASSED)],
+)
+def test_drop_connection_is_honoured_for_the_kind_unknown(kind, verdict):
+    talk = Conversation(a_snapshot((lambda c: c.drop_connection(), kind)))
+    talk.open()
+    assert talk.send(0, b"abc") == verdict
+
+
+def test_allow_connection_ends_the_calls_in_both_directions():
+    seen = Recorder(lambda c: c.allow_connection())
+    talk = Conversation(a_snapshot(seen))
+    talk.open()
+    for at in range(3):
+        assert talk.send(at, b"a") == PASSED
+        assert talk.send(at, b"b", server=True) == PASSED
+    assert len(seen.seen) == 1
+
+
+def test_defer_lets_nothing_pass_until_it_is_resumed():
+    handles: list[Any] = []
+
+    def once(c: Any) -> None:
+        if handles:
+            c.permit()
+        else:
+            handles.append(c.defer())
+
+    talk = Conversation(a_snapshot(once))
+    talk.open()
+    assert talk.send(0, b"abc") == HELD
+    assert talk.send(0, b"abc") == HELD
+    assert talk.send(0, b"reply", server=True) == PASSED
+    assert handles[0].resume() and not handles[0].resume()
+    assert talk.send(0, b"abc") == PASSED
+
+
+def test_what_cannot_be_honoured_is_refused_with_the_reason():
+    told: list[str] = []
+
+    def tries(c: Any) -> None:
+        for attempt in (c.defer, c.park, lambda: c.enforce(99), lambda: c.need_more(0)):
+            try:
+                attempt()
+            except (RuntimeError, ValueError) as error:
+                told.append(str(error))
+        c.permit()
+
+    talk = Conversation(a_snapshot(tries, mode="pass"))
+    talk.open()
+    assert talk.send(0, b"abc", server=True) == PASSED
+    assert talk.send(0, b"abc") == PASSED
+    assert [text.split(":")[0] for text in told] == ["defer()", "park()", "enforce(99)", "need_more(n)"] * 2
+    assert "received" in told[0] and "passes" in told[4]
+
+
+def test_a_callout_that_raises_is_decided_by_on_error():
+    def fails(c: Any) -> None:
+        raise ValueError(c.layer)
+
+    for word, verdict in ((Word.BLOCK, RESET), (Word.PERMIT, PASSED)):
+        talk = Conversation(a_snapshot(fails, on_error=word))
+        talk.open()
+        assert talk.send(0, b"abc") == verdict
+
+
+def test_bytes_kept_by_a_callout_stay_as_they_were():
+    kept: list[memoryview] = []
+
+    def keeps(c: Any) -> None:
+        kept.append(c.stream[1:])
+        c.permit()
+
+    talk = Conversation(a_snapshot(keeps))
+    talk.open()
+    for at in range(0, 3000, 10):
+        assert talk.send(at, b"%010d" % at) == PASSED
+    assert [bytes(view) for view in kept] == [b"%09d" % at for at in range(0, 3000, 10)]
+    before = talk.counters()["memory"]
+    kept.clear()
+    assert talk.counters()["memory"] == before - 300 * 4096
+
+
+def test_streams_end_with_their_flows():
+    talk = Conversation(a_snapshot(Recorder()))
+    talk.open()
+    talk.send(0, b"abc")
+    assert len(talk.flows.streams) == 1 and talk.counters()["memory"] == 4096
+    talk.flows.sweep(talk.now, all=True)
+    assert len(talk.flows.streams) == 0 and talk.counters()["memory"] == 0
+
+
+def test_a_connection_is_picked_up_in_its_middle():
+    seen = Recorder()
+    talk = Conversation(a_snapshot(seen))
+    assert talk.send(50000, b"abc") == PASSED
+    assert talk.send(49990, b"0123456789abc") == PASSED
+    assert talk.send(50003, b"d") == PASSED
+    assert [(offset, data) for _, offset, data, _ in seen.seen] == [(0, b"abc"), (3, b"d")]
+
+
+def test_bytes_that_the_receiver_has_and_nobody_saw_are_missed():
+    missed: list[int] = []
+    talk = Conversation(a_snapshot(lambda c: (missed.append(c.missed_bytes), c.permit())))
+    talk.open()
+    assert talk.send(0, b"abc") == PASSED
+    assert talk.send(0, b"", "A", server=True, ack=100) == PASSED
+    assert talk.send(100, b"def") == PASSED
+    assert missed == [0, 97]
+    assert talk.counters()["skipped"] == 97
+
+
+def test_a_limit_is_decided_by_on_error():
+    for word, verdict in ((Word.BLOCK, HELD), (Word.PERMIT, PASSED)):
+        talk = Conversation(a_snapshot(block_keyword, on_error=word), streams=Streams(16, memory=4096))
+        talk.open()
+        assert talk.send(0, b"x" * 5000) == verdict
+        assert talk.counters()["limit"] == 1
+        assert talk.counters()["lost"] == (word == Word.PERMIT)
+
+
+def test_a_policy_that_changes_asks_its_filters_anew():
+    first, second = Recorder(lambda c: c.allow_connection()), Recorder()
+    talk = Conversation(a_snapshot(first))
+    talk.open()
+    talk.send(0, b"abc")
+    talk.swap(a_snapshot(second, generation=2))
+    talk.send(3, b"def")
+    assert [data for _, _, data, _ in second.seen] == [b"def"]
+
+
+def test_audit_lets_through_what_is_blocked_and_goes_on():
+    seen = Recorder(lambda c: c.block())
+    talk = Conversation(a_snapshot(seen, audit=True))
+    talk.open()
+    talk.send(0, b"abc")
+    talk.send(3, b"def")
+    assert [data for _, _, data, _ in seen.seen] == [b"abc", b"def"]
+    assert talk.counters()["cut"] == 0
