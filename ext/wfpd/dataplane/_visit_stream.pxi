@@ -137,6 +137,13 @@ cdef void _stream_reset_seen(Visitor* visitor, StreamHalf* half) noexcept nogil:
         stream_count(visitor.flows.streams, STREAM_BAD_RESET, 1)
 
 
+cdef bint _is_keep_alive(const Visitor* visitor, const StreamHalf* half, int64_t start) noexcept nogil:
+    """One byte, of any value, before the byte awaited, which the receiver has acknowledged (RFC 9293, 3.8.4)."""
+    return (visitor.view.payload_length == 1 and not visitor.view.tcp_flags & (TCP_SYN | TCP_FIN)
+            and start == half.half.next - 1 and visitor.stream.acked_known[visitor.outbound_stream]
+            and half_offset(&half.half, visitor.stream.acked[visitor.outbound_stream]) >= half.half.next)
+
+
 cdef bint _stream_put(Visitor* visitor, StreamHalf* half) noexcept nogil:
     """Put the packet's bytes into their place; false if the packet's fate is settled by that."""
     cdef const PacketView* view = &visitor.view
@@ -151,6 +158,8 @@ cdef bint _stream_put(Visitor* visitor, StreamHalf* half) noexcept nogil:
     segment.fin = view.tcp_flags & TCP_FIN != 0
     start = half_offset(&half.half, segment.sequence + segment.syn)
     visitor.packet_end = start + segment.length
+    if _is_keep_alive(visitor, half, start):
+        return True
     facts = half_segment(&half.half, &table.pool, &table.limits, &segment, visitor.policy.audit != 0)
     stream_count(table, STREAM_BYTES, <uint64_t>(half.half.next - before))
     if facts & (SEGMENT_INCONSISTENT | SEGMENT_AFTER_FIN | SEGMENT_NEW_SYN):
@@ -381,12 +390,13 @@ cdef void _stream_answered(Visitor* visitor, CalloutAnswer* answer) noexcept nog
     elif answer.kind != ANSWER_CONTINUE and 0 < answer.enforced < n:
         n = answer.enforced
         visitor.stream_partial = 1
-    if visitor.stream_kind != PASS_DATA:
-        visitor.stream_partial = 0
-    if entry != NULL:
-        entry.seen = max(entry.seen, start + n)
     if answer.stream_action == STREAM_ALLOW_CONNECTION:
         stream_allow(visitor.flows.streams, visitor.stream, filter)
+    if visitor.stream_kind != PASS_DATA:
+        visitor.stream_partial = 0  # No byte was shown: what waits goes on waiting.
+        return
+    if entry != NULL:
+        entry.seen = max(entry.seen, start + n)
     _stream_saw(visitor, item.action == FILTER_CALLOUT_INSPECTION, start + n)
 
 

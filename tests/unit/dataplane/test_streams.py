@@ -335,3 +335,113 @@ def test_audit_lets_through_what_is_blocked_and_goes_on():
     talk.send(3, b"def")
     assert [data for _, _, data, _ in seen.seen] == [b"abc", b"def"]
     assert talk.counters()["cut"] == 0
+
+
+def test_a_keep_alive_may_carry_any_byte_once_the_receiver_has_acknowledged():
+    talk = Conversation(a_snapshot(Recorder()))
+    talk.open()
+    assert talk.send(0, b"abc") == PASSED
+    assert talk.send(2, b"\0") == HELD
+    assert talk.send(0, b"", "A", server=True, ack=3) == PASSED
+    assert talk.send(2, b"\0") == PASSED
+    assert talk.counters()["inconsistent"] == 1
+
+
+# ------------------------------------------------------------------------------------------- evasions
+
+
+@pytest.mark.parametrize("first", [b"evil", b"good"])
+@pytest.mark.parametrize("mode", ["hold", "pass"])
+def test_of_two_copies_only_the_first_gets_through(first, mode):
+    # Endpoints keep the first copy or the last: the second never comes to them.
+    second = b"good" if first == b"evil" else b"evil"
+    talk = Conversation(a_snapshot(block_keyword, mode=mode))
+    talk.open()
+    assert talk.send(0, b"x\n") == PASSED
+    talk.send(6, first[2:] + b"\n")  # Beyond a gap.
+    assert talk.send(6, second[2:] + b"\n") == HELD
+    assert talk.counters()["inconsistent"] == 1
+    assert talk.send(2, b"  " + first[:2]) == (RESET if first == b"evil" else PASSED)
+
+
+def test_a_segment_that_would_not_arrive_is_the_copy_that_counts():
+    # A packet of small TTL, that is seen here and not at the other end, then the real one.
+    talk = Conversation(a_snapshot(block_keyword))
+    talk.open()
+    assert talk.send(0, b"harmless\n") == PASSED
+    assert talk.send(0, b"evil....\n") == HELD
+    assert talk.counters()["inconsistent"] == 1
+
+
+def test_tiny_segments_in_reverse_are_one_stream():
+    talk = Conversation(a_snapshot(block_keyword))
+    talk.open()
+    word = b"this is evil\n"
+    for at in range(len(word) - 1, 0, -1):
+        assert talk.send(at, word[at : at + 1]) == HELD
+    assert talk.send(0, word[:1]) == RESET
+
+
+def test_a_bad_checksum_hides_nothing():
+    talk = Conversation(a_snapshot(block_keyword), checksums=True)
+    talk.open()
+    bad = bytearray(talk.packet(0, b"good", "PA", ack=0))
+    bad[36] ^= 0xFF
+    found = talk.visit(bytes(bad))
+    assert found["malformed"] == "bad_transport_checksum"
+    assert talk.send(0, b"evil") == RESET
+
+
+def test_an_rst_outside_the_window_ends_nothing_and_one_inside_stops_no_inspection():
+    seen = Recorder(block_keyword)
+    talk = Conversation(a_snapshot(seen))
+    talk.open()
+    assert talk.send(0, b"good\n") == PASSED
+    assert talk.send(100000, flags="R") == PASSED
+    assert talk.counters()["bad_reset"] == 1
+    assert not any("RECEIVE_ABORT" in flags for *_, flags in seen.seen)
+    assert talk.send(5, b"ev") == HELD
+    assert talk.send(7, flags="R") == PASSED
+    assert "RECEIVE_ABORT" in seen.seen[-1][3] and talk.counters()["bad_reset"] == 1
+    assert talk.send(7, b"il\n") == RESET
+
+
+def test_a_fin_in_the_wrong_place_ends_nothing():
+    talk = Conversation(a_snapshot(block_keyword))
+    talk.open()
+    assert talk.send(0, b"good\nev") == HELD
+    assert talk.send(2, flags="FA") == HELD  # Before bytes that are known.
+    assert talk.send(50, flags="FA") == HELD  # Beyond a gap.
+    assert talk.send(7, b"il\n") == RESET
+
+
+def test_bytes_behind_the_end_do_not_pass():
+    talk = Conversation(a_snapshot(block_keyword))
+    talk.open()
+    assert talk.send(0, b"good\n", "FPA") == PASSED
+    assert talk.send(5, b"evil\n") == HELD
+    assert talk.counters()["inconsistent"] == 1
+
+
+def test_data_on_a_syn_are_looked_at():
+    talk = Conversation(a_snapshot(block_keyword))
+    assert talk.send(-1, b"evil\n", "S", ack=None) == RESET
+    assert len(talk.flows) == len(talk.flows.streams) == 0
+    assert talk.send(-1, b"good\n", "S", ack=None) == PASSED
+    assert talk.send(-1, flags="SA", server=True, ack=5) == PASSED
+    assert talk.send(5, b"more\n") == PASSED
+
+
+def test_urgent_bytes_stay_in_their_place():
+    seen = Recorder()
+    talk = Conversation(a_snapshot(seen))
+    talk.open()
+    assert talk.send(0, b"abc", "PAU") == PASSED
+    assert seen.seen == [("in", 0, b"abc", {"RECEIVE", "RECEIVE_EXPEDITED"})]
+
+
+def test_sequence_numbers_that_wrap_around_are_one_stream():
+    talk = Conversation(a_snapshot(block_keyword), initial=(2**32 - 3, 2**32 - 1))
+    talk.open()
+    assert talk.send(0, b"ev") == HELD
+    assert talk.send(2, b"il\n") == RESET
