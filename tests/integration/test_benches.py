@@ -25,6 +25,7 @@ SMALL = {
     "bench_lints": ["--rounds", "1", "--filters", "50", "100", "--json"],
     "bench_pause": ["--filters", "50", "--rebuilds", "3", "--json"],
     "bench_reading": ["--rounds", "1", "--filters", "50", "--values", "100", "--json"],
+    "bench_reassembly": ["--rounds", "1", "--bytes", "200000", "--json"],
     "bench_recorder": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
     "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
     "bench_sets": ["--rounds", "1", "--small", "250", "--large", "1000", "--packets", "50", "--json"],
@@ -150,6 +151,10 @@ def test_callouts_are_measured_beside_none_the_limit_and_an_empty_callback() -> 
     ours = ["no callout", "compiled", "compiled, with a time budget", "Python"]
     assert firsts(table) == ["limit", *ours, "an empty netfilterqueue callback"]
     assert [row[4] != "-" for row in table["rows"]] == [False, False, True, False, True, False]
+def test_reassembly_is_measured_by_the_byte_for_each_size_and_way() -> None:
+    (table,) = tables("bench_reassembly")
+    assert {row[0] for row in table["rows"]} == {"in order", "swapped", "twice"}
+    assert all(float(cell.replace(",", "")) > 0 for row in table["rows"] for cell in row[1:])
 
 
 def test_the_recorder_is_measured_permitted_blocked_and_where_every_block_is_new() -> None:
