@@ -32,7 +32,7 @@ _GROUPS = {4: ("224.0.1.1", "255.255.255.255", "0.0.0.0"), 6: ("ff0e::101", "::"
 _ICMP = {4: 1, 6: 58}
 _ECHO = {4: ICMP_TYPES["echo_request"], 6: ICMPV6_TYPES["echo_request"]}
 _ERRORS = {4: (3, 11, 12, 5, 4), 6: (1, 2, 3, 4)}
-_BOTH_WAYS = ("ale_flow_established", "stream_packet", "datagram_data")
+_BOTH_WAYS = ("ale_flow_established", "stream_packet", "stream", "datagram_data")
 """Layers that input and output feed."""
 
 Told = tuple[Sequence[Any], bool]
@@ -215,6 +215,8 @@ def _tcp(region: Region, layer: Layer, made: Imagined, undecided: bool) -> Itera
     made = dataclasses.replace(made, options=options, window=window or 0)
     hinted = [flags for flags in region.hints("tcp_flags") if flags]
     usual = [_ACK, _SYN] if layer.name.startswith("ale_flow_established") else [_SYN, _ACK]
+    if layer.name.removesuffix("_discard") == "stream":  # Only data, a FIN or an RST come there.
+        usual = [_FIN | _ACK]
     more = [_SYN | _ACK, _FIN | _ACK, _RST] if undecided else []
     asked = [] if "tcp_flags" not in region.where else list(region.corners("tcp_flags"))
     for flags in dict.fromkeys(found for found in (*hinted, *usual, *more, *asked) if region.takes("tcp_flags", found)):

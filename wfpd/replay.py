@@ -309,7 +309,7 @@ def unfed_filters(policy: Policy, hooks: Sequence[str]) -> list[str]:
     for item in policy.filters:
         layer, _ = BY_SLOT[item.slot]
         at = {layer.hook}
-        if layer.name.removesuffix("_discard") in ("ale_flow_established", "stream_packet", "datagram_data"):
+        if layer.name.removesuffix("_discard") in ("ale_flow_established", "stream_packet", "stream", "datagram_data"):
             at.add("output")
         if not at & fed:
             hooks_text = f"{' and '.join(sorted(at))} hook{'s' if len(at) > 1 else ''}"

@@ -124,3 +124,14 @@ def test_conditions_suggest_values() -> None:
 ])  # fmt: skip
 def test_a_value_is_inside_of_what_a_region_says(value: Any, told: Any, is_inside: bool) -> None:
     assert inside(value, told) is is_inside
+
+
+@pytest.mark.parametrize("layer", ["stream", "stream_discard"])
+def test_a_packet_that_comes_to_the_stream_layer_has_data_or_ends_the_stream(layer: str) -> None:
+    (one, *_) = tried(layer, {"ip_local_port": exact(7000)})
+    assert (one.imagined.protocol, one.imagined.flags) == (6, 0x11)
+
+
+def test_what_is_sent_at_the_stream_layer_passes_output() -> None:
+    (one, *_) = tried("stream", {"direction": exact(0)})
+    assert one.hooks == ("output",)
