@@ -437,7 +437,7 @@ cdef VisitStep _advance(Visitor* visitor) noexcept nogil:
 
 
 cdef void _reset(Visitor* visitor) noexcept nogil:
-    _stream_let_go(visitor)         # A visit that was left has it still.
+    _stream_abandon(visitor)        # Of the visit before, if it was left.
     visitor.stream_stage = STREAM_NOT_BEGUN
     visitor.stream_passes = visitor.stream_partial = 0
     visitor.stream_reset = visitor.stream_bad_reset = 0

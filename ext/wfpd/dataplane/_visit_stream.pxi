@@ -20,6 +20,17 @@ cdef void _stream_let_go(Visitor* visitor) noexcept nogil:
     visitor.stream = NULL
 
 
+cdef void _stream_abandon(Visitor* visitor) noexcept nogil:
+    """A visit that was left before its end has not stored its flow: who drops the stream later must know of it."""
+    _stream_let_go(visitor)
+    if visitor.finished or not visitor.pending.flags & FLOW_STREAM:
+        return
+    if visitor.flow_known:
+        flow_add_flags(visitor.flows, &visitor.key, visitor.flow_hash, FLOW_STREAM)
+    else:
+        stream_drop(visitor.flows.streams, visitor.pending.id)
+
+
 cdef void _stream_refuse(Visitor* visitor, uint8_t reason) noexcept nogil:
     """The packet does not pass, without an answer: it comes again, or should not have come."""
     visitor.decision.verdict = ACTION_BLOCK

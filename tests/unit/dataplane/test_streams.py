@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from tests.builders import sublayer
 from tests.streams import Conversation, a_snapshot
+from wfpd.dataplane import Replayer
 from wfpd.dataplane._streams import Streams
 from wfpd.model.policy import Action, Word
 
@@ -347,6 +349,23 @@ def test_a_keep_alive_may_carry_any_byte_once_the_receiver_has_acknowledged():
     assert talk.counters()["inconsistent"] == 1
 
 
+@pytest.mark.parametrize("opened", [True, False])
+def test_bytes_of_a_callout_that_was_late_are_shown_again(opened):
+    seen = Recorder(lambda c: (time.sleep(0.005 if b"c" not in bytes(c.stream) else 0), c.permit()))
+    tables = a_snapshot(seen, on_late=Word.PERMIT)
+    talk = Conversation(tables)
+    if opened:
+        talk.open()
+    talk.replayer = Replayer(tables, talk.flows, late_after=0.004)
+    found = talk.visit(talk.packet(0, b"ab", "PA", ack=0))
+    assert (found["verdict"], found["reason"]) == ("permit", "late")
+    assert talk.send(2, b"c") == PASSED
+    assert [data for _, _, data, _ in seen.seen] == [b"ab", b"abc" if opened else b"c"]
+    assert len(talk.flows.streams) == 1
+    talk.flows.sweep(talk.now, all=True)
+    assert len(talk.flows.streams) == 0
+
+
 # ------------------------------------------------------------------------------------------- evasions
 
 
@@ -445,3 +464,71 @@ def test_sequence_numbers_that_wrap_around_are_one_stream():
     talk.open()
     assert talk.send(0, b"ev") == HELD
     assert talk.send(2, b"il\n") == RESET
+
+
+# ------------------------------------------------------------------------------------------- the table
+
+
+def test_a_direction_that_another_worker_has_is_not_waited_for():
+    other: list[str] = []
+
+    def meanwhile(c: Any) -> None:
+        if not other:
+            second = Replayer(tables, talk.flows)
+            other.append(second.visit(talk.packet(3, b"def", "PA", ack=0), "input", talk.now)["verdict"])
+            other.append(second.visit(talk.packet(0, b"xyz", "PA", server=True, ack=0), "output", talk.now)["verdict"])
+        c.permit()
+
+    tables = a_snapshot(meanwhile)
+    talk = Conversation(tables)
+    talk.open()
+    assert talk.send(0, b"abc") == PASSED
+    assert other == ["block", "permit"]
+    assert talk.counters()["busy"] == 1
+    assert talk.send(3, b"def") == PASSED
+
+
+def test_a_stream_whose_flow_ends_meanwhile_is_freed_by_who_has_it():
+    left: list[int] = []
+
+    def ends(c: Any) -> None:
+        if c.stream_offset:
+            talk.flows.sweep(talk.now, all=True)
+            left.append(len(talk.flows.streams))
+        c.permit()
+
+    talk = Conversation(a_snapshot(ends))
+    talk.open()
+    assert talk.send(0, b"abc") == PASSED
+    assert talk.send(3, b"def") == PASSED
+    assert left == [1] and len(talk.flows.streams) == 0 and talk.counters()["memory"] == 0
+
+
+def test_a_full_table_is_a_limit():
+    for word, verdict in ((Word.BLOCK, HELD), (Word.PERMIT, PASSED)):
+        streams = Streams(1)  # One place in each shard.
+        tables = a_snapshot(Recorder(), on_error=word)
+        talk = Conversation(tables, streams=streams)
+        results = set()
+        for number in range(60):
+            talk.initial = (number * 1000, 0)
+            packet = bytearray(talk.packet(0, b"abc", "PA", ack=0))
+            packet[20:22] = (20000 + number).to_bytes(2, "big")
+            found = talk.visit(bytes(packet))
+            results.add((found["verdict"], found["reply"]))
+        assert results == {PASSED, verdict} and len(streams) <= 16
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"maximum": 0}, {"pending": 1 << 24}, {"window": 1}, {"history": 1 << 24}],
+    ids=lambda given: next(iter(given)),
+)
+def test_sizes_beyond_the_bounds_are_refused(wrong):
+    with pytest.raises(ValueError, match="Streams"):
+        Streams(**wrong)
+
+
+def test_a_mode_that_is_none_is_refused_with_the_policy():
+    with pytest.raises(ValueError, match="stream_mode is 'maybe'"):
+        a_snapshot(Recorder(), mode="maybe")
