@@ -16,10 +16,10 @@ from wfpd.callouts.notifications import Notifications
 from wfpd.callouts.registry import load_callouts
 from wfpd.capture import CapturedPacket, read_capture
 from wfpd.compiler.pack import pack
-from wfpd.dataplane import Flows, Host, Replayer, Snapshot
+from wfpd.dataplane import Flows, Host, Replayer, Snapshot, Streams
 from wfpd.errors import CaptureError
 from wfpd.model.layers import BY_SLOT, slot_name
-from wfpd.model.policy import FilterFlag, Policy
+from wfpd.model.policy import DaemonSettings, FilterFlag, Policy
 from wfpd.observe.flow_ends import flow_record
 from wfpd.observe.record import EventRecord
 
@@ -59,6 +59,16 @@ def make_snapshot(
     snapshot.root.provider_contexts = {item.name: item.data for item in policy.provider_contexts}
     Notifications().prepare(snapshot, None).settle()
     return snapshot
+
+
+def streams_of(settings: DaemonSettings) -> Streams:
+    """The table of stream states that `daemon: streams` asks for."""
+    return Streams(
+        settings.streams_max,
+        memory=settings.streams_memory,
+        pending=settings.streams_pending,
+        history=settings.streams_history,
+    )
 
 
 class LocalPrefixes:
@@ -135,7 +145,9 @@ class Replay:
         `flows_max`: room for fewer flows than the policy has."""
         self.snapshot = snapshot or make_snapshot(policy)
         block = policy.daemon.flows_full.name == "BLOCK"
-        self.flows = Flows(flows_max or policy.daemon.flows_max, block, ENDED if flow_ends else 0, FLOW_IDS)
+        self.flows = Flows(
+            flows_max or policy.daemon.flows_max, block, ENDED if flow_ends else 0, FLOW_IDS, streams_of(policy.daemon)
+        )
         self.replayer = Replayer(
             self.snapshot, self.flows, host, checksums=checksums, late_after=policy.faults.late_after, live=live
         )

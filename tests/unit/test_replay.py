@@ -14,7 +14,7 @@ from wfpd.capture import CapturedPacket, read_capture
 from wfpd.config import load_policy
 from wfpd.errors import CaptureError
 from wfpd.model.policy import Policy
-from wfpd.replay import hooks_for, parse_local, run
+from wfpd.replay import Replay, hooks_for, parse_local, run
 
 PACKET = bytes(IP(src="192.0.2.1", dst="198.51.100.2") / UDP(sport=1, dport=53))
 
@@ -195,3 +195,16 @@ filters: [{{name: p, layer: ipforward, action: permit}}]
     assert (line["verdict"], line["reason"], line["malformed"]) == (word, "malformed", "truncated_transport")
     assert (line["layer"], line["sublayer"], line["filter"]) == (None, None, None)
     assert [row["action"] for row in line["layers"]] == ["permit"]
+
+
+def test_the_limits_of_streams_are_those_of_the_policy(tmp_path: pathlib.Path) -> None:
+    text = (
+        'version: 1\ncallouts: [{name: c, use: "wfpd.callouts.fixed:Fixed", options: {answer: permit}}]\n'
+        "filters: [{name: a, layer: stream, action: {callout: c, kind: unknown}}]\n"
+    )
+    capture = pathlib.Path(__file__).parents[1] / "data" / "streams" / "pcapplusplus" / "one_tcp_stream.pcap"
+    for daemon, lost in (("", 0), ("daemon: {streams: {memory: 4095}}\n", 1)):
+        replay = Replay(load(tmp_path, text + daemon), hook="input")
+        for packet in read_capture(str(capture)):
+            replay.decide(packet)
+        assert (replay.flows.streams.counters()["lost"] > 0) == lost

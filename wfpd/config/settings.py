@@ -119,8 +119,8 @@ class DaemonReader:
         if found is None:
             return DaemonSettings()
         readers = {
-            "metrics": self._metrics, "control": self._control, "flows": self._flows, "marks": self._marks,
-            "events": self._events, "callout_path": self._callout_path, "workers": self._workers,
+            "metrics": self._metrics, "control": self._control, "flows": self._flows, "streams": self._streams,
+            "marks": self._marks, "events": self._events, "callout_path": self._callout_path, "workers": self._workers,
             "realtime": self._realtime, "metrics_filters": self._metrics_filters,
         }  # fmt: skip
         reader.known_keys(self.speaker, found, readers, "daemon")
@@ -171,6 +171,17 @@ class DaemonReader:
         if "full" in entries:
             result["flows_full"] = reader.word(self.speaker, entries["full"], "flows full", DaemonSettings().flows_full)
         return result
+
+    def _streams(self, node: Node) -> dict[str, Any]:
+        bounds = {"max": 1 << 24, "memory": 1 << 40, "pending": 8 << 20, "history": 1 << 20}
+        entries = self._section(node, "streams", tuple(bounds)).entries
+        return {
+            f"streams_{name}": reader.number(
+                self.speaker, entries[name], f"streams {name}", 0 if name == "history" else 1, top
+            )
+            for name, top in bounds.items()
+            if name in entries
+        }
 
     def _marks(self, node: Node) -> dict[str, Any]:
         entries = self._section(node, "marks", ("mask",)).entries

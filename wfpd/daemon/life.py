@@ -42,6 +42,7 @@ from wfpd.netfilter.marks import Marks
 from wfpd.netfilter.ruleset import hooks_of, queue_ranges
 from wfpd.observe.counters import EngineCounters
 from wfpd.observe.record import EventRecord
+from wfpd.replay import streams_of
 
 logger = logging.getLogger("wfpd")
 
@@ -151,6 +152,7 @@ class Daemon:
             max(1, min(workers, len(numbers) or 1)),
             flows_max=loaded.policy.daemon.flows_max,
             flows_block_when_full=loaded.policy.daemon.flows_full is Word.BLOCK,
+            streams=streams_of(loaded.policy.daemon),
             marks_mask=loaded.policy.daemon.marks_mask,
             late_after=loaded.policy.faults.late_after,
             realtime=loaded.policy.daemon.realtime,

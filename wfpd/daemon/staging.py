@@ -21,6 +21,7 @@ from wfpd.control.protocol import INVALID_PARAMS, REFUSED, Role, RpcError
 from wfpd.daemon.staged import report
 from wfpd.dataplane import Engine, Flows, Host, Snapshot, Stage
 from wfpd.explaining import KINDS
+from wfpd.replay import streams_of
 
 logger = logging.getLogger("wfpd")
 
@@ -143,7 +144,12 @@ class Staging:
         for name in given["answers"]:
             if name not in names:
                 raise RpcError(INVALID_PARAMS, f"the policy has no callout {name!r}")
-        flows = Flows(compiled.policy.daemon.flows_max, compiled.policy.daemon.flows_full.name == "BLOCK", 0)
+        flows = Flows(
+            compiled.policy.daemon.flows_max,
+            compiled.policy.daemon.flows_full.name == "BLOCK",
+            0,
+            streams=streams_of(compiled.policy.daemon),
+        )
         answers = {names[name]: kind for name, kind in given["answers"].items()}
         return Stage(tables, flows, workers=self._daemon.engine.n_workers + 1, sample=given["sample"], answers=answers)
 

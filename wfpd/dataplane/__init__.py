@@ -32,4 +32,5 @@ from wfpd.dataplane._socket import queue_error as queue_error
 from wfpd.dataplane._socket import size_receive_buffer as size_receive_buffer
 from wfpd.dataplane._stage import Stage as Stage
 from wfpd.dataplane._stats import bucket_bounds as bucket_bounds
+from wfpd.dataplane._streams import Streams as Streams
 from wfpd.dataplane._table import Snapshot as Snapshot

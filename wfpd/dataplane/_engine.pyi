@@ -4,6 +4,7 @@ from typing import Any
 from wfpd.dataplane._flow import Flows
 from wfpd.dataplane._host import Host
 from wfpd.dataplane._stage import Stage
+from wfpd.dataplane._streams import Streams
 from wfpd.dataplane._table import Snapshot
 
 HOOKS: tuple[str, ...]
@@ -16,6 +17,7 @@ class Engine:
         *,
         flows_max: int = 262144,
         flows_block_when_full: bool = False,
+        streams: Streams | None = None,
         marks_mask: int = 0xFFF00000,
         late_after: float = 0.5,
         batch: int = 64,

@@ -98,6 +98,13 @@ class DaemonSettings:
     control_administer: tuple[str, ...] = ()
     flows_max: int = 262144
     flows_full: Word = Word.PERMIT
+    streams_max: int = 65536
+    streams_memory: int = 256 << 20
+    """Bytes of all streams."""
+    streams_pending: int = 8 << 20
+    """Bytes in order that wait for one callout."""
+    streams_history: int = 4096
+    """Decided bytes of each direction that retransmissions are compared with."""
     marks_mask: int = 0xFFF00000
     events: tuple[Mapping[str, object], ...] = ()
     callout_path: tuple[str, ...] = ()

@@ -93,7 +93,7 @@ cdef class Engine:
     cdef uint64_t stop_at_ns        # 0: not stopping; else when to give up draining.
     cdef uint32_t sequence          # Of configuration messages.
 
-    def __cinit__(self, uint32_t n_workers, *, flows_max=262144, flows_block_when_full=False,
+    def __cinit__(self, uint32_t n_workers, *, flows_max=262144, flows_block_when_full=False, streams=None,
                   marks_mask=0xFFF00000, late_after=0.5, batch=64, events=4096, uint32_t recorder=4096,
                   bint realtime=False):
         cdef uint32_t i
@@ -113,7 +113,7 @@ cdef class Engine:
         self.publishing = threading.Lock()
         self.late_after = late_after
         self.last = LastHits()
-        self.flows = Flows(flows_max, flows_block_when_full)
+        self.flows = Flows(flows_max, flows_block_when_full, streams=streams)
         self.graveyard, self.stats, self.contexts, self.states = [], [], [], []
         self.queue_workers, failures = {}, CalloutFailures()
         self.stop_read, self.stop_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -22,6 +22,7 @@ daemon:
   metrics: "[::1]:9000"
   control: {path: /tmp/c.sock, read: [adm, users], operate: ops, administer: [wheel]}
   flows: {max: 1000, full: block}
+  streams: {max: 500, memory: 1000000, pending: 65536, history: 0}
   marks: {mask: 0x0fff0000}
   events: [journald, {file: /var/log/eve.json}]
   callout_path: [/opt/callouts, mine]
@@ -38,6 +39,10 @@ daemon:
         control_administer=("wheel",),
         flows_max=1000,
         flows_full=Word.BLOCK,
+        streams_max=500,
+        streams_memory=1000000,
+        streams_pending=65536,
+        streams_history=0,
         marks_mask=0x0FFF0000,
         events=({"type": "journald"}, {"type": "file", "path": "/var/log/eve.json"}),
         callout_path=("/opt/callouts", os.path.join(str(policies.folder), "mine")),
@@ -55,7 +60,8 @@ def test_workers_auto_is_the_cpu_count(policies):
     "body",
     ["metrics: 9477", "metrics: 127.0.0.1:99999", "metrics: ::1:80", "metrics: example.org:80",
      "control: {path: run/x}",
-     "control: {paths: /x}", "flows: {max: 0}", "flows: {full: drop}", "marks: {mask: 0xff}", "marks: {mask: 0}",
+     "control: {paths: /x}", "flows: {max: 0}", "flows: {full: drop}", "streams: {max: 0}", "streams: {memory: lots}",
+     "streams: {pending: 8388609}", "marks: {mask: 0xff}", "marks: {mask: 0}",
      "marks: {mask: 0xf0f0f000}", "events: [syslog]", "events: [{fil: x}]", "events: [{file: x}]", "workers: 0",
      "workers: few", "realtime: often", "metrics_filters: -1", "metric: x", "callout_path: [[]]"],
 )  # fmt: skip
