@@ -125,6 +125,8 @@ class EngineCounters:
     flow_contexts: int = 0
     flow_contexts_refused: int = 0
     """{reason: flows}."""
+    streams: dict[str, int] = field(default_factory=dict)
+    """As `Streams.counters()` names them."""
     events_dropped: dict[str, int] = field(default_factory=dict)
     """{sink: events}."""
     reload: ReloadCounters = field(default_factory=ReloadCounters)

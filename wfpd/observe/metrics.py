@@ -141,6 +141,10 @@ def _state(now: EngineCounters) -> Iterator[Metric]:
     yield _plain("wfpd_flow_contexts", "Values that callouts keep with flows.", now.flow_contexts)
     yield _counter("wfpd_flow_contexts_refused", "Values of callouts for which there was no room.", (),
                    [((), now.flow_contexts_refused)])  # fmt: skip
+    streams = dict(now.streams)
+    yield _counter("wfpd_stream_bytes", "Bytes that reassembly has put in order.", (), [((), streams.pop("bytes", 0))])
+    yield _plain("wfpd_stream_memory_bytes", "Memory that holds bytes of streams.", streams.pop("memory", 0))
+    yield _counter("wfpd_stream_events", "What befell streams, by kind.", ("event",), _singles(sorted(streams.items())))
     reload = now.reload
     yield _counter("wfpd_config_reload_requests", "Reloads asked for.", (), [((), reload.requests)])
     yield _plain("wfpd_config_last_reload_successful", "1 if the last one was accepted.", int(reload.last_successful))
