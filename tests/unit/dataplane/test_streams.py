@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import sublayer
+from tests.builders import slot, sublayer
 from tests.streams import Conversation, a_snapshot
 from wfpd.dataplane import Replayer
 from wfpd.dataplane._streams import Streams
@@ -69,6 +69,14 @@ def test_a_segment_beyond_a_gap_waits_and_passes_when_it_comes_again():
     assert talk.send(3, b"def") == PASSED
     assert [(offset, data) for _, offset, data, _ in seen.seen] == [(0, b"abcdef")]
     assert talk.counters()["held"] == 1
+
+
+def test_a_segment_that_is_held_is_a_drop_of_the_flow():
+    talk = Conversation(a_snapshot(Recorder()))
+    talk.open()
+    found = talk.visit(talk.packet(3, b"def", "PA", ack=0))
+    assert (found["verdict"], found["reason"], found["filter"]) == ("block", "flow", None)
+    assert found["slot"] == slot("stream")
 
 
 def test_a_callout_that_passes_lets_segments_go_and_decides_when_it_knows():
