@@ -14,6 +14,7 @@ cdef enum:
 # How far one filter's callout has come.
 cdef struct StreamFilter:
     uint32_t filter
+    uint8_t continued               # Its last answer was no decision: the filters after it are asked.
     int64_t seen                    # It has decided all bytes below.
     int64_t wants                   # It is not asked before this byte is missing.
     uint64_t missed                 # StreamHalf.missed when it was asked last.

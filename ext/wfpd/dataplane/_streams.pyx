@@ -167,6 +167,7 @@ cdef StreamFilter* stream_filter(StreamHalf* half, uint32_t filter) noexcept nog
     half.filters[half.n_filters - 1].filter = filter
     half.filters[half.n_filters - 1].seen = half.half.decided
     half.filters[half.n_filters - 1].wants = 0
+    half.filters[half.n_filters - 1].continued = 0
     half.filters[half.n_filters - 1].missed = half.missed if half.half.decided else 0
     return &half.filters[half.n_filters - 1]
 

@@ -69,6 +69,8 @@ cdef extern from *:
 cdef CalloutAnswer _PERMIT
 memset(&_PERMIT, 0, sizeof(_PERMIT))
 _PERMIT.kind = ANSWER_PERMIT
+cdef CalloutAnswer _CONTINUE
+memset(&_CONTINUE, 0, sizeof(_CONTINUE))
 
 cdef enum:
     TCP_FIN = 0x01
@@ -317,10 +319,11 @@ cdef inline void _cache_result(Visitor* visitor, bint asks, uint32_t n_hits) noe
 cdef VisitStep _arbitrate(Visitor* visitor) noexcept nogil:
     """Arbitrate the classified layer up to its end or the next callout."""
     cdef uint32_t n_hits = visitor.n_restored
+    cdef CalloutAnswer known
     cdef bint asks = arbitrate_run(&visitor.arbitration, visitor.hits, &n_hits) == STEP_CALLOUT
     if visitor.layer == LAYER_STREAM and not visitor.in_twin:
-        while asks and _stream_skips(visitor):
-            arbitrate_answer(&visitor.arbitration, &_PERMIT)
+        while asks and _stream_skips(visitor, &known):
+            arbitrate_answer(&visitor.arbitration, &known)
             asks = arbitrate_run(&visitor.arbitration, visitor.hits, &n_hits) == STEP_CALLOUT
     elif visitor.cache != NULL:
         _cache_result(visitor, asks, n_hits)

@@ -332,8 +332,8 @@ cdef void _stream_saw(Visitor* visitor, bint inspects, int64_t seen) noexcept no
         visitor.stream_limit = min(visitor.stream_limit, seen)
 
 
-cdef bint _stream_skips(Visitor* visitor) noexcept nogil:
-    """Whether the filter that is asked has nothing to say now; else the indication is made ready for it."""
+cdef bint _stream_skips(Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
+    """Whether the filter that is asked has nothing new to say, which is `answer`; else the indication is made ready."""
     cdef StreamHalf* half = &visitor.stream.halves[visitor.outbound_stream]
     cdef uint32_t filter = visitor.arbitration.asked
     cdef const FilterBrief* item = &visitor.policy.briefs[filter]
@@ -341,6 +341,7 @@ cdef bint _stream_skips(Visitor* visitor) noexcept nogil:
     cdef StreamFilter* entry = stream_filter(half, filter)
     cdef int64_t start = entry.seen if entry != NULL else half.half.decided
     cdef int64_t end = visitor.stream_limit if visitor.stream_kind == PASS_DATA else half.half.next
+    answer[0] = _PERMIT
     if stream_is_allowed(visitor.stream, filter):
         return True
     if not inspects and not visitor.policy.callout_registered[item.callout] & CALLOUT_PASSES:
@@ -348,6 +349,10 @@ cdef bint _stream_skips(Visitor* visitor) noexcept nogil:
     no_more = half.half.fin == half.half.next and end == half.half.next
     full = end - start >= visitor.flows.streams.limits.pending
     if visitor.stream_kind == PASS_DATA:
+        if start >= end and entry != NULL and entry.continued:
+            _stream_saw(visitor, inspects, end)
+            answer[0] = _CONTINUE
+            return True
         if start >= end or (entry != NULL and entry.wants > end and not no_more and not full):
             _stream_saw(visitor, inspects, min(start, end))
             return True
@@ -408,6 +413,7 @@ cdef void _stream_answered(Visitor* visitor, CalloutAnswer* answer) noexcept nog
         return
     if entry != NULL:
         entry.seen = max(entry.seen, start + n)
+        entry.continued = answer.kind == ANSWER_CONTINUE
     _stream_saw(visitor, item.action == FILTER_CALLOUT_INSPECTION, start + n)
 
 

@@ -183,6 +183,22 @@ def test_the_waterfall_shows_lower_callouts_only_what_was_permitted_above():
     assert [(offset, data) for _, offset, data, _ in lower.seen] == [(0, b"ab"), (2, b"cd")]
 
 
+def test_a_callout_that_goes_on_leaves_the_bytes_to_the_next_of_its_sublayer_at_the_end_too():
+    first, second = Recorder(lambda c: c.continue_()), Recorder(block_keyword)
+    talk = Conversation(a_snapshot(first, second))
+    talk.open()
+    assert talk.send(0, b"ev") == HELD
+    assert talk.send(0, b"ev") == HELD
+    assert talk.send(2, b"il", "FPA") == RESET
+    assert [data for _, _, data, _ in second.seen] == [b"ev", b"evil"]
+    talk = Conversation(
+        a_snapshot(first, Recorder(lambda c: c.block() if "NO_MORE_DATA" in c.stream_flags else c.need_more()))
+    )
+    talk.open()
+    assert talk.send(0, b"abc") == HELD
+    assert talk.send(3, flags="FA") == RESET
+
+
 def test_the_write_right_has_no_meaning():
     hard = Recorder(lambda c: c.permit(clear_right=True))
     order = (sublayer("up", 900), sublayer("down", 100))
