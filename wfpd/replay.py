@@ -146,8 +146,9 @@ class Replay:
         self.snapshot = snapshot or make_snapshot(policy)
         block = policy.daemon.flows_full.name == "BLOCK"
         self.flows = Flows(
-            flows_max or policy.daemon.flows_max, block, ENDED if flow_ends else 0, FLOW_IDS, streams_of(policy.daemon)
-        )
+            flows_max or policy.daemon.flows_max, block, ENDED if flow_ends else 0, FLOW_IDS,
+            streams=streams_of(policy.daemon),
+        )  # fmt: skip
         self.replayer = Replayer(
             self.snapshot, self.flows, host, checksums=checksums, late_after=policy.faults.late_after, live=live
         )

@@ -151,6 +151,8 @@ def test_callouts_are_measured_beside_none_the_limit_and_an_empty_callback() -> 
     ours = ["no callout", "compiled", "compiled, with a time budget", "Python"]
     assert firsts(table) == ["limit", *ours, "an empty netfilterqueue callback"]
     assert [row[4] != "-" for row in table["rows"]] == [False, False, True, False, True, False]
+
+
 def test_reassembly_is_measured_by_the_byte_for_each_size_and_way() -> None:
     (table,) = tables("bench_reassembly")
     assert {row[0] for row in table["rows"]} == {"in order", "swapped", "twice"}

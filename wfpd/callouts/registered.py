@@ -29,8 +29,8 @@ class Registered:
 
     __slots__ = (
         "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "instance", "is_async",
-        "key", "layers", "name", "native", "needs_payload", "notify", "number", "options", "parks", "stream_mode", "use",
-        "watch",
+        "key", "layers", "name", "native", "needs_payload", "notify", "number", "options", "parks", "stream_mode",
+        "use", "watch",
     )  # fmt: skip
 
     def __init__(self, callout: Callout, instance: Any, number: int = 0) -> None:

@@ -353,7 +353,7 @@ cdef class ClassifyContext:
         if self.parked is not None:
             return self.parked
         if visitor.layer == LAYER_STREAM:
-            raise RuntimeError("park(): at the stream layer bytes wait, not packets: need_more() or defer()")
+            raise RuntimeError("pend(): at the stream layer bytes wait, not packets: need_more() or defer()")
         if self.parking is None or self.worker == NULL:
             raise RuntimeError("pend() needs a live queue, and a callout that says `parks = True`")
         if visitor.in_twin:

@@ -55,7 +55,7 @@ class Live:
         for name, value in members.items():
             setattr(self, name, value)
 
-    def park(self) -> Handle:
+    def pend(self) -> Handle:
         return self.handle
 
     def failed(self, name: str, error: BaseException) -> None:

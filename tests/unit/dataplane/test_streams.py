@@ -263,7 +263,7 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason():
     told: list[str] = []
 
     def tries(c: Any) -> None:
-        for attempt in (c.defer, c.park, lambda: c.enforce(99), lambda: c.need_more(0)):
+        for attempt in (c.defer, c.pend, lambda: c.enforce(99), lambda: c.need_more(0)):
             try:
                 attempt()
             except (RuntimeError, ValueError) as error:
@@ -274,7 +274,7 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason():
     talk.open()
     assert talk.send(0, b"abc", server=True) == PASSED
     assert talk.send(0, b"abc") == PASSED
-    assert [text.split(":")[0] for text in told] == ["defer()", "park()", "enforce(99)", "need_more(n)"] * 2
+    assert [text.split(":")[0] for text in told] == ["defer()", "pend()", "enforce(99)", "need_more(n)"] * 2
     assert "received" in told[0] and "passes" in told[4]
 
 
