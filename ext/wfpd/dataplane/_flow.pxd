@@ -23,11 +23,14 @@ cdef enum FlowFlags:
     FLOW_FIN_LOCAL = 2
     FLOW_FIN_REMOTE = 4
     FLOW_ESTABLISHED_SEEN = 8       # ale_flow_established has been classified.
-    FLOW_CUT = 16                   # TCP: what comes of either side is blocked, and its sender reset (_visit_flow.pxi).
+    FLOW_CUT = 16                   # TCP: what comes of either end is blocked, and its sender reset (_visit_flow.pxi).
     FLOW_STREAM = 32                # It has a state in the table of streams.
-    FLOW_STREAM_CUT = 64            # The stream layer has ended it: every later packet is blocked.
-    FLOW_STREAM_CUT_LOCAL = 128     # And a packet of the local end was, since.
-    FLOW_STREAM_CUT_REMOTE = 256
+    FLOW_TOLD_LOCAL = 64            # Of a cut flow: a packet of the local end was answered by a reset.
+    FLOW_TOLD_REMOTE = 128
+    FLOW_TOLD_BOTH = 192
+
+cdef enum:
+    NO_SIDE = 2                     # The packet was blocked: it does not count.
 
 cdef enum FlowMarks:
     FLOW_BEGINS_IN = 1              # begins[0] is known.
@@ -75,8 +78,10 @@ cdef struct FlowEntry:
     uint8_t reason                  # Reason of the authorization.
     uint8_t icmp_type               # Of the first packet.
     uint8_t marks                   # FlowMarks
-    uint8_t reserved
+    uint8_t cut_slot                # Of a cut flow: the layer that blocked.
     uint32_t begins[2]              # TCP: sequence number of the first byte, inbound and outbound.
+    uint32_t cut_filter             # Its filter, by its place in the policy; NO_FILTER if none.
+    uint64_t cut_generation         # Of that policy.
 
 # A flow that ended, on its way to whoever writes it down.
 cdef struct EndedFlow:
@@ -135,7 +140,7 @@ cdef void flow_prefetch(FlowTable* table, uint64_t hash, int stage) noexcept nog
 cdef bint flow_find(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t now_ns, FlowEntry* entry) noexcept nogil
 
 # Insert, or bring the stored flow up to what one more packet made of `entry`: another worker may have
-# changed it since it was found.  `side` is the index of packets[] and octets[] that the packet counts in.
+# changed it since it was found.  `side` is the index of packets[] and octets[] that the packet counts in, or NO_SIDE.
 # 0 if the table is full and may not evict a live flow.
 cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns, uint8_t side,
                      uint32_t octets) noexcept nogil
@@ -158,7 +163,8 @@ cdef void flow_note_group(FlowTable* table, const FlowKey* key, uint64_t now_ns)
 # `to_group`: it is multicast or broadcast itself, so that its destination is not the local end's address.
 cdef bint flow_answered(FlowTable* table, const FlowKey* key, bint to_group, uint64_t now_ns, FlowKey* found) noexcept nogil
 
-# A packet of a cut flow has come or has cut it: `entry` stays as long as one of its state does from now on.
+# A packet of a cut flow has come or has cut it: `entry` stays as long as one of its state does from now on,
+# and closes once both ends were told.
 cdef void flow_keep_cut(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns) noexcept nogil
 
 cdef class Flows:

@@ -260,9 +260,16 @@ cdef void _insert(FlowTable* table, FlowShard* shard, FlowEntry* entry, uint32_t
     _list_push(shard, index)
 
 
+cdef inline void _count(FlowEntry* entry, uint8_t side, uint32_t octets) noexcept nogil:
+    if side != NO_SIDE:
+        entry.packets[side] += 1
+        entry.octets[side] += octets
+
+
 cdef void _merge(FlowEntry* stored, const FlowEntry* entry, uint8_t side, uint32_t octets) noexcept nogil:
-    stored.packets[side] += 1
-    stored.octets[side] += octets
+    _count(stored, side, octets)
+    if entry.flags & FLOW_CUT and not stored.flags & FLOW_CUT:
+        stored.cut_slot, stored.cut_filter, stored.cut_generation = entry.cut_slot, entry.cut_filter, entry.cut_generation
     stored.flags |= entry.flags
     if entry.marks & FLOW_BEGINS_IN:
         stored.begins[0] = entry.begins[0]
@@ -271,7 +278,7 @@ cdef void _merge(FlowEntry* stored, const FlowEntry* entry, uint8_t side, uint32
     stored.marks |= entry.marks
     if entry.state > stored.state:  # The states of TCP follow one another; others never change.
         stored.state = entry.state
-    if stored.flags & FLOW_FIN_LOCAL and stored.flags & FLOW_FIN_REMOTE:
+    if stored.flags & FLOW_FIN_LOCAL and stored.flags & FLOW_FIN_REMOTE or stored.flags & FLOW_TOLD_BOTH == FLOW_TOLD_BOTH:
         stored.state = FLOW_CLOSING
     if entry.last_ns > stored.last_ns:
         stored.last_ns = entry.last_ns
@@ -302,8 +309,7 @@ cdef bint flow_store(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t
             _list_remove(shard, index, state)
             _list_push(shard, index)
     else:
-        entry.packets[side] += 1
-        entry.octets[side] += octets
+        _count(entry, side, octets)
         room = _make_room(table, shard, now_ns, False)
         if room:
             _insert(table, shard, entry, hash & (shard.n_buckets - 1))
@@ -343,10 +349,12 @@ cdef bint flow_is(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t 
 
 
 cdef void flow_keep_cut(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns) noexcept nogil:
-    cdef uint64_t until = now_ns + (_TIMEOUT[entry.state] + 1) * SECOND
-    entry.flags |= FLOW_CUT
+    cdef uint64_t until
+    if entry.flags & FLOW_TOLD_BOTH == FLOW_TOLD_BOTH:
+        entry.state = FLOW_CLOSING
+    until = now_ns + (_TIMEOUT[entry.state] + 1) * SECOND
     entry.last_ns = max(entry.last_ns, now_ns)
-    flow_store(table, entry, hash, now_ns, 0, 0)
+    flow_store(table, entry, hash, now_ns, NO_SIDE, 0)
     if entry.key.only_cut and wfpd_get(&table.cut_until_ns) < until:
         wfpd_put(&table.cut_until_ns, until)
 

@@ -31,13 +31,6 @@ cdef struct StreamHalf:
     uint64_t missed                 # Bytes that no callout was asked about, in all.
     StreamFilter filters[MAX_STREAM_FILTERS]
 
-# The block that ended a connection.
-cdef struct StreamCut:
-    uint64_t generation             # Of the policy whose filter it names.
-    uint32_t filter
-    uint8_t reason
-    uint8_t slot
-
 cdef struct Stream:
     uint64_t id                     # 0: free.
     uint32_t next                   # In its chain, or the free list.
@@ -48,7 +41,6 @@ cdef struct Stream:
     uint8_t n_allowed
     uint32_t allowed[MAX_STREAM_FILTERS]    # Filters whose callouts have allowed the connection.
     uint64_t layer_generation       # Of the slot when `filters` and `allowed` were written.
-    StreamCut cut
     StreamHalf halves[2]            # 0 inbound, 1 outbound.
 
 cdef struct StreamShard:
@@ -65,7 +57,7 @@ cdef enum StreamCount:
     STREAM_HELD = 2                 # Packets not passed because their bytes were not decided.
     STREAM_LIMIT = 3                # Segments that did not fit.
     STREAM_LOST = 4                 # Streams that are not inspected any more.
-    STREAM_CUT = 5                  # Connections ended.
+    STREAM_CUT = 5                  # Flows cut, at whatever layer.
     STREAM_SKIPPED = 6              # Bytes that the receiver has and we never saw.
     STREAM_BUSY = 7                 # Packets that met another worker at their direction.
     STREAM_BAD_RESET = 8            # RSTs that end nothing.
@@ -97,8 +89,6 @@ cdef void stream_drop(StreamTable* table, uint64_t id) noexcept nogil
 cdef void stream_acked(StreamTable* table, uint64_t id, int side, uint32_t acknowledgment) noexcept nogil
 
 # Remember why the connection was ended, and tell it; false if the stream is not known.
-cdef void stream_set_cut(StreamTable* table, Stream* stream, const StreamCut* cut) noexcept nogil
-cdef bint stream_get_cut(StreamTable* table, uint64_t id, StreamCut* cut) noexcept nogil
 
 cdef void stream_count(StreamTable* table, StreamCount which, uint64_t n) noexcept nogil
 

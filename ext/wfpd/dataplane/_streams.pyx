@@ -14,7 +14,6 @@ from libc.string cimport memset
 
 from ._lock cimport wfpd_lock, wfpd_unlock
 from ._reassembly cimport half_free, pool_free
-from ._types cimport NO_FILTER, NO_SLOT
 
 cdef extern from *:
     """
@@ -56,8 +55,6 @@ cdef uint32_t _make(StreamTable* table, StreamShard* shard, uint64_t id) noexcep
     stream = &shard.streams[index]
     memset(stream, 0, sizeof(Stream))
     stream.id = id
-    stream.cut.filter = NO_FILTER
-    stream.cut.slot = NO_SLOT
     stream.next = bucket[0]
     bucket[0] = index
     shard.used += 1
@@ -131,25 +128,6 @@ cdef void stream_acked(StreamTable* table, uint64_t id, int side, uint32_t ackno
             stream.acked[side] = acknowledgment
             stream.acked_known[side] = 1
     wfpd_unlock(&shard.lock)
-
-
-cdef void stream_set_cut(StreamTable* table, Stream* stream, const StreamCut* cut) noexcept nogil:
-    cdef StreamShard* shard = _shard(table, stream.id)
-    wfpd_lock(&shard.lock)
-    stream.cut = cut[0]
-    wfpd_unlock(&shard.lock)
-    stream_count(table, STREAM_CUT, 1)
-
-
-cdef bint stream_get_cut(StreamTable* table, uint64_t id, StreamCut* cut) noexcept nogil:
-    cdef StreamShard* shard = _shard(table, id)
-    cdef uint32_t index
-    wfpd_lock(&shard.lock)
-    index = _find(table, shard, id)
-    if index != NIL:
-        cut[0] = shard.streams[index].cut
-    wfpd_unlock(&shard.lock)
-    return index != NIL
 
 
 cdef void stream_count(StreamTable* table, StreamCount which, uint64_t n) noexcept nogil:

@@ -152,6 +152,7 @@ cdef struct Visitor:
     int64_t packet_end              # Offset behind the packet's bytes.
     int64_t stream_limit            # Those who decide have let the bytes below through, so far in this pass.
     int64_t stream_least            # All have seen the bytes below.
+    uint8_t cuts                    # The block that stands cuts the packet's flow.
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil

@@ -31,9 +31,9 @@ from ._layered cimport classify
 from ._flow cimport (
     END_REAUTHORIZATION, END_REUSED, FLOW_BEGINS_IN, FLOW_BEGINS_OUT, FLOW_CLOSING, FLOW_CUT, FLOW_ESTABLISHED,
     FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL, FLOW_FIN_REMOTE, FLOW_GROUP, FLOW_OPENING, FLOW_OTHER, FLOW_OUTBOUND,
-    FLOW_STREAM, FLOW_STREAM_CUT, FLOW_STREAM_CUT_LOCAL, FLOW_STREAM_CUT_REMOTE, FlowEntry, FlowKey, FlowTable,
-    flow_add_flags, flow_answered, flow_find, flow_has_room, flow_hash, flow_keep_cut, flow_new_id, flow_note_group,
-    flow_prefetch, flow_remove, flow_store,
+    FLOW_STREAM, FLOW_TOLD_BOTH, FLOW_TOLD_LOCAL, FLOW_TOLD_REMOTE, FlowEntry, FlowKey, FlowTable, flow_add_flags,
+    flow_answered, flow_find, flow_has_room, flow_hash, flow_keep_cut, flow_new_id, flow_note_group, flow_prefetch,
+    flow_remove, flow_store,
 )
 from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
@@ -46,10 +46,10 @@ from ._reassembly cimport (
 )
 from ._stats cimport histogram_add, stats_hit
 from ._streams cimport (
-    STREAM_BAD_RESET, STREAM_BUSY, STREAM_BYTES, STREAM_FULL, STREAM_HELD, STREAM_INCONSISTENT, STREAM_IN_USE,
-    STREAM_LIMIT, STREAM_LOST, STREAM_READY, STREAM_SKIPPED, StreamCut, StreamFilter, StreamHalf, StreamStatus,
-    StreamTable, stream_acked, stream_acquire, stream_allow, stream_count, stream_drop, stream_filter, stream_get_cut,
-    stream_is_allowed, stream_release, stream_renew, stream_set_cut,
+    STREAM_BAD_RESET, STREAM_BUSY, STREAM_BYTES, STREAM_CUT, STREAM_FULL, STREAM_HELD, STREAM_INCONSISTENT,
+    STREAM_IN_USE, STREAM_LIMIT, STREAM_LOST, STREAM_READY, STREAM_SKIPPED, StreamFilter, StreamHalf, StreamStatus,
+    StreamTable, stream_acked, stream_acquire, stream_allow, stream_count, stream_drop, stream_filter,
+    stream_is_allowed, stream_release, stream_renew,
 )
 from ._table cimport CompiledPolicy
 from ._types cimport *
@@ -268,6 +268,7 @@ cdef void _adopt(Visitor* visitor) noexcept nogil:
     decision.veto = layer.veto
     decision.reply = layer.reply
     decision.absorb = layer.absorb
+    visitor.cuts = layer.cut
     decision.callout = NO_FILTER
     if layer.standing != NO_FILTER:
         decision.callout = visitor.policy.briefs[layer.standing].callout
@@ -465,7 +466,7 @@ cdef void _reset(Visitor* visitor) noexcept nogil:
     visitor.reauthorizing = 0
     visitor.tracked = 0
     visitor.flow_known = 0
-    visitor.arbitration.cut = 0
+    visitor.cuts = 0
     visitor.n_edited = 0
     visitor.pending.flags = 0
     visitor.done[0] = 0

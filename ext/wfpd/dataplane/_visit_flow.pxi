@@ -116,8 +116,11 @@ cdef inline bint _from_starter(const Visitor* visitor) noexcept nogil:
     return (visitor.outbound != 0) == ((visitor.pending.flags & FLOW_OUTBOUND) != 0)
 
 
-cdef inline bint _both_ends_were_cut(const FlowEntry* flow) noexcept nogil:
-    return flow.flags & FLOW_STREAM_CUT_LOCAL != 0 and flow.flags & FLOW_STREAM_CUT_REMOTE != 0
+cdef inline bint _may_begin_anew(const FlowEntry* flow) noexcept nogil:
+    """Whether a SYN on its ports begins another flow; on a cut one's only when no end can go on with it any more."""
+    if flow.flags & FLOW_CUT:
+        return flow.flags & FLOW_TOLD_BOTH == FLOW_TOLD_BOTH
+    return flow.state == FLOW_CLOSING
 
 
 cdef void _flow_open(Visitor* visitor) noexcept nogil:
@@ -131,8 +134,7 @@ cdef void _flow_open(Visitor* visitor) noexcept nogil:
         return
     _flow_key(visitor, &visitor.key)
     found = _flow_look_up(visitor)
-    if found and opening and (visitor.pending.state == FLOW_CLOSING or visitor.pending.flags & FLOW_CUT
-                              or _both_ends_were_cut(&visitor.pending)):
+    if found and opening and _may_begin_anew(&visitor.pending):
         flow_remove(visitor.flows, &visitor.key, visitor.flow_hash, visitor.input.now_ns, END_REUSED)
         found = False
     elif not found and not visitor.outbound and view.protocol != PROTOCOL_TCP:
@@ -231,9 +233,10 @@ cdef void _flow_progress(Visitor* visitor) noexcept nogil:
 
 # ------------------------------------------------------------------------------------ cut flows
 #
-# A callout's reset reaches the sender of the packet that it blocked.  The other side is reset by its own next
-# packet, so the flow is remembered as cut: in its entry, or where flows are not tracked (forwarded packets, policies
-# without ALE filters) in an entry made for nothing else, under one key for both directions.
+# The one place where the end of a connection is remembered, for a callout's tcp_reset at any layer and for every block
+# of the stream layer.  The reset of a blocked packet reaches its sender only.  The other end is reset when its next packet
+# comes, so the flow is marked as cut, with who cut it: in its entry, or where flows are not tracked (forwarded packets,
+# policies without ALE filters) in an entry made for nothing else, under one key for both directions.
 
 
 cdef bint _cut_key(const Visitor* visitor, FlowKey* key) noexcept nogil:
@@ -263,62 +266,82 @@ cdef bint _is_cuttable(const Visitor* visitor) noexcept nogil:
             and view.has_addresses and not view.is_icmp_error)
 
 
-cdef void _told_side(Visitor* visitor, bint local) noexcept nogil:
-    """This side knows: it is being reset by its own packet.  The flow closes when both do."""
+cdef void _keep_cut(Visitor* visitor, bint local) noexcept nogil:
+    """The packet's sender knows, if it is being reset; the flow closes when both ends do."""
     cdef FlowEntry* flow = &visitor.pending
-    flow.flags |= FLOW_FIN_LOCAL if local else FLOW_FIN_REMOTE
-    if flow.flags & FLOW_FIN_LOCAL and flow.flags & FLOW_FIN_REMOTE:
-        flow.state = FLOW_CLOSING
+    if visitor.decision.reply == REPLY_TCP_RESET:
+        flow.flags |= FLOW_TOLD_LOCAL if local else FLOW_TOLD_REMOTE
     flow_keep_cut(visitor.flows, flow, visitor.flow_hash, visitor.input.now_ns)
+
+
+cdef void _decide_cut(Visitor* visitor) noexcept nogil:
+    """Block a packet of a cut flow, in the name of the filter that cut it while that policy stands."""
+    cdef const FlowEntry* flow = &visitor.pending
+    visitor.decision.verdict = ACTION_BLOCK
+    visitor.decision.reply = REPLY_TCP_RESET
+    visitor.decision.slot = flow.cut_slot
+    if flow.cut_generation == visitor.policy.generation and flow.cut_filter != NO_FILTER:
+        visitor.decision.filter = flow.cut_filter
+        visitor.decision.callout = visitor.policy.briefs[flow.cut_filter].callout
 
 
 cdef bint _is_cut(Visitor* visitor) noexcept nogil:
     """Whether the packet's flow was cut: then its verdict is in `decision`, and no layer is asked.
 
-    An RST passes (ours goes to the other end like this), a SYN begins another flow.
+    An RST passes: ours goes to the other end like this.
     """
     cdef FlowKey key
     cdef uint64_t hash
     cdef bint local = visitor.outbound != 0
     if not _is_cuttable(visitor):
         return False
-    if visitor.tracked and visitor.flow_known and visitor.pending.flags & FLOW_CUT:
-        pass
-    elif visitor.input.now_ns <= visitor.flows.cut_until_ns:
+    if visitor.tracked:
+        if not visitor.flow_known or not visitor.pending.flags & FLOW_CUT:
+            return False
+    elif visitor.input.now_ns > visitor.flows.cut_until_ns:
+        return False
+    else:
         local = _cut_key(visitor, &key)
         hash = flow_hash(visitor.flows, &key)
-        if visitor.tracked or not flow_find(visitor.flows, &key, hash, visitor.input.now_ns, &visitor.pending):
+        if not flow_find(visitor.flows, &key, hash, visitor.input.now_ns, &visitor.pending):
             return False
         visitor.flow_hash = hash
-    else:
-        return False
-    if visitor.view.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
-        flow_remove(visitor.flows, &visitor.pending.key, visitor.flow_hash, visitor.input.now_ns, END_REUSED)
-        return False
+        if visitor.view.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN and _may_begin_anew(&visitor.pending):
+            flow_remove(visitor.flows, &key, hash, visitor.input.now_ns, END_REUSED)
+            return False
     visitor.decision.reason = REASON_FLOW
     if not visitor.view.tcp_flags & TCP_RST:
-        visitor.decision.verdict = ACTION_BLOCK
-        visitor.decision.reply = REPLY_TCP_RESET
-        _told_side(visitor, local)
+        _decide_cut(visitor)
+        _keep_cut(visitor, local)
+    visitor.finished = 1
     return True
 
 
 cdef bint _cuts(Visitor* visitor) noexcept nogil:
-    """Keep in mind that the block that stands cuts the flow, if it does."""
+    """Mark the flow as cut, if the block that stands does that."""
+    cdef FlowEntry* flow = &visitor.pending
     cdef bint local = visitor.outbound != 0
-    if not visitor.arbitration.cut or visitor.policy.audit or not _is_cuttable(visitor) or visitor.limit_block:
+    if not visitor.cuts or visitor.policy.audit or not _is_cuttable(visitor) or visitor.limit_block:
         return False
-    if visitor.view.tcp_flags & TCP_RST or visitor.view.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
-        return False                # It ends by itself, or there is no other side yet.
+    if visitor.view.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN:
+        return False                # There is no other end yet.
+    if visitor.view.tcp_flags & TCP_RST and not visitor.flow_known:
+        return False                # What it would end is nothing that is known, or ended already.
     if not visitor.tracked:
-        memset(&visitor.pending, 0, sizeof(FlowEntry))
-        local = _cut_key(visitor, &visitor.pending.key)
-        visitor.flow_hash = flow_hash(visitor.flows, &visitor.pending.key)
-        visitor.pending.first_ns = visitor.input.now_ns
-        visitor.pending.filter = NO_FILTER
-        visitor.pending.slot = NO_SLOT
-        visitor.pending.state = FLOW_OTHER
-    _told_side(visitor, local)
+        memset(flow, 0, sizeof(FlowEntry))
+        local = _cut_key(visitor, &flow.key)
+        visitor.flow_hash = flow_hash(visitor.flows, &flow.key)
+        flow.first_ns = visitor.input.now_ns
+        flow.filter = NO_FILTER
+        flow.slot = NO_SLOT
+        flow.state = FLOW_OTHER
+    elif flow.flags & FLOW_STREAM:
+        stream_drop(visitor.flows.streams, flow.id)
+    flow.flags |= FLOW_CUT
+    flow.cut_slot, flow.cut_filter = visitor.decision.slot, visitor.decision.filter
+    flow.cut_generation = visitor.policy.generation
+    stream_count(visitor.flows.streams, STREAM_CUT, 1)
+    _keep_cut(visitor, local)
     return True
 
 
@@ -326,10 +349,7 @@ cdef uint64_t _flow_keep(Visitor* visitor, bint from_starter) noexcept nogil:
     """Store the flow as the packet leaves it; its id."""
     cdef uint64_t id = visitor.pending.id
     cdef bint stored
-    if visitor.pending.flags & FLOW_STREAM_CUT:
-        visitor.pending.last_ns = max(visitor.pending.last_ns, visitor.input.now_ns)
-    else:
-        _flow_progress(visitor)
+    _flow_progress(visitor)
     stored = flow_store(visitor.flows, &visitor.pending, visitor.flow_hash, visitor.input.now_ns,
                         0 if from_starter else 1, visitor.view.length)
     # No room, or another worker has made the flow meanwhile: the stream begun here is nobody's.

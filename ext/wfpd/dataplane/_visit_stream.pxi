@@ -55,26 +55,8 @@ cdef void _stream_fault(Visitor* visitor) noexcept nogil:
     stream_count(visitor.flows.streams, STREAM_LOST, 1)
 
 
-cdef void _stream_was_cut(Visitor* visitor) noexcept nogil:
-    """A packet of a connection that was ended: blocked and reset as the first, an RST let through."""
-    cdef StreamCut cut
-    if visitor.view.tcp_flags & TCP_RST:
-        return
-    visitor.pending.flags |= FLOW_STREAM_CUT_LOCAL if visitor.outbound else FLOW_STREAM_CUT_REMOTE
-    _stream_refuse(visitor, REASON_FLOW)
-    visitor.decision.reply = REPLY_TCP_RESET
-    if not stream_get_cut(visitor.flows.streams, visitor.pending.id, &cut):
-        return
-    visitor.decision.reason = cut.reason
-    if cut.generation == visitor.policy.generation and cut.filter != NO_FILTER:
-        visitor.decision.filter = cut.filter
-        visitor.decision.callout = visitor.policy.briefs[cut.filter].callout
-
-
 cdef void _stream_cut(Visitor* visitor) noexcept nogil:
-    """The layer has blocked: the connection is over, and is remembered as such."""
-    cdef StreamTable* table = visitor.flows.streams
-    cdef StreamCut cut
+    """The layer has blocked: the flow is cut, and what it kept of the direction is of no use any more."""
     cdef StreamHalf* half
     cdef int i
     visitor.decision.reply = REPLY_TCP_RESET
@@ -89,21 +71,10 @@ cdef void _stream_cut(Visitor* visitor) noexcept nogil:
         _stream_let_go(visitor)
         visitor.stream_kept = 1
         return
-    if visitor.pending.id == 0:
-        visitor.pending.id = flow_new_id(visitor.flows)
-    if visitor.stream_stage == STREAM_HELD_HALF or stream_acquire(
-            table, visitor.pending.id, visitor.outbound_stream, True, &visitor.stream) == STREAM_READY:
-        visitor.stream_stage = STREAM_HELD_HALF
-        visitor.pending.flags |= FLOW_STREAM
-        cut.generation = visitor.policy.generation
-        cut.filter, cut.slot = visitor.decision.filter, visitor.decision.slot
-        cut.reason = visitor.decision.reason
-        stream_set_cut(table, visitor.stream, &cut)
-        half_free(&visitor.stream.halves[visitor.outbound_stream].half, &table.pool)
+    if visitor.stream_stage == STREAM_HELD_HALF:
+        half_free(&visitor.stream.halves[visitor.outbound_stream].half, &visitor.flows.streams.pool)
     _stream_let_go(visitor)
-    visitor.pending.flags |= FLOW_STREAM_CUT | (FLOW_STREAM_CUT_LOCAL if visitor.outbound else FLOW_STREAM_CUT_REMOTE)
-    # A blocked opening creates nothing, here as elsewhere.
-    visitor.stream_kept = visitor.view.tcp_flags & (TCP_SYN | TCP_ACK) != TCP_SYN
+    visitor.cuts = 1
 
 
 cdef uint32_t _stream_initial(const Visitor* visitor) noexcept nogil:
@@ -231,12 +202,7 @@ cdef bint _stream_begin(Visitor* visitor) noexcept nogil:
     cdef uint8_t slot = _slot_of(visitor, LAYER_STREAM)
     cdef ValueContext context
     cdef uint32_t i
-    if not visitor.tracked or not view.has_tcp:
-        return False
-    if visitor.pending.flags & FLOW_STREAM_CUT:
-        _stream_was_cut(visitor)
-        return False
-    if not _has_filters(visitor, slot):
+    if not visitor.tracked or not view.has_tcp or not _has_filters(visitor, slot):
         return False
     visitor.outbound_stream = visitor.outbound != 0
     if visitor.pending.flags & FLOW_STREAM and view.tcp_flags & TCP_ACK:

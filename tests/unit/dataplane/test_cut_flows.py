@@ -28,12 +28,13 @@ class Way:
     """A policy with one callout, which sees the TCP packets of a layer; later ones are permitted."""
 
     def __init__(self, folder: Path, answer: Callable[[Any], None], layer: str = "ipforward", ale: str = "",
-                 **more: Any) -> None:  # fmt: skip
+                 also: str = "", **more: Any) -> None:  # fmt: skip
         self.asked = 0
         self._answer = answer
         filters = f"  - {{name: asked, layer: {layer}, action: {{callout: watch}}, when: {{ip_protocol: tcp}}}}"
         if ale:
             filters += f"\n  - {{name: ale, layer: {ale}, action: permit}}"
+        filters += also
         self.flows = Flows(64)
         self._replayer = Replayer(snapshot_of(folder, filters, callouts={"watch": self._call}, **more), self.flows)
         self.now = SECOND
@@ -45,8 +46,12 @@ class Way:
         else:
             c.permit()
 
+    def visit(self, data: bytes, hook: str = "forward") -> dict[str, Any]:
+        found: dict[str, Any] = self._replayer.visit(data, hook, self.now)
+        return found
+
     def send(self, data: bytes, hook: str = "forward") -> tuple[str, str, str | None]:
-        found = self._replayer.visit(data, hook, self.now)
+        found = self.visit(data, hook)
         return found["verdict"], found["reason"], found["reply"]
 
 
@@ -78,6 +83,41 @@ def test_an_rst_passes_and_a_syn_begins_another_flow(tmp_path: Path) -> None:
     assert way.send(segment(4, True)) == CUT
     assert way.send(segment(4, False, "S")) == ("permit", "callout", None)
     assert way.send(segment(4, True)) == ("permit", "callout", None)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("tracked", [False, True])
+def test_a_syn_begins_no_other_flow_before_both_ends_were_told(tmp_path: Path, family: int, tracked: bool) -> None:
+    # Else the end that was not told would go on with what nobody has seen from its beginning.
+    here, there = ("output", "input") if tracked else ("forward", "forward")
+    way = Way(tmp_path, reset, "outbound_transport" if tracked else "ipforward", "ale_auth_connect" if tracked else "")
+    way.send(segment(family), here)
+    assert way.send(segment(family, False, "S"), here) == CUT
+    assert way.send(segment(family, True), there) == CUT
+    assert way.send(segment(family, False, "S"), here)[0] == "permit"
+    assert way.flows.streams.counters()["cut"] == 1
+
+
+def test_a_later_packet_names_the_layer_and_filter_that_cut(tmp_path: Path) -> None:
+    way = Way(tmp_path, reset)
+    first, later = way.visit(segment(6)), way.visit(segment(6, True))
+    assert first["filter"] is not None
+    assert [later[name] for name in ("filter", "slot")] == [first[name] for name in ("filter", "slot")]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_discard_twin_silences_the_packet_and_the_flow_stays_cut(tmp_path: Path, family: int) -> None:
+    twin = "\n  - {name: hush, layer: inbound_transport_discard, action: block}"
+    way = Way(tmp_path, reset, "inbound_transport", also=twin)
+    assert way.send(segment(family), "input") == ("block", "callout", None)
+    assert way.send(segment(family, False, "S"), "input") == CUT  # Nobody was told so far.
+    assert way.send(segment(family), "input") == CUT
+
+
+def test_an_rst_of_no_known_flow_cuts_nothing(tmp_path: Path) -> None:
+    way = Way(tmp_path, reset)
+    assert way.send(segment(4, False, "R"))[0] == "block"
+    assert way.send(segment(4, True))[0] == "permit"
 
 
 def test_a_cut_is_forgotten_in_a_minute_or_ten_seconds_after_both_ends_were_reset(tmp_path: Path) -> None:
@@ -124,7 +164,7 @@ def test_a_tracked_flow_is_cut_in_its_entry(tmp_path: Path, family: int) -> None
     assert way.send(segment(family, True), "input") == CUT
     assert way.send(segment(family, True, "R"), "input") == ("permit", "flow", None)
     (flow,) = way.flows.page(0, 10)[0]
-    assert flow["state"] == "closing" and flow["packets"][0] >= 1
+    assert flow["state"] == "closing" and flow["packets"] == (1, 0)
     assert way.send(segment(family, False, "S"), "output")[0] == "permit"
 
 

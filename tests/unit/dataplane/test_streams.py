@@ -98,7 +98,8 @@ def test_a_keyword_in_pieces_is_blocked_and_both_sides_are_reset(family, outboun
     assert (found["verdict"], found["reply"], found["reason"]) == ("block", "tcp_reset", "callout")
     assert found["filter"] == (0 if family == 4 else 1)
     later = talk.visit(talk.packet(0, b"", "A", server=True, ack=0), server=True)
-    assert (later["verdict"], later["reply"], later["reason"]) == ("block", "tcp_reset", "callout")
+    assert (later["verdict"], later["reply"], later["reason"]) == ("block", "tcp_reset", "flow")
+    assert (later["filter"], later["slot"]) == (found["filter"], found["slot"])
     assert later["filter"] == found["filter"]
     assert talk.send(0, b"ok\n") == RESET
     assert talk.send(0, flags="RA", server=True) == PASSED
