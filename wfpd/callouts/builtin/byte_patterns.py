@@ -71,6 +71,9 @@ class BytePatterns:
         data = udp_data(packet) or tcp_segment(packet)
         answer(c, self.answer if data is not None and self._found(packet[data[-2] : data[-1]]) else "continue")
 
+    def flow_delete(self, f: Any) -> None:
+        """What is kept with a flow ends with it."""
+
     def _found(self, data: memoryview) -> bool:
         return self.patterns.are_in(bytes(data).lower() if self.any_case else data)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from wfpd.callouts._packet import udp_data
 from wfpd.callouts._question import read_question
-from wfpd.callouts.builtin.answers import REFUSALS, STREAM, answer
+from wfpd.callouts.builtin.answers import REFUSALS, STREAM, answer, answer_stream
 from wfpd.callouts.builtin.name_policy import NamePolicy
 
 PREFIX = 2
@@ -65,7 +65,10 @@ class DnsNames:
                 return
             done = end
         if done == 0 and len(stream):
-            c.need_more(end - len(stream))
+            if "NO_MORE_DATA" in c.stream_flags:
+                answer_stream(c, self.policy.answers["malformed"])
+            else:
+                c.need_more(end - len(stream))
             return
         c.permit()
         if done < len(stream):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from wfpd.callouts.builtin.answers import REFUSALS
+from wfpd.callouts.builtin.answers import REFUSALS, answer_stream
 from wfpd.callouts.builtin.http_requests import Found, Requests
 from wfpd.callouts.builtin.name_policy import NamePolicy
 from wfpd.callouts.builtin.options import whole
@@ -63,5 +63,10 @@ class HttpHosts:
             c.permit()
             if done < len(stream):
                 c.enforce(done)
+        elif "NO_MORE_DATA" in c.stream_flags:
+            answer_stream(c, self.policy.answers["malformed"])
         else:
             c.need_more(1)
+
+    def flow_delete(self, f: Any) -> None:
+        """What is kept with a flow ends with it."""

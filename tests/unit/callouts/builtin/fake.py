@@ -12,6 +12,7 @@ class FakeContext:
         self.packet = memoryview(packet)
         self.layer, self.now_ns, self.filter = layer, now_ns, "one"
         self.values: dict[str, Any] = {}
+        self.stream_flags: frozenset[str] = frozenset()
         self.flow_context: Any = None
         self.answer: tuple[str, dict[str, Any]] | None = None
         self.written: list[tuple[int, bytes]] = []
@@ -43,6 +44,7 @@ class FakeContext:
         self._said("drop_connection")
 
     def need_more(self, n: int) -> None:
+        assert "NO_MORE_DATA" not in self.stream_flags
         self.answer = "need_more", {"n": n}
 
     def enforce(self, n: int) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 
+from tests.registering import Decided
 from tests.unit.callouts.builtin.fake import FakeContext, answer
+from wfpd.callouts.builtin.byte_patterns import BytePatterns
 from wfpd.callouts.builtin.http_hosts import HttpHosts
 
 GOOD = b"GET / HTTP/1.1\r\nHost: www.example.org\r\nContent-Length: 4\r\n\r\nbody"
@@ -85,3 +90,23 @@ def test_it_speaks_of_the_layer_stream_alone() -> None:
     assert answer(HttpHosts(LIST), FakeContext(layer="stream_v6", stream=memoryview(BAD), stream_direction="x")) == (
         "drop_connection"
     )
+
+
+def test_a_request_that_ends_before_its_end_is_malformed() -> None:
+    for options, word in (({}, "drop_connection"), ({"malformed": "continue"}, "allow_connection")):
+        c = FakeContext(layer="stream_v4", stream=memoryview(b"GET / HT"), stream_direction="in",
+                        stream_flags=frozenset({"NO_MORE_DATA"}))  # fmt: skip
+        assert answer(HttpHosts(LIST, **options), c) == word
+
+
+def test_what_is_kept_with_a_flow_may_be_kept(tmp_path: pathlib.Path) -> None:
+    # A flow context needs a class with flow_delete: by the real registration, not by a context that takes anything.
+    text = "version: 1\ncallouts: [{name: act}]\nfilters:\n  - {name: look, layer: stream, action: {callout: act}}\n"
+    for callout in (HttpHosts(LIST), BytePatterns("www.bad.example")):
+        decided = Decided(tmp_path, text, {"act": callout})
+        tcp = {"sport": 5000, "dport": 80}
+        for family in (IP(src="198.51.100.9", dst="192.0.2.1"), IPv6(src="2001:db8::9", dst="2001:db8::1")):
+            assert decided.send(family / TCP(**tcp, flags="S", seq=9))["verdict"] == "permit"
+            assert decided.send(family / TCP(**tcp, flags="PA", seq=10) / GOOD)["verdict"] == "permit"
+            found = decided.send(family / TCP(**tcp, flags="PA", seq=10 + len(GOOD)) / BAD)
+            assert (found["verdict"], found["reason"]) == ("block", "callout")
