@@ -81,16 +81,21 @@ class Server:
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("" if place.family == 4 else "::", port))
         self.listener.listen()
-        self.listener.settimeout(10)
+        self.listener.settimeout(0.1)
         self.data, self.ended = b"", ""
+        self.stop = threading.Event()
         self.connection: socket.socket | None = None
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.thread.start()
 
     def _work(self) -> None:
+        while self.connection is None and not self.stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                self.connection, _ = self.listener.accept()
+        if self.connection is None:
+            return
+        self.connection.settimeout(10)
         try:
-            self.connection, _ = self.listener.accept()
-            self.connection.settimeout(10)
             while part := self.connection.recv(65536):
                 self.data += part
             self.ended = "closed"
@@ -121,9 +126,11 @@ def serving(place: Place, port: int = PORT) -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.listener.close()
+        server.stop.set()
         if server.connection is not None:
             with contextlib.suppress(OSError):
                 server.connection.shutdown(socket.SHUT_RDWR)
-            server.connection.close()
         server.thread.join(11)
+        if server.connection is not None:
+            server.connection.close()
+        server.listener.close()
