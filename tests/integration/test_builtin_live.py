@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.netns import Network, wait_until
+from tests.integration.netns import Network
 from tests.integration.places import PORT, Place, serving
 from tests.integration.running import Wfpd
 from tests.unit.callouts.hellos import hello
@@ -143,16 +143,23 @@ def halves(data: bytes) -> tuple[bytes, ...]:
     return data[: len(data) // 2], data[len(data) // 2 :]
 
 
-REQUEST = "GET / HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n"
-CASES: dict[str, tuple[str, str, Callable[[str], bytes], str, str]] = {
-    "TLS": ("tls_names:TlsNames", "names: [.ads.example]", client_hello, "x.ads.example", "example.org"),
-    "HTTP": ("http_hosts:HttpHosts", "names: [.ads.example]", lambda name: REQUEST.format(name).encode(),
-             "x.ads.example", "example.org"),
-    "DNS over TCP": ("dns_names:DnsNames", "names: [.ads.example]",
-                     lambda name: len(question(name)).to_bytes(2, "big") + question(name), "x.ads.example", "example.org"),
-    "patterns": ("byte_patterns:BytePatterns", 'patterns: ["x.ads.example"]', lambda name: name.encode() * 3,
-                 "x.ads.example", "example.org"),
-}  # fmt: skip
+def request(name: str) -> bytes:
+    """An HTTP request."""
+    return f"GET / HTTP/1.1\r\nHost: {name}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+def question_over_tcp(name: str) -> bytes:
+    """The query with its length before it."""
+    return len(question(name)).to_bytes(2, "big") + question(name)
+
+
+LISTED, OTHER = "x.ads.example", "example.org"
+CASES: dict[str, tuple[str, str, Callable[[str], bytes]]] = {
+    "TLS": ("tls_names:TlsNames", "names: [.ads.example]", client_hello),
+    "HTTP": ("http_hosts:HttpHosts", "names: [.ads.example]", request),
+    "DNS over TCP": ("dns_names:DnsNames", "names: [.ads.example]", question_over_tcp),
+    "patterns": ("byte_patterns:BytePatterns", "patterns: [x.ads.example]", lambda name: name.encode() * 3),
+}
 
 
 @STREAMS
@@ -160,14 +167,14 @@ CASES: dict[str, tuple[str, str, Callable[[str], bytes], str, str]] = {
 def test_a_stream_that_names_what_is_listed_is_ended_also_over_two_segments(
     place: Place, wfpd: Wfpd, tmp_path: pathlib.Path, case: str
 ) -> None:
-    use, options, message, listed, other = CASES[case]
+    use, options, message = CASES[case]
     end = "ip_local_port" if place.name == "input" else "ip_remote_port"
     start(place, wfpd, tmp_path, use, options, f"{end}: {PORT}", "stream")
-    assert sent_in_pieces(place, *halves(message(other))) == ("closed", message(other))
-    how, got = sent_in_pieces(place, *halves(message(listed)))
+    assert sent_in_pieces(place, *halves(message(OTHER))) == ("closed", message(OTHER))
+    how, got = sent_in_pieces(place, *halves(message(LISTED)))
     assert how == "reset"
     if case == "patterns":  # What came before the pattern's last segment has passed.
-        assert listed.encode() * 2 not in got
+        assert LISTED.encode() * 2 not in got
     else:
         assert got == b""
     assert wfpd.metric("wfpd_stream_events_total", event="cut") == 1
