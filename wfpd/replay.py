@@ -18,6 +18,8 @@ from wfpd.capture import CapturedPacket, read_capture
 from wfpd.compiler.pack import pack
 from wfpd.dataplane import Flows, Host, Replayer, Snapshot, Streams
 from wfpd.errors import CaptureError
+from wfpd.injection.handles import Injections
+from wfpd.injection.wire import Order
 from wfpd.model.layers import BY_SLOT, slot_name
 from wfpd.model.policy import DaemonSettings, FilterFlag, Policy
 from wfpd.observe.flow_ends import flow_record
@@ -156,6 +158,9 @@ class Replay:
         """The hooks that the last packet passed, and what each visit gave."""
         self.passed: bytes | None = None
         """The last packet as it went on, with what callouts made of it; None: blocked."""
+        self.injected: list[Order] = []
+        """What callouts have injected because of the last packet; nothing sends it."""
+        self.replayer.context.injections = Injections(self.injected.append)
         self._answers = answers
         self.told: Result = {}
         """What events say beside the line: the deciding visit, and `noted` of all visits."""
@@ -179,6 +184,7 @@ class Replay:
         self._now_ns += max(0, packet.timestamp_ns - self._timestamp_ns)
         self._timestamp_ns = packet.timestamp_ns
         self.visits = []
+        self.injected.clear()
         self.passed = packet.data
         if not packet.is_ip:
             self.told = {}
@@ -263,6 +269,8 @@ class Replay:
         }
         if deciding["reason"] == "malformed":
             line["malformed"] = deciding["malformed"]
+        if self.injected:
+            line["injected"] = len(self.injected)
         return line
 
     def _row(self, row: tuple[Any, ...]) -> Result:
@@ -335,18 +343,22 @@ def unfed_filters(policy: Policy, hooks: Sequence[str]) -> list[str]:
 
 
 class PassedWriter:
-    """Writes the IP packets that pass into a pcap file (raw IP, nanoseconds), as callouts have left them."""
+    """Writes the IP packets that pass into a pcap file (raw IP, nanoseconds), as callouts have left them, and after
+    each what callouts have injected because of it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         file.write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 0x40000, 101))
 
-    def add(self, packet: CapturedPacket, passed: bytes | None) -> None:
-        """One packet of the capture, and what went on of it."""
-        if passed is None or not packet.is_ip:
-            return
+    def add(self, packet: CapturedPacket, passed: bytes | None, injected: Sequence[Order] = ()) -> None:
+        """One packet of the capture, what went on of it, and what was injected."""
+        if passed is not None and packet.is_ip:
+            self._write(packet, passed, packet.original_length if passed is packet.data else len(passed))
+        for order in injected:
+            self._write(packet, order.packet, len(order.packet))
+
+    def _write(self, packet: CapturedPacket, passed: bytes, original: int) -> None:
         seconds, nanoseconds = divmod(packet.timestamp_ns, 1_000_000_000)
-        original = packet.original_length if passed is packet.data else len(passed)
         self._file.write(struct.pack("<IIII", seconds & 0xFFFFFFFF, nanoseconds, len(passed), original) + passed)
 
 
@@ -371,7 +383,8 @@ def describe(line: Result) -> str:
     """One packet for a person."""
     by = " ".join(str(line[key]) for key in ("layer", "sublayer", "filter") if line[key] is not None)
     detail = f" ({line['malformed']})" if "malformed" in line else ""
-    return f"{line['packet']:>6}  {line['verdict']:<6}  {line['reason']}{detail}  {by}".rstrip()
+    more = f"  +{line['injected']} injected" if "injected" in line else ""
+    return f"{line['packet']:>6}  {line['verdict']:<6}  {line['reason']}{detail}  {by}".rstrip() + more
 
 
 def run(

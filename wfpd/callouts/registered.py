@@ -28,9 +28,9 @@ class Registered:
     """
 
     __slots__ = (
-        "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "instance", "is_async",
-        "key", "layers", "name", "native", "needs_payload", "notify", "number", "options", "parks", "stream_mode",
-        "use", "watch",
+        "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "injects",
+        "injects_at_most", "instance", "is_async", "key", "layers", "modifies", "name", "native", "needs_payload",
+        "notify", "number", "options", "parks", "sees_injected", "stream_mode", "use", "watch",
     )  # fmt: skip
 
     def __init__(self, callout: Callout, instance: Any, number: int = 0) -> None:
@@ -70,6 +70,17 @@ class Registered:
         """Whether packets wait for what it decides of a stream: hold, or pass."""
         self.needs_payload = _flag(instance, "needs_payload", True)
         self.conditional_on_flow = _flag(instance, "conditional_on_flow", False)
+        self.modifies = _flag(instance, "modifies", False)
+        self.injects = _flag(instance, "injects", False)
+        """It may inject packets."""
+        self.sees_injected = _flag(instance, "sees_injected", False)
+        """It is called for packets that it has injected itself, too."""
+        self.injects_at_most = getattr(instance, "injects_at_most", 8)
+        """Times that a packet is injected before it is blocked."""
+        if type(self.injects_at_most) is not int or not 1 <= self.injects_at_most <= 255:
+            raise TypeError(f"{type(instance).__name__}.injects_at_most is a number from 1 to 255")
+        if self.injects and (self.classify is None or self.is_async):
+            raise TypeError(f"{type(instance).__name__}.injects needs a classify that is no coroutine")
         self._closed = False
 
     def __call__(self, c: Any) -> None:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from wfpd.callouts.notifications import Notifications
@@ -28,6 +28,7 @@ from wfpd.callouts.waiting import LOOP
 from wfpd.control.handover import Compiled
 from wfpd.control.tables import State, Tables
 from wfpd.daemon import reading
+from wfpd.daemon.injecting import Injecting
 from wfpd.daemon.queues import QueueSet
 from wfpd.daemon.records import RecordMaker
 from wfpd.daemon.suspensions import Suspensions
@@ -159,6 +160,7 @@ class Daemon:
         )
         self.records = RecordMaker(self.engine.recorded_filters)
         self._queues = QueueSet(self.engine, numbers)
+        self._injecting = Injecting(self.engine, Marks(loaded.policy.daemon.marks_mask))
 
     # ------------------------------------------------------------------------------- publishing
 
@@ -185,6 +187,7 @@ class Daemon:
             self._queues.widen(2.0 + min(self._faults.late_after, 8.0))
         if snapshot.parks:
             self._park(self._faults)
+        self._injecting.follow(snapshot)
         self._queues.set_on_full(self._faults.on_full)
         self.engine.late_after = self._faults.late_after
         # Another policy waits until the last batch under the one before has ended; a change does not need to.
@@ -224,6 +227,7 @@ class Daemon:
             self._learn_contexts(contexts or {})
             self.session_callouts.update(call for _, call in callouts if isinstance(call, Registered))
             before = frozenset() if self.tables.snapshot is None else hooks_with_layers(self.tables.snapshot)
+            injects = self._injecting.wanted
             wanted = before if packed is None else before | hooks_of(Part(packed, search=False).slots())
             # The rules of a hook come before the first filter that needs them, so that nothing is left to fail after
             # the switch; a hook that is queued for nothing permits everything.
@@ -232,7 +236,7 @@ class Daemon:
             try:
                 snapshot = self.tables.change(packed, [cast(Any, call) for _, call in callouts], remove)
             finally:
-                self._fit_rules(before, wanted)
+                self._fit_rules(before, wanted if injects is self._injecting.wanted else None)
             return int(snapshot.generation)
 
     def _learn_contexts(self, contexts: Mapping[str, object]) -> None:
@@ -245,8 +249,8 @@ class Daemon:
         self._session_contexts.update(contexts)
         self._contexts = {**self._session_contexts, **{item.name: item.data for item in self.policy.provider_contexts}}
 
-    def _fit_rules(self, before: frozenset[str], installed: frozenset[str]) -> None:
-        """After a change for which rules were installed: those that nothing needs go."""
+    def _fit_rules(self, before: frozenset[str], installed: frozenset[str] | None) -> None:
+        """After a change for which rules were installed (None: others are wanted now): those that nothing needs go."""
         snapshot = self.tables.snapshot
         if snapshot is None or not self._queues.bound:
             return
@@ -322,7 +326,8 @@ class Daemon:
         snapshot = self.engine.snapshot
         if needed is None and snapshot is not None:
             needed = hooks_with_layers(snapshot)
-        return rules.plan(self.attach, self.policy.faults, Marks(self._settings.marks_mask), self._ranges, needed)
+        planned = rules.plan(self.attach, self.policy.faults, Marks(self._settings.marks_mask), self._ranges, needed)
+        return replace(planned, injects=self._injecting.wanted)
 
     def _install_rules(self, needed: frozenset[str] | None = None) -> None:
         if not self.attach:
@@ -331,6 +336,7 @@ class Daemon:
             self._not_while_ending()
             ruleset = self.ruleset(needed)
             changed = rules.install(ruleset, self.commands)
+            self._injecting.armed(ruleset.injects)
             if changed and not self.rules.base:
                 self.rules.base = dict.fromkeys(self._hook_queues, 0)  # New rules and new queues: both at 0.
             elif changed or not self.rules.base:
@@ -555,6 +561,7 @@ class Daemon:
             if not thread.name.startswith(("wfpd-worker", "wfpd-parking")):
                 thread.join(FLOWS_SECONDS + 2.0)
         self._close_callouts()
+        self._injecting.close()
         self._queues.close()
 
     def _close_callouts(self) -> None:
@@ -601,6 +608,7 @@ class Daemon:
         found = reading.read(self.engine, dead)
         found.uninspected = {attachment.hook: 0 for attachment in self.attach} | self.rules.uninspected
         found.enforcing = self.enforcing
+        found.injected, found.injection_helper_deaths = self._injecting.counts()
         return found
 
     def watch(self, turn: Callable[[], bool]) -> None:

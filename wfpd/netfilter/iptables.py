@@ -22,7 +22,7 @@ from wfpd.model.policy import Reply
 from wfpd.netfilter.backend import COMMENT, HookStatus
 from wfpd.netfilter.balance import flow_match
 from wfpd.netfilter.commands import Commands
-from wfpd.netfilter.marks import Marks
+from wfpd.netfilter.marks import DECISION_SHIFT, WAY_SHIFT, Marks, Way
 from wfpd.netfilter.ruleset import ACT_HOOKS, HOOKS, QueueRule, RuleSet
 from wfpd.netfilter.xtables_save import Tables, first_leaving, jumps, parse_save
 
@@ -89,6 +89,8 @@ def _queue_chains(table: Wanted, ruleset: RuleSet, hook: str, rules: tuple[Queue
         lines.append(f'-m conntrack --ctstate NEW -m comment --comment "{COMMENT} defragment"')
     if hook in ("input", "forward"):
         lines += _blocked_before(ruleset, family)
+    if ruleset.injects and hook in ("output", "postrouting"):
+        lines += injected_lines(ruleset.marks)
     if hook in FORGED_RESET:
         lines.append(f'{FORGED_RESET[hook]}-m comment --comment "{COMMENT} reply" -j RETURN')
     for number, rule in enumerate(rules):
@@ -97,6 +99,27 @@ def _queue_chains(table: Wanted, ruleset: RuleSet, hook: str, rules: tuple[Queue
         _queue_chain(table, queue_chain, rule, ruleset, family)
     comment = f"{COMMENT} {hook} {ruleset.fingerprint}"
     table.jumps.append(Jump(BUILTIN[hook], top, comment, head=False))
+
+
+def injected_lines(marks: Marks) -> list[str]:
+    """Injected packets on their way to be received or forwarded only pass here: they are no packets sent."""
+    mask = marks.without(WAY_SHIFT)
+    return [
+        f"-m mark --mark {way << WAY_SHIFT << marks.shift:#x}/{mask:#x} -j RETURN" for way in (Way.INBOUND, Way.FORWARD)
+    ]
+
+
+def clearing_lines(marks: Marks, hook: str, injects: bool) -> list[str]:
+    """Foreign values in our mark bits go; those of injected packets, which come from this host only, stay."""
+    clear = f"-j MARK --set-xmark 0x0/{marks.mask:#x}"
+    if not injects:
+        return [f"-m mark ! --mark 0x0/{marks.mask:#x} {clear}"]
+    if hook in ("output", "postrouting"):
+        return [f"-m mark ! --mark 0x0/{marks.without(WAY_SHIFT):#x} {clear}"]
+    kept = [f"! -i lo -m mark ! --mark 0x0/{marks.mask:#x} {clear}"]
+    if hook != "forward":
+        kept.append(f"-i lo -m mark ! --mark 0x0/{marks.without(DECISION_SHIFT):#x} {clear}")
+    return kept
 
 
 def _blocked_before(ruleset: RuleSet, family: int) -> Iterator[str]:
@@ -109,8 +132,7 @@ def _blocked_before(ruleset: RuleSet, family: int) -> Iterator[str]:
 
 def _queue_chain(table: Wanted, name: str, rule: QueueRule, ruleset: RuleSet, family: int) -> None:
     """Chain `name`: foreign values in our mark bits go, then the packet is queued."""
-    mask = ruleset.marks.mask
-    lines = [f"-m mark ! --mark 0x0/{mask:#x} -j MARK --set-xmark 0x0/{mask:#x}"]
+    lines = clearing_lines(ruleset.marks, rule.hook, ruleset.injects)
     table.chains[name] = lines
     tail = f'-m comment --comment "{COMMENT} {rule.hook}" -j NFQUEUE'
     bypass = " --queue-bypass" if ruleset.bypass else ""

@@ -10,6 +10,11 @@ packet has one conntrack entry on output and input).  Generation 0 is never used
 A *reply mark* has plane 0 and speaks of one packet: it goes with an ACCEPT verdict, and the act
 rules at the head of `filter` answer the packet and drop it.  Nothing ever saves it.
 
+The mark of an *injected* packet has plane 0 and no decision; the low bits hold its way and the number of the handle:
+
+    7 6 | 5 ... 0
+    way | handle, never 0
+
 All numbers are host integers.  A verdict's mark replaces the packet's whole mark: send
 `merge(arrived, ours)`.
 """
@@ -27,6 +32,9 @@ DEFAULT_MASK = 0xFFF00000
 PLANE_SHIFT, DECISION_SHIFT = 10, 8
 GENERATIONS = 255
 """Numbers a generation can have: 1 to 255."""
+WAY_SHIFT = 6
+HANDLES = 63
+"""Numbers an injection handle can have: 1 to 63."""
 
 
 class Plane(enum.IntEnum):
@@ -36,6 +44,14 @@ class Plane(enum.IntEnum):
     INPUT = 1
     FORWARD = 2
     OUTPUT = 3
+
+
+class Way(enum.IntEnum):
+    """Where an injected packet goes."""
+
+    OUTBOUND = 0
+    INBOUND = 1
+    FORWARD = 2
 
 
 class Decided(enum.IntEnum):
@@ -89,6 +105,21 @@ class Marks:
     def reply(self, reply: Reply) -> int:
         """The bits for an ACCEPT verdict on a packet that is to be answered and dropped."""
         return (_REPLY_CODE[reply] << DECISION_SHIFT) << self.shift
+
+    def injected(self, handle: int, way: Way) -> int:
+        """The mark of a packet that the handle of this number injects."""
+        if not 1 <= handle <= HANDLES:
+            raise ValueError("a handle's number is 1 to 63")
+        return (way << WAY_SHIFT | handle) << self.shift
+
+    def injected_by(self, mark: int) -> int:
+        """The number of the handle that has injected a packet with this mark; 0: it was not injected."""
+        ours = (mark & self.mask) >> self.shift
+        return ours & HANDLES if ours <= 0xFF else 0
+
+    def without(self, bits: int) -> int:
+        """Our mask but for its lowest `bits` bits."""
+        return self.mask & ~(((1 << bits) - 1) << self.shift)
 
     def split(self, mark: int) -> tuple[int, int, int]:
         """Plane, decision and generation of a mark."""

@@ -17,7 +17,7 @@ from typing import Any
 from wfpd.model.policy import Reply
 from wfpd.netfilter.backend import COMMENT, HookStatus
 from wfpd.netfilter.commands import Commands
-from wfpd.netfilter.marks import Marks
+from wfpd.netfilter.marks import DECISION_SHIFT, WAY_SHIFT, Marks, Way
 from wfpd.netfilter.ruleset import ACT_HOOKS, HOOKS, QueueRule, RuleSet
 
 TABLE = "inet wfpd"
@@ -58,18 +58,42 @@ def _queue_chain(ruleset: RuleSet, hook: str) -> list[str]:
         lines.append(f'ct state new counter comment "{COMMENT} defragment"')
     if hook in ("input", "forward"):
         lines += _blocked_before(ruleset)
+    if ruleset.injects and hook in ("output", "postrouting"):
+        lines += injected_lines(ruleset.marks)
     if hook in FORGED_RESET:
         lines.append(f'{FORGED_RESET[hook]}accept comment "{COMMENT} reply"')
-    mask = ruleset.marks.mask
     # The fingerprint stands in a rule: the listing of this nft leaves a table's comment out.
     comment = f"{COMMENT} {hook} {ruleset.fingerprint}"
     for rule in rules:
         for match in _matches(rule):
-            clear = f"meta mark and {mask:#x} != 0 meta mark set meta mark and {~mask & 0xFFFFFFFF:#x}"
-            lines += [f"{match}{clear}", f'{match}counter {_queue(rule, ruleset.bypass)} comment "{comment}"']
+            lines += [f"{match}{clear}" for clear in clearing_lines(ruleset.marks, hook, ruleset.injects)]
+            lines.append(f'{match}counter {_queue(rule, ruleset.bypass)} comment "{comment}"')
             # With the bypass flag a queue without listener goes on to the next rule: one visit a hook.
             lines.append(f"{match}accept")
     return lines
+
+
+def injected_lines(marks: Marks) -> list[str]:
+    """As iptables.injected_lines."""
+    mask = marks.without(WAY_SHIFT)
+    return [
+        f"meta mark and {mask:#x} == {way << WAY_SHIFT << marks.shift:#x} accept" for way in (Way.INBOUND, Way.FORWARD)
+    ]
+
+
+def clearing_lines(marks: Marks, hook: str, injects: bool) -> list[str]:
+    """As iptables.clearing_lines."""
+
+    def clear(bits: int) -> str:
+        kept = marks.without(bits)
+        return f"meta mark and {kept:#x} != 0 meta mark set meta mark and {~marks.mask & 0xFFFFFFFF:#x}"
+
+    if not injects:
+        return [clear(0)]
+    if hook in ("output", "postrouting"):
+        return [clear(WAY_SHIFT)]
+    lines = [f'iifname != "lo" {clear(0)}']
+    return lines if hook == "forward" else [*lines, f'iifname "lo" {clear(DECISION_SHIFT)}']
 
 
 def _blocked_before(ruleset: RuleSet) -> Iterator[str]:

@@ -57,6 +57,8 @@ class RuleSet:
     """on_absent is permit: packets pass while nobody listens, and a clean stop removes the rules."""
     marks: Marks = field(default_factory=Marks)
     backend: str = "auto"
+    injects: bool = False
+    """Callouts inject packets: marks that say so are heeded."""
 
     @property
     def hooks(self) -> tuple[str, ...]:
@@ -80,7 +82,8 @@ class RuleSet:
     @property
     def fingerprint(self) -> str:
         """8 hexadecimal digits; the same rules have the same, on every host."""
-        return hashlib.sha256(repr((FORMAT, self.rules, self.bypass, self.marks.mask)).encode()).hexdigest()[:8]
+        content = (FORMAT, self.rules, self.bypass, self.marks.mask, *(("injects",) if self.injects else ()))
+        return hashlib.sha256(repr(content).encode()).hexdigest()[:8]
 
 
 FORMAT = 1

@@ -125,6 +125,9 @@ class EngineCounters:
     flow_contexts: int = 0
     flow_contexts_refused: int = 0
     """{reason: flows}."""
+    injected: dict[str, int] = field(default_factory=dict)
+    """{what became of it: packets that callouts injected}."""
+    injection_helper_deaths: int = 0
     streams: dict[str, int] = field(default_factory=dict)
     """As `Streams.counters()` names them."""
     events_dropped: dict[str, int] = field(default_factory=dict)

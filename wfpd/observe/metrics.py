@@ -141,6 +141,10 @@ def _state(now: EngineCounters) -> Iterator[Metric]:
     yield _plain("wfpd_flow_contexts", "Values that callouts keep with flows.", now.flow_contexts)
     yield _counter("wfpd_flow_contexts_refused", "Values of callouts for which there was no room.", (),
                    [((), now.flow_contexts_refused)])  # fmt: skip
+    yield _counter("wfpd_injected_packets", "Packets that callouts injected, by what became of them.", ("result",),
+                   _singles(sorted(now.injected.items())))  # fmt: skip
+    yield _counter("wfpd_injection_helper_deaths", "Helpers that ended though a callout injects.", (),
+                   [((), now.injection_helper_deaths)])  # fmt: skip
     streams = dict(now.streams)
     yield _counter("wfpd_stream_bytes", "Bytes that reassembly has put in order.", (), [((), streams.pop("bytes", 0))])
     yield _plain("wfpd_stream_memory_bytes", "Memory that holds bytes of streams.", streams.pop("memory", 0))

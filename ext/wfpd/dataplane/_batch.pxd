@@ -44,6 +44,7 @@ cdef struct Shared:
     uint8_t marks_shift
     uint8_t hooks_attached          # Bit per Hook.
     StageRings* stage               # NULL: no policy is staged.  Stored and loaded atomically.
+    uint8_t injects                 # Marks of injected packets stay with them.
 
 cdef struct QueueState:
     IdSequence ids

@@ -38,6 +38,7 @@ cdef class ClassifyContext:
     cdef uint64_t provisional       # Flow id that has a context and that no packet has made yet; 0: none.
     cdef readonly dict errors       # Callout name -> exceptions counted.
     cdef readonly dict durations    # Callout name -> (calls, nanoseconds, buckets of powers of two from 256 ns).
+    cdef public object injections   # wfpd.injection.handles.Injections, or None: nothing can be injected.
     cdef public object on_error     # Called as on_error(callout name, exception); a burst is the logger's concern.
 
     cdef int _release(self) except -1
@@ -52,6 +53,8 @@ cdef class ClassifyContext:
     cdef Visitor* _streaming(self) except NULL
     cdef Visitor* _live(self) except NULL
     cdef int _modified(self, int status) except -1
+    cdef bint _passes_own(self, CalloutAnswer* answer) except -1
+    cdef bint _inject(self, object packet, str direction, bint clone) except -1
 
     # Call the callout that the visitor's arbitration asks for.  GIL held.  Fills `answer`; an
     # exception becomes the filter's on_error answer.  Returns what the callout has parked: its visit is over.

@@ -25,7 +25,7 @@ from ._batch cimport Worker
 from ._flow cimport flow_is, flow_new_id
 from ._flow_contexts cimport FlowContexts, contexts_flow_ended
 from ._modify cimport MODIFY_OK, modify_replace, modify_write
-from ._modify import refusal
+from ._modify import completed, refusal
 from ._parking cimport ParkedPacket, Parking
 from ._parse cimport FRAGMENT_NONE, PacketView
 from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, FilterBrief
@@ -162,6 +162,7 @@ cdef class ClassifyContext:
         self.worker = NULL
         self.errors = {}
         self.durations = {}
+        self.injections = None
         self.on_error = None
 
     cdef ParkedPacket call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer):
@@ -178,6 +179,9 @@ cdef class ClassifyContext:
         if snapshot.policy.callout_registered[item.callout] & CALLOUT_CONDITIONAL and self.flow_context is None:
             answer[0] = self.answer
             answer.kind = ANSWER_SKIP
+            self._release()
+            return None
+        if visitor.input.mark and visitor.input.has_mark and self.injections is not None and self._passes_own(answer):
             self._release()
             return None
         if self.worker != NULL and slot.budget_ns:
@@ -618,6 +622,88 @@ cdef class ClassifyContext:
             raise ValueError("write(): offsets count from the IP header's first byte, from 0 on")
         self._modified(modify_write(visitor, <uint32_t>min(offset, 0xFFFFFFFF), &data[0] if data.shape[0] else &nothing,
                                     <uint32_t>min(data.shape[0], 0xFFFFFFFF)))
+
+    # ------------------------------------------------------------------------------------ injection
+
+    cdef bint _passes_own(self, CalloutAnswer* answer) except -1:
+        """What the callout has injected itself passes it without a call."""
+        cdef Visitor* visitor = self.visitor
+        if not self.injections.passes(self._item(), visitor.input.mark, self.packet):
+            return False
+        answer[0] = self.answer
+        answer.kind = ANSWER_PERMIT
+        if self.snapshot.policy.briefs[visitor.arbitration.asked].action == FILTER_CALLOUT_INSPECTION:
+            answer.kind = ANSWER_CONTINUE
+        return True
+
+    @property
+    def injection_state(self):
+        """FWPS_PACKET_INJECTION_STATE: 'not_injected', 'injected_by_self', 'injected_by_other' or
+        'previously_injected_by_self'; those of SELF come only to a class that says `sees_injected`."""
+        cdef Visitor* visitor = self._live()
+        if self.injections is None or not visitor.input.has_mark:
+            return "not_injected"
+        return self.injections.state(self._item(), visitor.input.mark, self.packet)
+
+    @property
+    def injection_handle(self):
+        """This callout's handle, with inject(packet, direction=...) for any thread and any time."""
+        self._live()
+        if self.injections is None or not getattr(self._item(), "injects", False):
+            raise ActionRefused("nothing can be injected", hint="say `injects = True` in the callout's class")
+        return self.injections.handle(self._item(), completed)
+
+    def inject(self, packet, *, direction=None):
+        """Inject a new IP packet, whose lengths and checksums are set; `direction` is outbound, inbound or forward.
+
+        By default a packet is forwarded at the layers of `forward`, else outbound.  False, and counted, where the packet
+        that is being classified has been injected too often.  Raises ActionRefused where it cannot be sent.
+        """
+        cdef Visitor* visitor = self._live()
+        if direction is None:
+            direction = "forward" if visitor.input.hook == HOOK_FORWARD else "outbound"
+        if direction not in ("outbound", "inbound", "forward"):
+            raise ValueError(f"direction={direction!r}: one of outbound, inbound, forward")
+        return bool(self._inject(packet, direction, False))
+
+    def reinject(self, packet=None):
+        """Clone, drop and reinject: block and absorb this packet for good, and inject `packet` (or a clone) in its place.
+
+        It may have another length or other addresses.  False where the packet was injected too often: it is blocked.  Raises
+        ActionRefused, and leaves the packet as it was, where it cannot be sent or the action right is clear.
+        """
+        cdef Visitor* visitor = self._live()
+        cdef bint sent
+        if visitor.in_twin or visitor.layer == LAYER_STREAM or visitor.input.hook == HOOK_PREROUTING:
+            raise ActionRefused(f"nothing can be reinjected at {self.layer} of {self.hook}",
+                                hint="use a layer of input, output or forward, and modify() before")
+        if not visitor.arbitration.right:
+            raise ActionRefused("the action right is clear: another callout has taken the packet",
+                                hint="look at c.write_right, and wait for what the other one injects")
+        if packet is None and (visitor.view.truncated or visitor.view.captured < visitor.input.original):
+            raise ActionRefused("the copy of the packet is cut", hint="say `modifies = True` in the callout's class")
+        if visitor.input.gso:
+            raise ActionRefused("a GSO packet is several packets", hint="use modify(), or a proxy")
+        if self.parked is not None or (visitor.given != NULL and visitor.given[0]):
+            raise ActionRefused("the packet has its verdict already", hint="answer within late_after, and without pend()")
+        direction = "forward" if visitor.input.hook == HOOK_FORWARD else ("outbound" if visitor.outbound else "inbound")
+        sent = self._inject(self.packet if packet is None else packet, direction, True)
+        self.block(clear_right=True, absorb=BY_SLOT[visitor.slot][0].absorb)
+        return bool(sent)
+
+    cdef bint _inject(self, object packet, str direction, bint clone) except -1:
+        cdef Visitor* visitor = self.visitor
+        item = self._item()
+        if self.injections is None or not getattr(item, "injects", False):
+            raise ActionRefused("nothing can be injected", hint="say `injects = True` in the callout's class")
+        whole = completed(packet)
+        if self.snapshot.policy.audit:
+            return True             # Everything passes as it was.
+        # A link-local destination is one of a link.
+        interface = (visitor.input.out_interface or visitor.input.in_interface) if whole[0] >> 4 == 6 else 0
+        return self.injections.inject(item, whole, direction, seen=bytes(self.packet) if visitor.input.mark else None,
+                                      mark=visitor.input.mark if visitor.input.has_mark else 0, clone=clone,
+                                      interface=interface)
 
     # ------------------------------------------------------------------------------- the stream layer
 

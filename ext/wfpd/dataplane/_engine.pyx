@@ -242,6 +242,12 @@ cdef class Engine:
     cdef Worker* _worker(self, uint32_t index) noexcept:
         return &self.workers[index] if index < self.n_workers else &self.parking.lot.worker
 
+    def set_injections(self, injections) -> None:
+        """Let callouts inject packets by these handles (wfpd.injection.handles.Injections); None: not any more."""
+        for context in self.contexts:
+            (<ClassifyContext>context).injections = injections
+        self.shared.injects = injections is not None
+
     # ---------------------------------------------------------------------------------- queues
 
     def add_queue(self, uint16_t number, uint32_t worker, int fd, hook=None) -> None:

@@ -10,6 +10,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+from wfpd.errors import ActionRefused
+
 from ._checksum cimport checksum_add, checksum_fold, sctp_checksum
 from ._cursor cimport load_be16
 from ._parse cimport FRAGMENT_NONE, PARSE_OK, PARSE_WHOLE_LENGTH_KNOWN, PacketView, parse_packet
@@ -260,6 +262,47 @@ cdef ModifyStatus modify_write(Visitor* visitor, uint32_t offset, const uint8_t*
     memcpy(packet, visitor.view.data, whole)
     memcpy(packet + offset, bytes, n)
     return _keep(visitor, whole)
+
+
+cdef ModifyStatus _complete(uint8_t* packet, uint32_t n) noexcept nogil:
+    """Lengths and checksums of a packet that was made."""
+    cdef PacketView view
+    if n > EDIT_MOST:
+        return MODIFY_TOO_LONG
+    parse_packet(packet, n, n, PARSE_WHOLE_LENGTH_KNOWN, &view)
+    if view.family not in (4, 6) or n < (20 if view.family == 4 else IPV6_HEADER):
+        return MODIFY_MALFORMED
+    _set_lengths(packet, n, &view)
+    parse_packet(packet, n, n, PARSE_WHOLE_LENGTH_KNOWN, &view)
+    if view.fragment == FRAGMENT_NONE and view.transport_offset and view.protocol == UDP:
+        if n < view.transport_offset + 8:
+            return MODIFY_MALFORMED
+        _set_udp_length(packet + view.transport_offset, n - view.transport_offset, &view)
+        parse_packet(packet, n, n, PARSE_WHOLE_LENGTH_KNOWN, &view)
+    if view.status != PARSE_OK:
+        return MODIFY_MALFORMED
+    if view.fragment != FRAGMENT_NONE:
+        return MODIFY_OK            # The checksum is over what other fragments have, too.
+    if _is_routed(packet, &view):
+        return MODIFY_ROUTED
+    if view.transport_offset:
+        _set_checksum(packet, n - view.transport_offset, &view)
+    return MODIFY_OK
+
+
+def completed(const uint8_t[::1] packet not None) -> bytes:
+    """An IP packet with its lengths and checksums set, whatever stood there.
+
+    Raises ActionRefused where it is none: headers that do not fit, a source route, more than 65,531 bytes.
+    """
+    cdef bytearray copy = bytearray(packet)
+    cdef ModifyStatus status = MODIFY_MALFORMED
+    if len(copy):
+        status = _complete(<uint8_t*><char*>copy, <uint32_t>min(len(copy), 0xFFFFFFFF))
+    if status != MODIFY_OK:
+        message, hint = _TEXTS[status]
+        raise ActionRefused(f"it cannot be injected: {message}", hint=hint)
+    return bytes(copy)
 
 
 def refusal(int status) -> tuple:

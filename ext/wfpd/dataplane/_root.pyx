@@ -141,7 +141,8 @@ cdef class Root:
     cdef int _use_callout(self, uint32_t number) except -1:
         """A filter names it."""
         item = self.callouts[number]
-        if item is not None and (says(item, "needs_payload", True) or says(item, "modifies", False)):
+        if item is not None and (says(item, "needs_payload", True) or says(item, "modifies", False)
+                                 or says(item, "injects", False)):
             self.needs_payload = True
         if self.callout_slots[number].native != NULL:
             self.has_native = True

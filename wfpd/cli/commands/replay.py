@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
                         help="this host's addresses: direction is taken from them instead of --hook")  # fmt: skip
     replay.add_argument("--eve", metavar="FILE", help="also write events in EVE's form")
     replay.add_argument(
-        "--write", metavar="FILE", help="also write the packets that pass, as callouts left them (pcap)"
+        "--write", metavar="FILE", help="also write the packets that pass, as callouts left them, and those they inject"
     )
     replay.add_argument("--checksums", action="store_true", help="verify checksums; a wrong one is malformed")
     replay.add_argument("capture", metavar="CAPTURE", help="pcap or pcapng file")
@@ -84,7 +84,7 @@ def replay_capture(arguments: argparse.Namespace) -> int:
         if writer is not None:
 
             def both(packet: Any, line: dict[str, Any], decided: replay.Replay) -> None:
-                writer.add(packet, decided.passed)
+                writer.add(packet, decided.passed, decided.injected)
                 if each is not None:
                     each(packet, line, decided)
 

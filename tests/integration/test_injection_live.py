@@ -1,0 +1,232 @@
+"""Packets that callouts of a running daemon inject, on real interfaces."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+
+import pytest
+
+from tests.integration.netns import CLIENT, ROUTER, SERVER, Network, family_of, wait_until
+from tests.integration.running import FORWARD, Wfpd
+
+pytestmark = pytest.mark.root
+
+LOCAL = "  - {hook: input, queues: 0-0}\n  - {hook: output, queues: 1-1}"
+MODULE = '''
+def say(*what):
+    with open({log!r}, "a") as log:
+        print(*what, file=log, flush=True)
+
+def turned(packet, payload):
+    """The packet with its ends exchanged."""
+    if packet[0] >> 4 == 4:
+        head = packet[:12] + packet[16:20] + packet[12:16]
+        ports = packet[20:28]
+    else:
+        head = packet[:8] + packet[24:40] + packet[8:24]
+        ports = packet[40:48]
+    return head + ports[2:4] + ports[0:2] + ports[4:8] + payload
+
+class Base:
+    injects = True
+
+class Answers(Base):
+    """Answers a datagram in the name of whom it was sent to."""
+    def classify(self, c):
+        if c.packet[9 if c.packet[0] >> 4 == 4 else 6] != 17:
+            return c.permit()
+        say("asked", c.hook, c.injection_state)
+        c.inject(turned(bytes(c.packet), b"answer to " + bytes(c.payload)))
+        c.block(clear_right=True, absorb=True)
+
+class Longer(Base):
+    def classify(self, c):
+        if not c.write_right:  # A higher one has taken the packet.
+            return
+        say("longer", c.hook, c.injection_state)
+        c.reinject(bytes(c.packet) + b" and more")
+
+class Sees(Longer):
+    sees_injected = True
+    def classify(self, c):
+        say("sees", c.hook, c.injection_state)
+        if c.injection_state == "not_injected":
+            c.reinject()
+        else:
+            c.permit()
+
+class Loops(Base):
+    sees_injected = True
+    injects_at_most = 3
+    def classify(self, c):
+        say("loops", c.injection_state, c.reinject())
+'''
+
+
+@pytest.fixture
+def wfpd(net: Network, tmp_path: pathlib.Path) -> Wfpd:
+    (tmp_path / "live_injection.py").write_text(MODULE.replace("{log!r}", repr(str(tmp_path / "said"))))
+    return Wfpd(net, tmp_path)
+
+
+def said(wfpd: Wfpd) -> list[str]:
+    path = wfpd.folder / "said"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def run(wfpd: Wfpd, filters: str, *names: str, attach: str = LOCAL) -> None:
+    callouts = ", ".join(f"{{name: {name}, use: 'live_injection:{name.title()}'}}" for name in names)
+    wfpd.write(filters, attach=attach, head=f"callouts: [{callouts}]", daemon=f"callout_path: [{wfpd.folder}]",
+               faults="on_error: block")  # fmt: skip
+    wfpd.start()
+    assert wait_until(lambda: helpers(wfpd) == 1, 10)
+
+
+def helper_pids(wfpd: Wfpd) -> list[int]:
+    assert wfpd.process is not None
+    found = set()
+    for task in pathlib.Path(f"/proc/{wfpd.process.pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            for pid in (task / "children").read_text().split():
+                if b"wfpd.injection.helper" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.add(int(pid))
+    return sorted(found)
+
+
+def helpers(wfpd: Wfpd) -> int:
+    return len(helper_pids(wfpd))
+
+
+def sent(wfpd: Wfpd) -> float:
+    return wfpd.metric("wfpd_injected_packets_total", result="sent")
+
+
+def udp(name: str, layer: str, callout: str, **when: int) -> str:
+    more = "".join(f", {key}: {value}" for key, value in when.items())
+    return f"  - {{name: {name}, layer: {layer}, action: {{callout: {callout}}}, when: {{ip_protocol: udp{more}}}}}"
+
+
+AT = {
+    "output": (LOCAL, udp("out", "outbound_transport", "answers")),
+    "postrouting": (LOCAL + "\n  - {hook: postrouting, queues: 2-2}",
+                    "  - {name: out, layer: outbound_ippacket, action: {callout: answers}}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("at", AT)
+def test_a_callout_at_input_answers_a_datagram_and_its_answer_passes_it(
+    wfpd: Wfpd, net: Network, family: int, at: str
+) -> None:
+    attach, out = AT[at]
+    run(wfpd, udp("in", "inbound_transport", "answers", ip_local_port=5000) + "\n" + out, "answers", attach=attach)
+    with net.client.socket(family_of(ROUTER[family])) as sock:
+        sock.connect((ROUTER[family], 5000))
+        sock.send(b"one")
+        assert sock.recv(100) == b"answer to one"
+    assert said(wfpd) == ["asked input not_injected"]
+    assert wait_until(lambda: sent(wfpd) == 1)
+    assert wfpd.end() == 0
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_callout_at_forward_answers_in_the_name_of_the_server(wfpd: Wfpd, net: Network, family: int) -> None:
+    run(wfpd, udp("all", "ipforward", "answers"), "answers", attach=FORWARD)
+    with net.udp_receiver(net.server, 5000, family) as receiver, net.client.socket(family_of(SERVER[family])) as sock:
+        sock.connect((SERVER[family], 5000))
+        for payload in (b"one", b"two"):
+            sock.send(payload)
+            assert sock.recv(100) == b"answer to " + payload
+        assert not receiver.count
+    assert said(wfpd) == ["asked forward not_injected"] * 2
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_datagram_is_dropped_and_a_longer_one_is_injected_in_its_place(wfpd: Wfpd, net: Network, family: int) -> None:
+    run(wfpd, udp("all", "ipforward", "longer"), "longer", attach=FORWARD)
+    with net.udp_receiver(net.server, 5000, family) as receiver:
+        net.send_udp(net.client, 20, 64, 5000, to=SERVER[family])
+        assert receiver.wait_for(20)
+    assert [data[3] for data in receiver.payloads] == list(range(20))
+    assert all(data.endswith(b" and more") and len(data) == 73 for data in receiver.payloads)
+    assert said(wfpd) == ["longer forward not_injected"] * 20
+    assert wait_until(lambda: sent(wfpd) == 20)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_is_sent_and_what_is_received_is_reinjected_once(wfpd: Wfpd, net: Network, family: int) -> None:
+    filters = udp("out", "outbound_transport", "longer") + "\n" + udp("in", "inbound_transport", "longer")
+    run(wfpd, filters, "longer")
+    with net.udp_receiver(net.client, 5000, family) as out, net.udp_receiver(net.router, 5000, family) as in_:
+        net.send_udp(net.router, 3, 64, 5000, to=CLIENT[family])
+        net.send_udp(net.client, 3, 64, 5000, to=ROUTER[family])
+        assert out.wait_for(3) and in_.wait_for(3)
+    for receiver in (out, in_):
+        assert [data[64:] for data in receiver.payloads] == [b" and more"] * 3
+    assert sorted(said(wfpd)) == ["longer input not_injected"] * 3 + ["longer output not_injected"] * 3
+
+
+def test_handles_see_their_own_packets_those_of_others_and_earlier_ones(wfpd: Wfpd, net: Network) -> None:
+    filters = "\n".join((
+        udp("out", "outbound_transport", "sees").replace("{name", "{sublayer: above, name", 1),
+        udp("below", "outbound_transport", "other").replace("{name", "{sublayer: below, name", 1),
+    ))  # fmt: skip
+    head = ("callouts: [{name: sees, use: 'live_injection:Sees'}, {name: other, use: 'live_injection:Longer'}]\n"
+            "sublayers: [{name: above, weight: 200}, {name: below, weight: 100}]")  # fmt: skip
+    wfpd.write(filters, attach=LOCAL, head=head, daemon=f"callout_path: [{wfpd.folder}]", faults="on_error: block")
+    wfpd.start()
+    assert wait_until(lambda: helpers(wfpd) == 1, 10)
+    with net.udp_receiver(net.client, 5000) as receiver:
+        net.send_udp(net.router, 1, 64, 5000, to=CLIENT[4])
+        assert receiver.wait_for(1)
+    assert [data[64:] for data in receiver.payloads] == [b" and more"]
+    assert said(wfpd) == ["sees output not_injected", "sees output injected_by_self", "longer output injected_by_other",
+                          "sees output previously_injected_by_self"]  # fmt: skip
+
+
+def test_a_packet_that_is_injected_again_and_again_is_blocked(wfpd: Wfpd, net: Network) -> None:
+    run(wfpd, udp("out", "outbound_transport", "loops"), "loops")
+    with net.udp_receiver(net.client, 5000) as receiver:
+        net.send_udp(net.router, 1, 64, 5000, to=CLIENT[4])
+        assert wait_until(lambda: wfpd.metric("wfpd_injected_packets_total", result="loop") == 1)
+        assert not receiver.count
+    assert said(wfpd) == ["loops not_injected True", *["loops injected_by_self True"] * 2,
+                          "loops injected_by_self False"]  # fmt: skip
+
+
+def test_a_helper_that_dies_is_counted_and_another_one_serves(wfpd: Wfpd, net: Network) -> None:
+    run(wfpd, udp("all", "ipforward", "longer"), "longer", attach=FORWARD)
+    (pid,) = helper_pids(wfpd)
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: helper_pids(wfpd) not in ([], [pid]), 10)
+    assert wait_until(lambda: wfpd.metric("wfpd_injection_helper_deaths_total") == 1)
+    with net.udp_receiver(net.server, 5000) as receiver:
+        assert wait_until(lambda: net.send_udp(net.client, 1, 64, 5000) or receiver.wait_for(1, 0.2), 10)
+    pids = helper_pids(wfpd)
+    assert wfpd.end() == 0
+    assert not [pid for pid in pids if pathlib.Path(f"/proc/{pid}").exists()]
+
+
+def test_a_helper_is_there_only_while_a_callout_injects(wfpd: Wfpd, net: Network) -> None:
+    none = "  - {name: all, layer: ipforward, action: permit}"
+    wfpd.write(none, daemon=f"callout_path: [{wfpd.folder}]")
+    wfpd.start()
+    assert helpers(wfpd) == 0
+    before = net.router.rules()
+    head = "callouts: [{name: longer, use: 'live_injection:Longer'}]"
+    wfpd.write(udp("all", "ipforward", "longer"), head=head, daemon=f"callout_path: [{wfpd.folder}]")
+    assert wfpd.call("reload")["successful"]
+    assert wait_until(lambda: helpers(wfpd) == 1, 10)
+    wfpd.write(none, daemon=f"callout_path: [{wfpd.folder}]")
+    assert wfpd.call("reload")["successful"]
+    assert wait_until(lambda: helpers(wfpd) == 0, 10)
+    assert bare(net.router.rules()) == bare(before)
+
+
+def bare(rules: str) -> str:
+    """Without what counts, and the lines that say when."""
+    return re.sub(r"\[\d+:\d+\]|^#.*$", "", rules, flags=re.MULTILINE)

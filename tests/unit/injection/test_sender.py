@@ -1,0 +1,164 @@
+"""The daemon's end: never waits, counts what it refuses, and keeps a helper there."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, UDP
+
+from tests.integration.netns import wait_until
+from wfpd.errors import ActionRefused
+from wfpd.injection import sender, wire
+from wfpd.injection.sender import RESULTS, Sender, connect_helper
+from wfpd.injection.wire import Order
+
+ORDER = Order(bytes(IP(src="192.0.2.1", dst="198.51.100.2") / UDP() / b"four"), 1)
+
+
+class Helpers:
+    """Makes one helper's end of a socket after the other."""
+
+    def __init__(self) -> None:
+        self.ends: list[socket.socket] = []
+        self.refuses = 0
+
+    def __call__(self) -> tuple[socket.socket, None]:
+        if self.refuses:
+            self.refuses -= 1
+            raise OSError("told to refuse")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.settimeout(10)
+        self.ends.append(theirs)
+        return ours, None
+
+
+@pytest.fixture
+def helpers() -> Iterator[Helpers]:
+    made = Helpers()
+    yield made
+    for end in made.ends:
+        end.close()
+
+
+@pytest.fixture
+def running(helpers: Helpers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
+    monkeypatch.setattr(sender, "FIRST_PAUSE", 0.01)
+    made = Sender(helpers, rate=1000)
+    made.start()
+    assert wait_until(lambda: made.ready)
+    yield made
+    made.stop()
+
+
+def refused(running: Sender) -> str:
+    with pytest.raises(ActionRefused) as caught:
+        running.send(ORDER)
+    return caught.value.message
+
+
+def test_an_order_reaches_the_helper_whose_report_is_added_up(running: Sender, helpers: Helpers) -> None:
+    running.send(ORDER)
+    assert wire.decode(helpers.ends[0].recv(4096)) == ORDER
+    helpers.ends[0].send(wire.COUNTS.pack(1, 0, 2, 0, 0, 0, 0))
+    helpers.ends[0].send(wire.COUNTS.pack(3, 0, 2, 0, 0, 0, 1))
+    assert wait_until(lambda: running.counts()["error"] == 1)
+    assert running.counts() == dict.fromkeys(RESULTS, 0) | {"sent": 3, "too_long": 2, "error": 1}
+
+
+def test_a_helper_that_does_not_keep_up_makes_nobody_wait(running: Sender) -> None:
+    message = ""
+    for _ in range(999):
+        try:
+            running.send(ORDER)
+        except ActionRefused as error:
+            message = error.message
+            break
+    assert "queue_full" in message and running.counts()["queue_full"] == 1
+
+
+def test_there_is_a_limit_of_packets_a_second(helpers: Helpers) -> None:
+    slow = Sender(helpers, rate=2)
+    slow.start()
+    try:
+        assert wait_until(lambda: slow.ready)
+        slow.send(ORDER)
+        slow.send(ORDER)
+        assert "rate_limit" in refused(slow) and slow.counts()["rate_limit"] == 1
+    finally:
+        slow.stop()
+
+
+def test_a_helper_that_ends_is_counted_and_replaced_and_its_counts_stay(running: Sender, helpers: Helpers) -> None:
+    helpers.ends[0].send(wire.COUNTS.pack(5, 0, 0, 0, 0, 0, 0))
+    assert wait_until(lambda: running.counts()["sent"] == 5)
+    helpers.refuses = 2
+    helpers.ends[0].close()
+    assert wait_until(lambda: running.deaths == 1)
+    assert wait_until(lambda: len(helpers.ends) == 2 and running.ready)
+    helpers.ends[1].send(wire.COUNTS.pack(1, 0, 0, 0, 0, 0, 0))
+    assert wait_until(lambda: running.counts()["sent"] == 6)
+
+
+@pytest.mark.parametrize("nonsense", [b"x", bytes(wire.COUNTS.size + 1), wire.hello(0)])
+def test_a_helper_that_talks_nonsense_is_let_go(running: Sender, helpers: Helpers, nonsense: bytes) -> None:
+    helpers.ends[0].send(nonsense)
+    assert wait_until(lambda: running.deaths == 1 and len(helpers.ends) == 2)
+    assert helpers.ends[0].recv(10) == b""
+
+
+def test_without_a_helper_everything_is_refused_and_a_stop_is_no_death(helpers: Helpers) -> None:
+    one = Sender(helpers)
+    assert "no_helper" in refused(one)
+    one.start()
+    assert wait_until(lambda: one.ready)
+    one.stop()
+    one.stop()
+    assert "no_helper" in refused(one)
+    assert (one.deaths, one.counts()["no_helper"], helpers.ends[0].recv(1)) == (0, 2, b"")
+    one.start()
+    assert wait_until(lambda: len(helpers.ends) == 2 and one.ready)
+    one.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name == "wfpd-inject"]
+
+
+@pytest.mark.parametrize("answer", [b"", b"nonsense", wire.HELLO.pack(1, 1, 0, 0), wire.HELLO.pack(1, 0, 1, 1)])
+def test_what_listens_at_the_path_and_is_of_no_use_is_passed_over(
+    tmp_path: Any, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_child() -> Any:
+        raise OSError("no child")
+
+    monkeypatch.setattr(sender, "_start_child", no_child)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def serve() -> None:
+            with listener.accept()[0] as end:
+                if answer:
+                    end.send(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(OSError, match="no child"):
+            connect_helper(str(tmp_path / "s"))
+        thread.join(10)
+
+
+def test_a_child_says_whether_it_can() -> None:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW).close()
+    except PermissionError:
+        with pytest.raises(OSError, match="raw sockets"):
+            connect_helper("/nonexistent")
+        return
+    sock, child = connect_helper("/nonexistent")
+    assert child is not None
+    sock.send(b"nonsense")
+    assert wire.COUNTS.unpack(sock.recv(256)) == (0, 1, 0, 0, 0, 0, 0)
+    sock.close()
+    assert child.wait(10) == 0

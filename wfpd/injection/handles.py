@@ -1,0 +1,177 @@
+"""Injection handles: which callout has injected a packet that is seen again (FWPS_PACKET_INJECTION_STATE).
+
+The mark of an injected packet holds the number of the handle that injected it last.  What cannot be in it, the
+handles before that one and how often the packet was injected, is in a bounded history, by what of the packet stays the
+same on its way.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from wfpd.errors import ActionRefused
+from wfpd.injection.wire import Order, whole_length
+from wfpd.netfilter.marks import HANDLES, Marks, Way
+
+NOT_INJECTED = "not_injected"
+BY_SELF = "injected_by_self"
+BY_OTHER = "injected_by_other"
+PREVIOUSLY = "previously_injected_by_self"
+HISTORY = 8192
+"""Packets remembered."""
+HISTORY_SECONDS = 5.0
+WAYS = {"outbound": Way.OUTBOUND, "inbound": Way.INBOUND, "forward": Way.FORWARD}
+AT_MOST = 8
+"""Times that one packet is injected, where a callout's class does not say `injects_at_most`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of an injected packet."""
+
+    handles: frozenset[int] = frozenset()
+    """Numbers of those that have injected it or what it was before."""
+    times: int = 0
+
+
+NOTHING = Past()
+
+
+def identity(packet: bytes | memoryview) -> Hashable | None:
+    """What of an IP packet is the same when it is seen again: hop count, DSCP, identification and the IP header's
+    checksum are not.  None of a packet that is not there as a whole."""
+    packet = bytes(packet)
+    length = whole_length(packet) if len(packet) >= 20 else -1
+    if not 0 < length <= len(packet):
+        return None
+    if packet[0] >> 4 == 4:
+        return packet[9:10] + packet[12:20] + packet[(packet[0] & 15) * 4 : length]
+    return packet[6:7] + packet[8:length]
+
+
+class History:
+    """The packets injected last."""
+
+    def __init__(self, most: int = HISTORY, seconds: float = HISTORY_SECONDS,
+                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+        self._most, self._seconds, self._clock = most, seconds, clock
+        self._known: OrderedDict[int, tuple[float, Past]] = OrderedDict()
+
+    def remember(self, packet: bytes, past: Past) -> None:
+        """The newest of equal packets counts."""
+        key = hash(identity(packet))
+        self._known.pop(key, None)
+        self._known[key] = (self._clock() + self._seconds, past)
+        while len(self._known) > self._most or next(iter(self._known.values()))[0] <= self._clock():
+            self._known.popitem(last=False)
+            if not self._known:
+                break
+
+    def of(self, packet: bytes | memoryview) -> Past:
+        """NOTHING where it is not known (any more)."""
+        name = identity(packet)
+        until, past = self._known.get(hash(name), (0.0, NOTHING)) if name is not None else (0.0, NOTHING)
+        return past if until > self._clock() else NOTHING
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class Injections:
+    """All handles of a process, and the way to the helper."""
+
+    def __init__(self, send: Callable[[Order], None], marks: Marks | None = None,
+                 count: Callable[[str], None] = lambda result: None) -> None:  # fmt: skip
+        """`send` hands an order over or raises ActionRefused; `count` is told of those that do not get so far."""
+        self._send, self._count = send, count
+        self.marks = marks or Marks()
+        self.armed = True
+        """The rules know marks of injected packets."""
+        self._lock = threading.Lock()
+        self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._last = 0
+        self._history = History()
+
+    def number(self, callout: Any) -> int:
+        """The number of a callout's handle, from 1 on; ActionRefused if there are no more."""
+        with self._lock:
+            found = self._numbers.get(callout)
+            return self._give(callout) if found is None else found
+
+    def _give(self, callout: Any) -> int:
+        taken = set(self._numbers.values())
+        for step in range(HANDLES):
+            number = (self._last + step) % HANDLES + 1  # One that was given back is used again as late as can be.
+            if number not in taken:
+                self._last = self._numbers[callout] = number
+                return number
+        raise ActionRefused(f"there are {HANDLES} injection handles", hint="fewer callouts that inject")
+
+    def handle(self, callout: Any, complete: Callable[[bytes], bytes]) -> InjectionHandle:
+        """What a callout may keep; `complete` sets lengths and checksums of a packet, or raises ActionRefused."""
+        self.number(callout)
+        return InjectionHandle(self, callout, complete)
+
+    def state(self, callout: Any, mark: int, packet: bytes | memoryview) -> str:
+        """That of a packet which has arrived with `mark`, as this callout's handle sees it."""
+        by = self.marks.injected_by(mark)
+        if not by:
+            return NOT_INJECTED
+        number = self.number(callout)
+        if by == number:
+            return BY_SELF
+        with self._lock:
+            return PREVIOUSLY if number in self._history.of(packet).handles else BY_OTHER
+
+    def passes(self, callout: Any, mark: int, packet: bytes | memoryview) -> bool:
+        """Whether the callout is not asked, as it has injected the packet itself."""
+        if getattr(callout, "sees_injected", False) or not getattr(callout, "injects", False):
+            return False
+        return self.state(callout, mark, packet) in (BY_SELF, PREVIOUSLY)
+
+    def inject(self, callout: Any, packet: bytes, direction: str, *, seen: bytes | None = None, mark: int = 0,
+               clone: bool = False, interface: int = 0) -> bool:  # fmt: skip
+        """Send a completed packet because of `seen`, which has arrived with `mark`; `clone`: it takes its place.
+
+        False, and counted, if the packet or what it answers was injected as often as the callout allows.
+        """
+        if not self.armed:
+            self._count("no_helper")
+            raise ActionRefused("the rules for injected packets do not stand yet")
+        number, by = self.number(callout), self.marks.injected_by(mark)
+        with self._lock:
+            past = self._history.of(seen) if by and seen is not None else NOTHING
+            times = (max(past.times, 1) if by else 0) + 1
+            allowed = times <= getattr(callout, "injects_at_most", AT_MOST)
+            if allowed:
+                before = past.handles | {by} if by and clone else frozenset[int]()
+                self._history.remember(packet, Past(before | {number}, times))
+        if not allowed:
+            self._count("loop")
+            return False
+        self._send(Order(packet, self.marks.injected(number, WAYS[direction]), interface))
+        return True
+
+
+class InjectionHandle:
+    """A callout's own: may be kept, and used by any thread after the call has ended."""
+
+    def __init__(self, injections: Injections, callout: Any, complete: Callable[[bytes], bytes]) -> None:
+        self._injections, self._callout, self._complete = injections, callout, complete
+
+    @property
+    def number(self) -> int:
+        """From 1 on; what the mark of its packets holds."""
+        return self._injections.number(self._callout)
+
+    def inject(self, packet: bytes, *, direction: str) -> bool:
+        """As `c.inject`; `direction` is outbound, inbound or forward."""
+        if direction not in WAYS:
+            raise ValueError(f"direction={direction!r}: one of {', '.join(WAYS)}")
+        return self._injections.inject(self._callout, self._complete(bytes(packet)), direction)
