@@ -677,6 +677,9 @@ cdef class ClassifyContext:
         if visitor.in_twin or visitor.layer == LAYER_STREAM or visitor.input.hook == HOOK_PREROUTING:
             raise ActionRefused(f"nothing can be reinjected at {self.layer} of {self.hook}",
                                 hint="use a layer of input, output or forward, and modify() before")
+        if self.snapshot.policy.briefs[visitor.arbitration.asked].action == FILTER_CALLOUT_INSPECTION:
+            raise ActionRefused("a callout of kind inspection cannot drop a packet",
+                                hint="name it by a filter of kind terminating or unknown")
         if not visitor.arbitration.right:
             raise ActionRefused("the action right is clear: another callout has taken the packet",
                                 hint="look at c.write_right, and wait for what the other one injects")

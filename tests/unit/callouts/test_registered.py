@@ -72,3 +72,25 @@ def test_two_registrations_have_two_numbers() -> None:
     first, second = Registered(ONE, Plain()), Registered(ONE, Plain())
     assert first.number != second.number
     assert Registered(ONE, Plain(), first.number).number == first.number
+
+
+class Injecting(Plain):
+    injects = True
+    modifies = True
+
+
+class InjectsTooOften(Injecting):
+    injects_at_most = 256
+
+
+class WaitsAndInjects(Waits):
+    injects = True
+
+
+def test_what_a_class_says_of_injection() -> None:
+    found = Registered(ONE, Injecting())
+    assert (found.injects, found.sees_injected, found.injects_at_most, found.modifies) == (True, False, 8, True)
+    assert not Registered(ONE, Plain()).injects
+    for wrong in (InjectsTooOften, WaitsAndInjects):
+        with pytest.raises(TypeError, match="inject"):
+            Registered(ONE, wrong())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ def test_the_rules_for_every_hook_are_the_golden_ones(absent: Word) -> None:
     golden = GOLDEN / f"iptables_{absent.name.lower()}.txt"
     text = Iptables(Commands()).render(planned(*EVERY, faults=Faults(on_absent=absent)))
     assert text == golden.read_text()
+
+
+def test_with_callouts_that_inject_the_rules_heed_the_marks_of_their_packets() -> None:
+    ruleset = replace(planned(*EVERY), injects=True)
+    assert Iptables(Commands()).render(ruleset) == (GOLDEN / "iptables_injects.txt").read_text()
 
 
 def test_nothing_attached_is_an_empty_transaction() -> None:

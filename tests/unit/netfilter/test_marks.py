@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wfpd.errors import PolicyError
 from wfpd.model.policy import Reply
-from wfpd.netfilter.marks import BITS, Decided, Marks, Plane, can_reply
+from wfpd.netfilter.marks import BITS, HANDLES, Decided, Marks, Plane, Way, can_reply
 
 MASKS = st.integers(0, 32 - BITS).map(lambda shift: 0xFFF << shift)
 WORDS = st.integers(0, 0xFFFFFFFF)
@@ -66,3 +66,31 @@ def test_blocks_can_be_answered_everywhere_but_at_postrouting() -> None:
     assert [hook for hook in ("prerouting", "input", "forward", "output", "postrouting") if not can_reply(hook)] == [
         "postrouting"
     ]
+
+
+@given(MASKS, st.integers(1, HANDLES), st.sampled_from(Way), WORDS)
+def test_the_mark_of_an_injected_packet_holds_its_handle_and_is_no_other_mark(
+    mask: int, handle: int, way: Way, foreign: int
+) -> None:
+    marks = Marks(mask)
+    ours = marks.injected(handle, way)
+    assert ours & ~mask == 0 and marks.injected_by(marks.merge(foreign, ours)) == handle
+    assert marks.split(ours) == (Plane.REPLY, Decided.NONE, way << 6 | handle)
+    assert ours & marks.without(8) == 0 and (ours & marks.without(6) == 0) is (way is Way.OUTBOUND)
+    assert not marks.injected_by(marks.merge(foreign, 0))
+
+
+@given(MASKS, st.sampled_from([Plane.INPUT, Plane.FORWARD, Plane.OUTPUT]), st.sampled_from(Decided),
+       st.integers(1, 255))  # fmt: skip
+def test_flow_marks_and_reply_marks_are_of_no_injected_packet(
+    mask: int, plane: Plane, decided: Decided, generation: int
+) -> None:
+    marks = Marks(mask)
+    assert not marks.injected_by(marks.flow(plane, decided, generation))
+    assert not any(marks.injected_by(marks.reply(reply)) for reply in Reply)
+
+
+@pytest.mark.parametrize("handle", [0, HANDLES + 1])
+def test_there_are_63_handles(handle: int) -> None:
+    with pytest.raises(ValueError):
+        Marks().injected(handle, Way.INBOUND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,11 @@ def planned(*attachments: Attachment, faults: Faults | None = None, workers: int
 def test_the_table_for_every_hook_is_the_golden_one(absent: Word) -> None:
     golden = GOLDEN / f"nftables_{absent.name.lower()}.nft"
     assert table_text(planned(*EVERY, faults=Faults(on_absent=absent))) == golden.read_text()
+
+
+def test_with_callouts_that_inject_the_rules_heed_the_marks_of_their_packets() -> None:
+    ruleset = replace(planned(*EVERY), injects=True)
+    assert table_text(ruleset) == (GOLDEN / "nftables_injects.nft").read_text()
 
 
 def test_nothing_attached_takes_the_table_away() -> None:

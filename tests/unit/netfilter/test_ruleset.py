@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -81,8 +82,9 @@ def test_equal_rules_have_equal_fingerprints_and_other_rules_others() -> None:
         planned(Attachment("input"), faults=Faults(on_absent=Word.BLOCK)),
         planned(Attachment("input"), workers=2),
         RuleSet(one.rules, one.bypass, Marks(0xFFF)),
+        replace(one, injects=True),
     ]
-    assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 5
+    assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 6
 
 
 @pytest.mark.parametrize(
