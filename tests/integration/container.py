@@ -22,7 +22,7 @@ PACKAGES = "systemd,systemd-sysv,dbus,iptables,iproute2,python3,libnetfilter-que
 BOOT_TIMEOUT = 60.0
 """Seconds; a quiet machine needs less than one."""
 WRAPPER = """#!/bin/sh
-exec /usr/bin/python3 -B -P -m wfpd "$@"
+exec /usr/bin/python3 -B -P -m {module} "$@"
 """
 PATHS = """/opt/wfpd
 import site; site.addsitedir('/opt/wfpd-site')
@@ -78,15 +78,18 @@ class Container:
         """The files an administrator would copy (README)."""
         for source, target in (
             ("wfpd.service", "etc/systemd/system/wfpd.service"),
+            ("wfpd-inject.service", "etc/systemd/system/wfpd-inject.service"),
+            ("wfpd-inject.socket", "etc/systemd/system/wfpd-inject.socket"),
             ("wfpd.sysusers", "usr/lib/sysusers.d/wfpd.conf"),
             ("wfpd.tmpfiles", "usr/lib/tmpfiles.d/wfpd.conf"),
         ):
             path = self.mount / target
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / "systemd" / source, path)
-        program = self.mount / "usr/local/bin/wfpd"
-        program.write_text(WRAPPER)
-        program.chmod(0o755)
+        for name, module in (("wfpd", "wfpd"), ("wfpd-inject", "wfpd.injection.helper")):
+            program = self.mount / "usr/local/bin" / name
+            program.write_text(WRAPPER.format(module=module))
+            program.chmod(0o755)
         packages = self.mount / "usr/local/lib/python3.11/dist-packages"
         packages.mkdir(parents=True, exist_ok=True)
         (packages / "wfpd.pth").write_text(PATHS)

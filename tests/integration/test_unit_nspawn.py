@@ -196,3 +196,44 @@ def test_a_broken_policy_at_start_is_not_tried_again(box: Container) -> None:
     wait_for(lambda: box.property("ActiveState") == "failed", 20, box.journal)
     assert box.property("NRestarts") == "0"
     assert "ip_destination_port" in box.journal()
+
+
+CALLOUT = """class Longer:
+    injects = True
+
+    def classify(self, c):
+        c.reinject(bytes(c.packet) + b" and more")
+"""
+INJECTING = POLICY.replace("sublayers:", "callouts: [{name: c, use: 'longer:Longer'}]\nsublayers:").replace(
+    "    action: block\n    when: {ip_protocol: tcp, ip_destination_port: 7777}",
+    "    action: {callout: c}\n    when: {ip_protocol: udp}",
+).replace("version: 1", "version: 1\ndaemon: {callout_path: [/etc/wfpd/callouts]}")  # fmt: skip
+
+
+def test_packets_are_injected_by_a_unit_of_its_own_and_only_then(box: Container, net: Network) -> None:
+    def state() -> str:
+        return box.run("systemctl", "is-active", "wfpd-inject.service").stdout.strip()
+
+    (box.etc / "callouts").mkdir(mode=0o755)
+    (box.etc / "callouts" / "longer.py").write_text(CALLOUT)
+    (box.etc / "callouts" / "longer.py").chmod(0o644)
+    assert box.run("systemctl", "start", "wfpd-inject.socket").returncode == 0
+    assert box.run("stat", "--format=%a %U", "/run/wfpd-inject.sock").stdout.split() == ["600", "wfpd"]
+    process = start(box)
+    assert state() == "inactive"
+    box.policy(INJECTING)
+    assert box.systemctl("reload").returncode == 0, box.journal()
+    wait_for(lambda: state() == "active", 20, box.journal)
+    assert "CapEff:\t0000000000001000" in box.run("cat", f"/proc/{process}/status").stdout
+    helper = box.run("systemctl", "show", "--value", "--property=MainPID", "wfpd-inject.service").stdout.strip()
+    assert "CapEff:\t0000000000002000" in box.run("cat", f"/proc/{helper}/status").stdout
+
+    def arrives() -> bool:
+        with net.udp_receiver(net.server, 5000) as receiver:
+            net.send_udp(net.client, 1, 64, 5000)
+            return receiver.wait_for(1, 0.5) and receiver.payloads[0].endswith(b" and more")
+
+    wait_for(arrives, 20, box.journal)
+    box.run("kill", "-KILL", helper)
+    wait_for(arrives, 20, box.journal)
+    assert "the helper that injects packets has ended" in box.journal()
