@@ -50,6 +50,14 @@ class Longer(Base):
         say("longer", c.hook, c.injection_state)
         c.reinject(bytes(c.packet) + b" and more")
 
+class Huge(Base):
+    def classify(self, c):
+        c.reinject(bytes(c.packet) + bytes(2000))
+
+class Same(Base):
+    def classify(self, c):
+        c.reinject()
+
 class Sees(Longer):
     sees_injected = True
     def classify(self, c):
@@ -159,6 +167,8 @@ def test_a_datagram_is_dropped_and_a_longer_one_is_injected_in_its_place(wfpd: W
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_what_is_sent_and_what_is_received_is_reinjected_once(wfpd: Wfpd, net: Network, family: int) -> None:
+    for name in ("all", "lo", "c0"):
+        net.router.sysctl(f"net.ipv4.conf.{name}.rp_filter", 1)
     filters = udp("out", "outbound_transport", "longer") + "\n" + udp("in", "inbound_transport", "longer")
     run(wfpd, filters, "longer")
     with net.udp_receiver(net.client, 5000, family) as out, net.udp_receiver(net.router, 5000, family) as in_:
@@ -196,6 +206,25 @@ def test_a_packet_that_is_injected_again_and_again_is_blocked(wfpd: Wfpd, net: N
         assert not receiver.count
     assert said(wfpd) == ["loops not_injected True", *["loops injected_by_self True"] * 2,
                           "loops injected_by_self False"]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_is_longer_than_the_link_allows_is_counted(wfpd: Wfpd, net: Network, family: int) -> None:
+    run(wfpd, udp("all", "ipforward", "huge"), "huge", attach=FORWARD)
+    net.send_udp(net.client, 1, 64, 5000, to=SERVER[family])
+    assert wait_until(lambda: wfpd.metric("wfpd_injected_packets_total", result="too_long") == 1)
+    assert sent(wfpd) == 0
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_flow_goes_on_though_its_packets_are_clones_and_answers_find_their_way(
+    wfpd: Wfpd, net: Network, family: int
+) -> None:
+    run(wfpd, "  - {name: all, layer: ipforward, action: {callout: same}, when: {ip_protocol: tcp}}", "same",
+        attach=FORWARD)  # fmt: skip
+    with net.tcp_echo(net.server, 7000, family):
+        assert net.tcp_round_trip(net.client, 7000, b"ping", to=SERVER[family]) == b"ping"
+    assert wait_until(lambda: sent(wfpd) >= 7)
 
 
 def test_a_helper_that_dies_is_counted_and_another_one_serves(wfpd: Wfpd, net: Network) -> None:
