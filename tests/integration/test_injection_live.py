@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.netns import CLIENT, ROUTER, SERVER, Network, family_of, wait_until
 from tests.integration.running import FORWARD, Wfpd
+from wfpd.client import Client
 
 pytestmark = pytest.mark.root
 
@@ -54,6 +55,18 @@ class Huge(Base):
     def classify(self, c):
         c.reinject(bytes(c.packet) + bytes(2000))
 
+class Wrong(Base):
+    """Has packets to other hosts received."""
+    def classify(self, c):
+        from tests.integration.netns import CLIENT, SERVER
+        import socket
+        for hosts in CLIENT, SERVER:
+            six = c.packet[0] >> 4 == 6
+            to = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, hosts[6 if six else 4])
+            at = 24 if six else 16
+            c.inject(bytes(c.packet[:at]) + to + bytes(c.packet[at + len(to):]), direction="inbound")
+            say("wrong")
+
 class Same(Base):
     def classify(self, c):
         c.reinject()
@@ -68,10 +81,16 @@ class Sees(Longer):
             c.permit()
 
 class Loops(Base):
+    writes = False
     sees_injected = True
     injects_at_most = 3
     def classify(self, c):
+        if self.writes:  # It is the packet that arrived that counts.
+            c.write(len(c.packet) - 1, bytes([c.packet[-1] + 1]))
         say("loops", c.injection_state, c.reinject())
+
+class Writes(Loops):
+    writes = True
 '''
 
 
@@ -198,14 +217,26 @@ def test_handles_see_their_own_packets_those_of_others_and_earlier_ones(wfpd: Wf
                           "sees output previously_injected_by_self"]  # fmt: skip
 
 
-def test_a_packet_that_is_injected_again_and_again_is_blocked(wfpd: Wfpd, net: Network) -> None:
-    run(wfpd, udp("out", "outbound_transport", "loops"), "loops")
+@pytest.mark.parametrize("name", ["loops", "writes"])
+def test_a_packet_that_is_injected_again_and_again_is_blocked(wfpd: Wfpd, net: Network, name: str) -> None:
+    run(wfpd, udp("out", "outbound_transport", name), name)
     with net.udp_receiver(net.client, 5000) as receiver:
         net.send_udp(net.router, 1, 64, 5000, to=CLIENT[4])
         assert wait_until(lambda: wfpd.metric("wfpd_injected_packets_total", result="loop") == 1)
         assert not receiver.count
     assert said(wfpd) == ["loops not_injected True", *["loops injected_by_self True"] * 2,
                           "loops injected_by_self False"]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_is_to_be_received_never_leaves_the_host(wfpd: Wfpd, net: Network, family: int) -> None:
+    run(wfpd, udp("all", "inbound_transport", "wrong", ip_local_port=5000), "wrong")
+    with net.udp_receiver(net.server, 5000, family) as server, net.udp_receiver(net.client, 5000, family) as client:
+        net.send_udp(net.client, 5, 64, 5000, to=ROUTER[family])
+        assert wait_until(lambda: len(said(wfpd)) == 10)
+        net.send_udp(net.client, 1, 64, 5000, to=SERVER[family])
+        assert server.wait_for(1) and client.wait_for(0)
+        assert (server.count, client.count) == (1, 0)
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -254,6 +285,21 @@ def test_a_helper_is_there_only_while_a_callout_injects(wfpd: Wfpd, net: Network
     assert wfpd.call("reload")["successful"]
     assert wait_until(lambda: helpers(wfpd) == 0, 10)
     assert bare(net.router.rules()) == bare(before)
+
+
+def test_a_callout_of_a_session_injects_from_its_first_filter_on(wfpd: Wfpd, net: Network) -> None:
+    wfpd.write("  - {name: all, layer: ipforward, action: permit, when: {ip_protocol: tcp}}",
+               daemon=f"callout_path: [{wfpd.folder}]")  # fmt: skip
+    wfpd.start()
+    with Client(str(wfpd.socket)) as client, net.udp_receiver(net.server, 5000) as receiver:
+        client.call("callouts.add", callout={"name": "longer", "use": "live_injection:Longer"})
+        asked = {"name": "f", "layer": "ipforward_v4", "action": {"callout": "longer"}, "when": {"ip_protocol": "udp"}}
+        added = client.call("filters.add", filter=asked)
+        assert wait_until(lambda: helpers(wfpd) == 1, 10)
+        assert wait_until(lambda: net.send_udp(net.client, 1, 64, 5000) or receiver.wait_for(1, 0.2), 10)
+        client.call("filters.delete", keys=[added["filters"][0]["key"]])
+    assert receiver.payloads[-1].endswith(b" and more")
+    assert not wfpd.status()["why_not"]
 
 
 def bare(rules: str) -> str:

@@ -55,6 +55,11 @@ def identity(packet: bytes | memoryview) -> Hashable | None:
     return packet[6:7] + packet[8:length]
 
 
+def _is_for_many(packet: bytes) -> bool:
+    """Whether the destination is multicast, or IPv4's broadcast."""
+    return packet[16] >= 224 if packet[0] >> 4 == 4 else packet[24] == 255
+
+
 class History:
     """The packets injected last."""
 
@@ -141,6 +146,10 @@ class Injections:
 
         False, and counted, if the packet or what it answers was injected as often as the callout allows.
         """
+        if direction == "inbound" and packet[16 if packet[0] >> 4 == 4 else 24] >= (
+            224 if packet[0] >> 4 == 4 else 255
+        ):
+            raise ActionRefused("a packet to many cannot be received by injection", hint="use modify()")
         if not self.armed:
             self._count("no_helper")
             raise ActionRefused("the rules for injected packets do not stand yet")
@@ -155,7 +164,8 @@ class Injections:
         if not allowed:
             self._count("loop")
             return False
-        self._send(Order(packet, self.marks.injected(number, WAYS[direction]), interface))
+        way = WAYS[direction]
+        self._send(Order(packet, self.marks.injected(number, way), interface, way is Way.INBOUND))
         return True
 
 

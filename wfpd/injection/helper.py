@@ -31,41 +31,64 @@ _RESULT_OF = {
 
 
 class RawSockets:
-    """One raw socket a family; they send IP packets with a header of our own."""
+    """Raw sockets, which send IP packets with a header of our own."""
 
     def __init__(self) -> None:
         """OSError without CAP_NET_RAW.  A kernel without IPv6 has IPv4 alone."""
-        self._marks: dict[int, int] = {}
-        self._sockets = {4: _opened(socket.AF_INET)}
+        self._marks: dict[socket.socket, int] = {}
+        self._sockets: dict[tuple[int, bool], socket.socket] = {}
+        """By IP version, and whether packets are for this host only."""
         try:
-            self._sockets[6] = _opened(socket.AF_INET6)
+            self._sockets[4, False] = _opened(socket.AF_INET)
+            self._sockets[4, True] = _opened(socket.AF_INET)
+            self._sockets[4, True].setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+            self._sockets[6, False] = self._sockets[6, True] = _opened(socket.AF_INET6)
         except OSError as error:
             if error.errno != errno.EAFNOSUPPORT:
+                self.close()
                 raise
 
     def send(self, order: wire.Order) -> str:
         """What became of it, one of wire.RESULTS."""
-        family, packet = order.packet[0] >> 4, order.packet
+        packet = order.packet
+        family = packet[0] >> 4
         try:
-            sock = self._sockets[family]
-            if self._marks.get(family) != order.mark:
-                self._marks.pop(family, None)
-                sock.setsockopt(socket.SOL_SOCKET, SO_MARK, order.mark)
-                self._marks[family] = order.mark
+            sock = self._marked(family, order)
             if family == 4:
                 sock.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
             else:
-                sock.sendto(packet, (socket.inet_ntop(socket.AF_INET6, packet[24:40]), 0, 0, order.interface))
+                address = socket.inet_ntop(socket.AF_INET6, packet[24:40])
+                if order.local and not _is_here(address, order.interface):
+                    return "no_route"
+                sock.sendto(packet, (address, 0, 0, order.interface))
         except KeyError:
             return "no_route"
         except OSError as error:
             return _RESULT_OF.get(error.errno or 0, "error")
         return "sent"
 
+    def _marked(self, family: int, order: wire.Order) -> socket.socket:
+        sock = self._sockets[family, order.local]
+        if self._marks.get(sock) != order.mark:
+            self._marks.pop(sock, None)
+            sock.setsockopt(socket.SOL_SOCKET, SO_MARK, order.mark)
+            self._marks[sock] = order.mark
+        return sock
+
     def close(self) -> None:
-        """Let go of both."""
+        """Let go of all."""
         for sock in self._sockets.values():
             sock.close()
+
+
+def _is_here(address: str, interface: int) -> bool:
+    """Whether this host has an IPv6 address: only then can it be bound.  Unlike IPv4 there is no way to it by `lo`."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 0, 0, interface))
+        except OSError:
+            return False
+    return True
 
 
 def _opened(family: int) -> socket.socket:

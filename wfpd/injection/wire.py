@@ -1,6 +1,7 @@
 """What daemon and helper say to each other: datagrams of a SOCK_SEQPACKET socket, numbers in network byte order.
 
-daemon → helper  one packet a message: HEADER (version, IP version, zero, mark, interface index) and the IP packet
+daemon → helper  one packet a message: HEADER (version, IP version, 1 if it is to be received here and else 0, mark,
+                 interface index) and the IP packet
 helper → daemon  first HELLO (version, errno of what it could not open or 0, device and inode of its network
                  namespace), then COUNTS, cumulative, one number a result of RESULTS
 """
@@ -31,23 +32,25 @@ class Order:
     """The whole mark it carries."""
     interface: int = 0
     """Index, for a link-local destination; else 0."""
+    local: bool = False
+    """It is to be received by this host, and must not leave it."""
 
     def encode(self) -> bytes:
         """As one message."""
-        return HEADER.pack(VERSION, self.packet[0] >> 4, 0, self.mark, self.interface) + self.packet
+        return HEADER.pack(VERSION, self.packet[0] >> 4, self.local, self.mark, self.interface) + self.packet
 
 
 def decode(message: bytes) -> Order:
     """ValueError unless it is an order with exactly one whole IP packet."""
     if len(message) < HEADER.size + IPV4_HEADER:
         raise ValueError("shorter than a header and a packet")
-    version, family, zero, mark, interface = HEADER.unpack_from(message)
+    version, family, local, mark, interface = HEADER.unpack_from(message)
     packet = message[HEADER.size :]
-    if version != VERSION or zero:
+    if version != VERSION or local > 1:
         raise ValueError("another version of the protocol")
     if len(packet) > MOST or packet[0] >> 4 != family or whole_length(packet) != len(packet):
         raise ValueError("no whole IP packet")
-    return Order(packet, mark, interface)
+    return Order(packet, mark, interface, bool(local))
 
 
 def whole_length(packet: bytes) -> int:

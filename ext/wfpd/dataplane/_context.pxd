@@ -53,6 +53,7 @@ cdef class ClassifyContext:
     cdef Visitor* _streaming(self) except NULL
     cdef Visitor* _live(self) except NULL
     cdef int _modified(self, int status) except -1
+    cdef object _arrived(self)
     cdef bint _passes_own(self, CalloutAnswer* answer) except -1
     cdef bint _inject(self, object packet, str direction, bint clone) except -1
 

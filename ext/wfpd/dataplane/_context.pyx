@@ -25,6 +25,7 @@ from ._batch cimport Worker
 from ._flow cimport flow_is, flow_new_id
 from ._flow_contexts cimport FlowContexts, contexts_flow_ended
 from ._modify cimport MODIFY_OK, modify_replace, modify_write
+from ._netlink cimport QueuedPacket
 from ._modify import completed, refusal
 from ._parking cimport ParkedPacket, Parking
 from ._parse cimport FRAGMENT_NONE, PacketView
@@ -625,10 +626,18 @@ cdef class ClassifyContext:
 
     # ------------------------------------------------------------------------------------ injection
 
+    cdef object _arrived(self):
+        """The packet as it came, whatever callouts have made of it since; in replay as it is."""
+        cdef const QueuedPacket* packet
+        if self.worker == NULL:
+            return bytes(self.packet)
+        packet = &self.worker.packets[self.worker.next]
+        return (<const char*>packet.data)[:packet.captured]
+
     cdef bint _passes_own(self, CalloutAnswer* answer) except -1:
         """What the callout has injected itself passes it without a call."""
         cdef Visitor* visitor = self.visitor
-        if not self.injections.passes(self._item(), visitor.input.mark, self.packet):
+        if not self.injections.passes(self._item(), visitor.input.mark, self._arrived()):
             return False
         answer[0] = self.answer
         answer.kind = ANSWER_PERMIT
@@ -643,7 +652,7 @@ cdef class ClassifyContext:
         cdef Visitor* visitor = self._live()
         if self.injections is None or not visitor.input.has_mark:
             return "not_injected"
-        return self.injections.state(self._item(), visitor.input.mark, self.packet)
+        return self.injections.state(self._item(), visitor.input.mark, self._arrived())
 
     @property
     def injection_handle(self):
@@ -704,7 +713,7 @@ cdef class ClassifyContext:
             return True             # Everything passes as it was.
         # A link-local destination is one of a link.
         interface = (visitor.input.out_interface or visitor.input.in_interface) if whole[0] >> 4 == 6 else 0
-        return self.injections.inject(item, whole, direction, seen=bytes(self.packet) if visitor.input.mark else None,
+        return self.injections.inject(item, whole, direction, seen=self._arrived() if visitor.input.mark else None,
                                       mark=visitor.input.mark if visitor.input.has_mark else 0, clone=clone,
                                       interface=interface)
 

@@ -134,11 +134,20 @@ def test_nothing_is_injected_before_the_rules_stand() -> None:
     assert (sent, counted) == ([], ["no_helper"])
 
 
+def test_what_is_for_many_would_leave_the_host_and_is_refused() -> None:
+    injections, sent, _ = made()
+    for packet in (PACKET[:16] + b"\xe0\0\0\xfb" + PACKET[20:], SIX[:24] + b"\xff\x02" + SIX[26:]):
+        with pytest.raises(ActionRefused, match="many"):
+            injections.inject(Callout(), packet, "inbound")
+        assert injections.inject(Callout(), packet, "outbound")
+    assert [order.local for order in sent] == [False, False]
+
+
 def test_a_kept_handle_injects_at_any_time() -> None:
     injections, sent, _ = made()
     handle = injections.handle(Callout(), completed)
     assert handle.inject(PACKET[:10] + b"\0\0" + PACKET[12:], direction="inbound")
-    assert sent[0].packet == PACKET and injections.marks.injected_by(sent[0].mark) == handle.number
+    assert sent[0].packet == PACKET and sent[0].local and injections.marks.injected_by(sent[0].mark) == handle.number
     with pytest.raises(ValueError, match="direction"):
         handle.inject(PACKET, direction="up")
     with pytest.raises(ActionRefused):

@@ -93,7 +93,7 @@ def test_what_the_kernel_says_is_a_result(number: int, result: str) -> None:
             raise OSError(number, os.strerror(number))
 
     raw = RawSockets.__new__(RawSockets)
-    raw._marks, raw._sockets = {}, {4: Refuses()}  # type: ignore[dict-item]
+    raw._marks, raw._sockets = {}, {(4, False): Refuses()}  # type: ignore[dict-item]
     assert raw.send(Order(PACKET, 1)) == result
     assert result in wire.RESULTS
     six = b"\x60" + bytes(39)

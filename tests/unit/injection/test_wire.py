@@ -20,8 +20,9 @@ ORDER = Order(FOUR, 0xABC00000, 3)
 
 
 @pytest.mark.parametrize("packet", [FOUR, SIX])
-def test_an_order_is_read_as_it_was_written(packet: bytes) -> None:
-    order = Order(packet, 0xFFFFFFFF, 7)
+@pytest.mark.parametrize("local", [False, True])
+def test_an_order_is_read_as_it_was_written(packet: bytes, local: bool) -> None:
+    order = Order(packet, 0xFFFFFFFF, 7, local)
     assert wire.decode(order.encode()) == order
 
 
@@ -34,7 +35,7 @@ def test_an_order_is_read_as_it_was_written(packet: bytes) -> None:
         ORDER.encode()[:-1],
         b"\x02" + ORDER.encode()[1:],  # Another version.
         b"\x01\x06" + ORDER.encode()[2:],  # Another family than the packet's.
-        b"\x01\x04\x00\x01" + ORDER.encode()[4:],
+        b"\x01\x04\x00\x02" + ORDER.encode()[4:],
         Order(b"\x50" + FOUR[1:], 0).encode(),
         Order(b"\x44" + FOUR[1:], 0).encode(),  # A header of 16 bytes.
         Order(b"\x4f" + FOUR[1:], 0).encode(),  # One longer than the packet.
