@@ -23,7 +23,7 @@ class Decided:
     def __init__(self, folder: pathlib.Path, text: str, instances: Mapping[str, object], **words: Any) -> None:
         path = folder / "policy.yaml"
         path.write_text(text)
-        policy = load_policy(str(path), trust="warn")
+        policy = self.policy = load_policy(str(path), trust="warn")
         items = [Registered(one, instances[one.name]) if one.name in instances else None for one in policy.callouts]
         self.items = {item.name: item for item in items if item is not None}
         self.snapshot = make_snapshot(policy, callouts=items)

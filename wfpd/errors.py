@@ -129,17 +129,20 @@ TOO_MANY_SUBLAYERS CALLOUT_NOTIFICATION_FAILED INVALID_AUTH_TRANSFORM INVALID_CI
 FWP_E = {f"FWP_E_{name}": 0x80320001 + index for index, name in enumerate(_FWP_NAMES.split())}
 """WFP's error codes by name ("WFP Error Codes"; winerror.h facility 0x32)."""
 
+STATUS_FWP = {"STATUS_FWP_CANNOT_PEND": 0xC0220103}
+"""Those that callouts alone meet, as in ntstatus.h."""
+
 
 class FwpError(ControlError):
-    """The filtering engine refuses.  `code` is WFP's name of the reason, one of FWP_E."""
+    """The filtering engine refuses.  `code` is WFP's name of the reason, one of FWP_E or STATUS_FWP."""
 
     exit_status = 1
 
     def __init__(self, code: str, message: str, *, hint: str = "") -> None:
         super().__init__(f"{message} ({code})", hint=hint)
         self.code = code
-        self.number = FWP_E[code]
-        """As in winerror.h: 0x80320001 and up."""
+        self.number = FWP_E[code] if code in FWP_E else STATUS_FWP[code]
+        """As in winerror.h, 0x80320001 and up, or ntstatus.h."""
 
 
 class ActionRefused(WfpdError):

@@ -9,14 +9,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from wfpd.callouts.notifications import Notifications
 from wfpd.callouts.registry import load_callouts
 from wfpd.capture import CapturedPacket, read_capture
 from wfpd.compiler.pack import pack
-from wfpd.dataplane import Flows, Host, Replayer, Snapshot, Streams
+from wfpd.dataplane import Flows, Host, ParkedPacket, Replayer, Snapshot, Streams
 from wfpd.errors import CaptureError
 from wfpd.injection.handles import Injections
 from wfpd.injection.wire import Order
@@ -118,6 +118,26 @@ def hooks_for(data: bytes, local: LocalPrefixes) -> tuple[str, ...]:
 
 
 @dataclass(slots=True)
+class Way:
+    """A packet's way through its hooks, which goes on later where a callout parks it."""
+
+    packet: CapturedPacket
+    hooks: tuple[str, ...]
+    words: Result
+    """What every visit is given beside the packet and the hook."""
+    interface: int
+    passed: bytes | None
+    """The packet as it goes on, with what callouts made of it; None: blocked."""
+    visits: list[tuple[str, Result]] = field(default_factory=list)
+    parked: ParkedPacket | None = None
+    """Its handle, while it waits."""
+    late: Result = field(default_factory=dict)
+    """What on_late says then."""
+    due_ns: int = 0
+    """Of the replay's clock: when it is late; 0: it was not parked."""
+
+
+@dataclass(slots=True)
 class Summary:
     """What a replay has counted."""
 
@@ -140,11 +160,12 @@ class Replay:
     def __init__(
         self, policy: Policy, *, hook: str = "forward", local: LocalPrefixes | None = None, checksums: bool = False,
         flow_ends: bool = False, snapshot: Snapshot | None = None, host: Host | None = None,
-        answers: Answers | None = None, live: bool = False, flows_max: int | None = None,
+        answers: Answers | None = None, live: bool = False, flows_max: int | None = None, parks: bool = False,
     ) -> None:  # fmt: skip
         """`flow_ends`: ended() is going to be asked for.  `answers` stand in for the callouts, `snapshot` and
         `host` for what the policy alone gives; `live`: mid-stream flows have the live path's direction.
-        `flows_max`: room for fewer flows than the policy has."""
+        `flows_max`: room for fewer flows than the policy has.  `parks`: callouts may park
+        packets, and due() is asked."""
         self.snapshot = snapshot or make_snapshot(policy)
         block = policy.daemon.flows_full.name == "BLOCK"
         self.flows = Flows(
@@ -172,6 +193,10 @@ class Replay:
         self._sublayers: dict[int, str] = {}
         self._timestamp_ns = 0
         self._next_sweep_ns = 0
+        self._room = policy.daemon.pended_max if parks else None
+        self._late_ns = int(policy.faults.late_after * 1e9)
+        self._waiting: dict[int, Way] = {}
+        """Packets that are parked, by their number, in the order in which they came."""
 
     def decide(
         self, packet: CapturedPacket, *, near: int = -1, mark: int | None = None, interface: int = 0,
@@ -179,10 +204,10 @@ class Replay:
     ) -> Result:  # fmt: skip
         """One captured packet as replay's JSON object; with `near` from 0 on the visits are explained too.
 
-        `hooks`: those that this packet passes, in place of the replay's own.
+        `hooks`: those that this packet passes, in place of the replay's own.  Where a callout has parked it, its
+        verdict is `parked`, and its line comes from due() later.
         """
-        self._now_ns += max(0, packet.timestamp_ns - self._timestamp_ns)
-        self._timestamp_ns = packet.timestamp_ns
+        self._tick(packet.timestamp_ns)
         self.visits = []
         self.injected.clear()
         self.passed = packet.data
@@ -192,31 +217,77 @@ class Replay:
         number = self._interfaces.setdefault(packet.interface_name, len(self._interfaces))
         if hooks is None:
             hooks = self._hook if self._local is None else hooks_for(packet.data, self._local)
-        visits: list[Result] = []
-        for hook in hooks:
-            visit = self.replayer.visit(
-                self.passed,
-                hook,
-                self._now_ns,
-                original=packet.original_length if self.passed is packet.data else len(self.passed),
-                interface_name=packet.interface_name,
-                loopback=len(hooks) > 1,
-                capture_interface=number,
-                mark=mark,
-                in_interface=0 if hook == "output" else interface,
-                out_interface=interface if hook == "output" else 0,
-                answers=self._answers,
-                near=near,
-            )
-            visits.append(visit)
-            self.visits.append((hook, visit))
-            if visit["verdict"] == "block":
-                self.passed = None
-                break
-            self.passed = visit["modified"] or self.passed
+        words = {
+            "interface_name": packet.interface_name, "loopback": len(hooks) > 1, "capture_interface": number,
+            "mark": mark, "answers": self._answers, "near": near,
+        }  # fmt: skip
+        return self._go(Way(packet, hooks, words, interface, packet.data))
+
+    def _tick(self, timestamp_ns: int) -> None:
+        self._now_ns += max(0, timestamp_ns - self._timestamp_ns)
+        self._timestamp_ns = timestamp_ns
+
+    def _go(self, way: Way) -> Result:
+        """The packet's way from where it stands to its end, or to where it is parked."""
+        while way.passed is not None and (way.parked is not None or len(way.visits) < len(way.hooks)):
+            visit = self._visit(way)
+            if visit["parked"] is not None:
+                return self._park(way, visit)
+            self._take(way, visit)
         self._end_contexts()
+        self.visits, self.passed = way.visits, way.passed
+        visits = [visit for _, visit in way.visits]
         self.told = _deciding(visits) | {"noted": [self._noted(*noted) for visit in visits for noted in visit["noted"]]}
-        return self._line(packet.number, visits)
+        return self._line(way.packet.number, visits)
+
+    def _visit(self, way: Way) -> Result:
+        """Its next visit, or the one that goes on."""
+        hook = way.hooks[len(way.visits)]
+        resume, way.parked = way.parked, None
+        data = way.passed
+        assert data is not None
+        visit: Result = self.replayer.visit(
+            data, hook, self._now_ns,
+            original=way.packet.original_length if data is way.packet.data else len(data),
+            in_interface=0 if hook == "output" else way.interface,
+            out_interface=way.interface if hook == "output" else 0,
+            room=0 if self._room is None else self._room - len(self._waiting) + 1, resume=resume, **way.words,
+        )  # fmt: skip
+        return visit
+
+    def _take(self, way: Way, visit: Result) -> None:
+        way.visits.append((way.hooks[len(way.visits)], visit))
+        way.passed = None if visit["verdict"] == "block" else visit["modified"] or way.passed
+
+    def _park(self, way: Way, visit: Result) -> Result:
+        way.parked = visit["parked"]
+        if not visit["parked"].waits:  # Completed within the call.
+            return self._go(way)
+        way.late = visit
+        way.due_ns = way.due_ns or self._now_ns + self._late_ns
+        self._waiting[way.packet.number] = way
+        self.visits, self.passed, self.told = [*way.visits, (way.hooks[len(way.visits)], visit)], None, {}
+        return self._line(way.packet.number, [*(one for _, one in way.visits), visit]) | {"verdict": "parked"}
+
+    def due(self, timestamp_ns: int | None = None) -> Iterator[tuple[CapturedPacket, Result]]:
+        """Parked packets, with their lines, that are completed or late by a time of the capture; None: it is over."""
+        again = True
+        now_ns = self._now_ns + max(0, (timestamp_ns or 0) - self._timestamp_ns)
+        while again and self._waiting:
+            again = False
+            for number, way in list(self._waiting.items()):
+                assert way.parked is not None
+                if way.parked.waits:
+                    if timestamp_ns is not None and way.due_ns >= now_ns:
+                        continue
+                    way.parked.expire()
+                    way.parked = None
+                    self._take(way, way.late)
+                del self._waiting[number]
+                line = self._go(way)
+                again = True
+                if line["verdict"] != "parked":
+                    yield way.packet, line
 
     def _end_contexts(self) -> None:
         """Flows whose time is over by the capture's clock end, where callouts keep something with flows."""
@@ -403,24 +474,33 @@ def run(
     out, err = out or sys.stdout, err or sys.stderr
     for warning in unfed_filters(policy, ("input", "output", "forward") if local is not None else (hook,)):
         print(warning, file=err)
-    replay = Replay(policy, hook=hook, local=local, checksums=checksums, flow_ends=each is not None)
+    replay = Replay(policy, hook=hook, local=local, checksums=checksums, flow_ends=each is not None, parks=True)
     replay.replayer.context.on_error = CalloutFailures(err)
     summary = Summary()
     started = time.monotonic()
     status = 0
     encode = json.JSONEncoder(ensure_ascii=True).encode
+
+    def tell(packet: CapturedPacket, line: Result) -> None:
+        summary.blocked += line["verdict"] == "block"
+        out.write((encode(line) if as_json else describe(line)) + "\n")
+        if each is not None:
+            each(packet, line, replay)
+
     try:
         for packet in packets:
+            for earlier, line in replay.due(packet.timestamp_ns):
+                tell(earlier, line)
             line = replay.decide(packet)
             summary.packets += 1
-            summary.blocked += line["verdict"] == "block"
-            out.write((encode(line) if as_json else describe(line)) + "\n")
-            if each is not None:
-                each(packet, line, replay)
+            if line["verdict"] != "parked":
+                tell(packet, line)
     except CaptureError as error:
         out.flush()
         print(f"error: {error.message}" + (f"\n  hint: {error.hint}" if error.hint else ""), file=err)
         status = 1
+    for packet, line in replay.due():
+        tell(packet, line)
     replay.close()
     summary.seconds = time.monotonic() - started
     out.flush()

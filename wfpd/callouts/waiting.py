@@ -23,7 +23,7 @@ _REPLIES = (None, "none", "tcp_reset", "icmp_unreachable")
 
 
 class WaitingContext:
-    """The `c` of a coroutine: a copy, so valid for ever.  Later layers have not been asked when it decides."""
+    """The `c` of a coroutine: a copy, so valid for ever."""
 
     def __init__(self, c: Any) -> None:
         for name in _COPIED:
@@ -52,7 +52,7 @@ class WaitingContext:
         self.verdict, self.clear_right, self.reply, self.absorb = "permit", clear_right, None, False
 
     def block(self, *, clear_right: bool = False, absorb: bool = False, reply: str | None = None) -> None:
-        """Answer BLOCK; a parked packet is blocked for good, whatever `clear_right` and `absorb` say."""
+        """Answer BLOCK."""
         if reply not in _REPLIES:
             raise ValueError(f"reply={reply!r}: one of none, tcp_reset, icmp_unreachable")
         self.verdict, self.clear_right, self.reply, self.absorb = "block", clear_right, reply, absorb
@@ -61,14 +61,11 @@ class WaitingContext:
         """Answer CONTINUE: what stood when it was asked stands."""
         self.verdict, self.clear_right, self.reply, self.absorb = None, clear_right, None, False
 
-    def outcome(self) -> tuple[str, str | None]:
-        """The parked packet's verdict and reply."""
-        if self.kind == "inspection":  # type: ignore[attr-defined]
-            return "permit", None
-        if self.verdict is not None:
-            return self.verdict, self.reply
-        stands = self.action == "block" or self.kind == "terminating"  # type: ignore[attr-defined]
-        return ("block" if stands else "permit"), None
+    def complete(self, handle: Any) -> None:
+        """Give the answer to the parked packet."""
+        handle.complete(
+            self.verdict or "continue", reply=self.reply, clear_right=self.clear_right, absorb=self.absorb
+        )  # fmt: skip
 
 
 class Loop:
@@ -168,18 +165,16 @@ class Waiting:
         try:
             async with asyncio.timeout(max(0.0, (late - time.monotonic_ns()) / 1e9)):
                 await self._classify(copy)
+            copy.complete(handle)
         except (TimeoutError, asyncio.CancelledError) as error:
             if time.monotonic_ns() >= late or isinstance(error, asyncio.CancelledError):
                 self._loop.cancelled += 1
                 return  # on_late has decided.
             failed(self._name, error)  # The callout's own timeout.
-            handle.complete(word)
+            handle.fail(word)
         except BaseException as error:
             failed(self._name, error)
-            handle.complete(word)
-        else:
-            verdict, reply = copy.outcome()
-            handle.complete(verdict, reply=reply)
+            handle.fail(word)
 
 
 async def _awaited(answer: Coroutine[Any, Any, object]) -> None:

@@ -120,8 +120,8 @@ class DaemonReader:
             return DaemonSettings()
         readers = {
             "metrics": self._metrics, "control": self._control, "flows": self._flows, "streams": self._streams,
-            "marks": self._marks, "events": self._events, "callout_path": self._callout_path, "workers": self._workers,
-            "realtime": self._realtime, "metrics_filters": self._metrics_filters,
+            "pended": self._pended, "marks": self._marks, "events": self._events, "callout_path": self._callout_path,
+            "workers": self._workers, "realtime": self._realtime, "metrics_filters": self._metrics_filters,
         }  # fmt: skip
         reader.known_keys(self.speaker, found, readers, "daemon")
         chosen: dict[str, Any] = {}
@@ -171,6 +171,15 @@ class DaemonReader:
         if "full" in entries:
             result["flows_full"] = reader.word(self.speaker, entries["full"], "flows full", DaemonSettings().flows_full)
         return result
+
+    def _pended(self, node: Node) -> dict[str, Any]:
+        bounds = {"max": 1 << 16, "memory": 1 << 40}
+        entries = self._section(node, "pended", tuple(bounds)).entries
+        return {
+            f"pended_{name}": reader.number(self.speaker, entries[name], f"pended {name}", 1, top)
+            for name, top in bounds.items()
+            if name in entries
+        }
 
     def _streams(self, node: Node) -> dict[str, Any]:
         bounds = {"max": 1 << 24, "memory": 1 << 40, "pending": 8 << 20, "history": 1 << 20}

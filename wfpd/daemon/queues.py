@@ -16,7 +16,7 @@ from netfilterqueue import COPY_PACKET, NetfilterQueue
 
 from wfpd.dataplane import Engine, configure_queue, size_receive_buffer
 from wfpd.errors import KernelError
-from wfpd.model.policy import Faults, Word
+from wfpd.model.policy import DaemonSettings, Faults, Word
 from wfpd.netfilter import proc
 
 logger = logging.getLogger("wfpd")
@@ -28,8 +28,6 @@ WHOLE_PACKET = 0xFFFF
 HEADERS = 2048
 """Bytes copied where no filter reads payload: a whole packet of an ordinary link, so that a long
 chain of IPv6 extension headers cannot hide the ports behind the cut."""
-PARKED_AT_MOST = 4096
-"""Packets that may wait for a callout's later answer at once."""
 PARKED_BYTES = 128
 """Bytes copied of a parked packet: enough to find it again; all of it was copied before."""
 NF_DROP, NF_ACCEPT = 0, 1
@@ -118,7 +116,7 @@ class QueueSet:
             self._queues.append(queue)
             self._engine.add_queue(number, index % self._engine.n_workers, queue.fd)
 
-    def open_parking(self, faults: Faults) -> bool:
+    def open_parking(self, faults: Faults, settings: DaemonSettings) -> bool:
         """Bind the parking queue, the first free number above the others; False if it is there already."""
         if self._parking is not None or not self.bound:
             return False
@@ -128,9 +126,11 @@ class QueueSet:
             fail_open=self._fail_open,
             error_permits=faults.on_error is Word.PERMIT,
             copy_bytes=PARKED_BYTES,
-            length=PARKED_AT_MOST,
+            length=settings.pended_max,
         )
-        self._engine.add_parking(self._parking.number, self._parking.fd, capacity=PARKED_AT_MOST)
+        self._engine.add_parking(
+            self._parking.number, self._parking.fd, capacity=settings.pended_max, memory=settings.pended_memory
+        )
         return True
 
     def close(self) -> None:

@@ -113,6 +113,7 @@ def read(engine: Engine, dead: frozenset[int] = frozenset()) -> EngineCounters:
     found.flow_evictions = raw["flows"]["evictions"]
     found.flow_contexts, found.flow_contexts_refused = raw["flow_contexts"]["used"], raw["flow_contexts"]["refused"]
     found.streams = engine.flows.streams.counters()
+    found.parking = dict(raw["parking"])
     found.events_dropped = {"ring": raw["events_lost"] + engine.flows.ended_lost}
     if snapshot is not None:
         found.layers = tuple(slot_name(slot) for slot in BY_SLOT if snapshot.layer_count(slot))

@@ -16,6 +16,7 @@ from wfpd.dataplane._flow import Flows as Flows
 from wfpd.dataplane._host import Host as Host
 from wfpd.dataplane._meeting import meeting as meeting
 from wfpd.dataplane._merge import merge as merge
+from wfpd.dataplane._parking import ParkedPacket as ParkedPacket
 from wfpd.dataplane._parse import PARSE_STATUS_NAMES as PARSE_STATUS_NAMES
 from wfpd.dataplane._parse import parse_of as parse_of
 from wfpd.dataplane._part import Part as Part

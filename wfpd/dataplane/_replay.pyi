@@ -4,6 +4,7 @@ from typing import Any
 from wfpd.dataplane._context import ClassifyContext
 from wfpd.dataplane._flow import Flows
 from wfpd.dataplane._host import Host
+from wfpd.dataplane._parking import ParkedPacket
 from wfpd.dataplane._table import Snapshot
 
 HOOKS: dict[str, int]
@@ -37,4 +38,6 @@ class Replayer:
         capture_interface: int = 0,
         answers: Callable[[int], tuple[str, bool]] | None = None,
         near: int = -1,
+        room: int = 0,
+        resume: ParkedPacket | None = None,
     ) -> dict[str, Any]: ...

@@ -105,6 +105,10 @@ class DaemonSettings:
     """Bytes in order that wait for one callout."""
     streams_history: int = 4096
     """Decided bytes of each direction that retransmissions are compared with."""
+    pended_max: int = 4096
+    """Packets that callouts park at once."""
+    pended_memory: int = 32 << 20
+    """Bytes of their copies."""
     marks_mask: int = 0xFFF00000
     events: tuple[Mapping[str, object], ...] = ()
     callout_path: tuple[str, ...] = ()

@@ -130,6 +130,8 @@ class EngineCounters:
     injection_helper_deaths: int = 0
     streams: dict[str, int] = field(default_factory=dict)
     """As `Streams.counters()` names them."""
+    parking: dict[str, int] = field(default_factory=dict)
+    """As `Parking.counters()` names them; empty without a parking queue."""
     events_dropped: dict[str, int] = field(default_factory=dict)
     """{sink: events}."""
     reload: ReloadCounters = field(default_factory=ReloadCounters)

@@ -149,6 +149,13 @@ def _state(now: EngineCounters) -> Iterator[Metric]:
     yield _counter("wfpd_stream_bytes", "Bytes that reassembly has put in order.", (), [((), streams.pop("bytes", 0))])
     yield _plain("wfpd_stream_memory_bytes", "Memory that holds bytes of streams.", streams.pop("memory", 0))
     yield _counter("wfpd_stream_events", "What befell streams, by kind.", ("event",), _singles(sorted(streams.items())))
+    yield _plain(
+        "wfpd_pended_packets", "Packets that callouts have pended and that wait.", now.parking.get("waiting", 0)
+    )
+    yield _plain("wfpd_pended_bytes", "Bytes of their copies.", now.parking.get("bytes", 0))
+    events = ("parked", "again", "completed", "late", "lost", "refused")
+    yield _counter("wfpd_pended_events", "What became of pended packets.", ("event",),
+                   [((event,), now.parking.get(event, 0)) for event in events])  # fmt: skip
     reload = now.reload
     yield _counter("wfpd_config_reload_requests", "Reloads asked for.", (), [((), reload.requests)])
     yield _plain("wfpd_config_last_reload_successful", "1 if the last one was accepted.", int(reload.last_successful))

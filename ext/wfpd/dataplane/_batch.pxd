@@ -93,6 +93,7 @@ cdef struct Worker:
     int64_t received_real_ns        # CLOCK_REALTIME of receipt.
     # Read by others.
     uint64_t received_ns            # CLOCK_MONOTONIC of receipt.
+    uint64_t resumed_ns             # CLOCK_MONOTONIC: a parked packet's visit goes on since.  0: none does.
     uint64_t epoch                  # Odd: in a batch.
     uint64_t progress               # Turns of the loop.
     # Shared with enforce_late(), under `lock`.
@@ -137,7 +138,7 @@ cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* de
 cdef void batch_outcome(const Worker* worker, const QueuedPacket* packet, const Decision* decision,
                         Outcome* outcome) noexcept nogil
 
-# Packet worker.next goes to queue `parking`, which passes it by on_error if nobody listens there.
+# Packet worker.next goes to queue `parking`, which passes it by on_error if nobody listens there, or stays there.
 # 0: it has got its verdict from batch_enforce_late() meanwhile, and nothing is done.
 cdef bint batch_park(Worker* worker, uint16_t parking) noexcept nogil
 

@@ -205,6 +205,10 @@ cdef int batch_receive(Worker* worker, QueueState* queue) noexcept nogil:
     return n
 
 
+cdef inline uint64_t _now(const Worker* worker) noexcept nogil:
+    return worker.resumed_ns if worker.resumed_ns else worker.received_ns
+
+
 cdef void _visit_input(const Worker* worker, uint32_t index, VisitInput* given) noexcept nogil:
     cdef const QueuedPacket* packet = &worker.packets[index]
     memset(given, 0, sizeof(VisitInput))
@@ -219,7 +223,7 @@ cdef void _visit_input(const Worker* worker, uint32_t index, VisitInput* given) 
     given.physical_in = packet.physical_in
     given.physical_out = packet.physical_out
     given.parse_flags = PARSE_WHOLE_LENGTH_KNOWN
-    given.now_ns = worker.received_ns
+    given.now_ns = _now(worker)
     given.gso = (packet.skb_info & SKB_GSO) != 0
 
 
@@ -330,7 +334,7 @@ cdef void _record(Worker* worker, const QueuedPacket* packet, const Decision* de
     what.trace = &worker.trace
     what.generation = generation
     what.real_ns = batch_arrival(worker, packet)
-    what.now_ns = worker.received_ns
+    what.now_ns = _now(worker)
     if key:
         recorder_block(&worker.recorder, &what, key)
     else:
@@ -343,7 +347,7 @@ cdef void _write_event(Worker* worker, const QueuedPacket* packet, const Decisio
     cdef EventRecord* record
     cdef uint32_t suppressed = 0
     if (kind != EVENT_PERMIT or decision.would_block) and not suppress_admit(
-            worker.suppress, key, worker.received_ns, &suppressed):
+            worker.suppress, key, _now(worker), &suppressed):
         return
     record = ring_next(&worker.ring)
     if record == NULL:
@@ -403,7 +407,7 @@ cdef void _tell_stage(Worker* worker, const QueuedPacket* packet, const Decision
     # Loaded within the batch, so that the epoch says when nobody holds the rings any more.
     cdef StageRings* rings = <StageRings*>wfpd_load(&worker.shared.stage)
     if rings != NULL:
-        stage_write(rings, worker.index, packet, &worker.visitor.view, decision, generation, worker.received_ns)
+        stage_write(rings, worker.index, packet, &worker.visitor.view, decision, generation, _now(worker))
 
 
 cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* decision,
@@ -428,8 +432,11 @@ cdef void batch_account(Worker* worker, const QueuedPacket* packet, Decision* de
 
 cdef int _send_decided(Worker* worker) noexcept nogil:
     """Plan and send the verdicts of packets flushed to next, all of which are settled."""
-    verdicts_plan(&worker.verdicts, &worker.queue.ids, worker.outcomes + worker.flushed, worker.next - worker.flushed,
-                  error_verdict(worker.published.policy))
+    if not worker.resumed_ns:
+        verdicts_plan(&worker.verdicts, &worker.queue.ids, worker.outcomes + worker.flushed,
+                      worker.next - worker.flushed, error_verdict(worker.published.policy))
+    elif worker.next > worker.flushed and not worker.outcomes[0].given:
+        verdicts_add(&worker.verdicts, MESSAGE_VERDICT, &worker.outcomes[0])
     worker.flushed = worker.next
     return verdicts_send(&worker.verdicts, worker.queue.fd)
 
@@ -504,7 +511,11 @@ cdef bint batch_park(Worker* worker, uint16_t parking) noexcept nogil:
     cdef bint given
     wfpd_lock(&worker.lock)
     given = outcome.given
-    if not given:
+    if not given and worker.resumed_ns:
+        outcome.given = 1           # No verdict: it is in that queue already.
+        worker.decided[worker.next] = 1
+        worker.next += 1
+    elif not given:
         outcome.verdict = NF_QUEUE | <uint32_t>parking << 16
         if error_verdict(worker.published.policy) == NF_ACCEPT:
             outcome.verdict |= NF_QUEUE_BYPASS
@@ -545,7 +556,7 @@ cdef int batch_finish(Worker* worker) noexcept nogil:
     cdef uint64_t elapsed
     _release_held(worker)
     status = _send_decided(worker)
-    if worker.n:
+    if worker.n and not worker.resumed_ns:
         elapsed = wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns
         histogram_add(&worker.stats.batch, elapsed)
         histogram_add(&worker.queue.batch, elapsed)

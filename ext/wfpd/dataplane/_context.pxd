@@ -31,6 +31,9 @@ cdef class ClassifyContext:
     cdef Worker* worker             # Whose batch the packet is in; NULL in replay.
     cdef Parking parking            # Where packets may wait, or None.
     cdef ParkedPacket parked        # What this call has parked, or None.
+    cdef ParkedPacket resumed       # With whose answers the visit goes on, or None.
+    cdef dict joined                # By flow and filter: the packet whose authorization waits.
+    cdef uint32_t replay_room       # Replay: packets that may be parked, and one more; 0: none, ever.
     cdef uint32_t enforced          # What enforce() was told in this call.
     cdef StreamBytes stream_bytes   # Of this call, or None.
     cdef object view                # The packet's memoryview, made when asked for.
@@ -42,6 +45,10 @@ cdef class ClassifyContext:
     cdef public object on_error     # Called as on_error(callout name, exception); a burst is the logger's concern.
 
     cdef int _release(self) except -1
+    cdef ParkedPacket _park(self)
+    cdef bytes _authorization(self)
+    cdef bint _settled_elsewhere(self) except -1
+    cdef int _forget_parked(self) except -1
     cdef uint64_t _flow(self) except? 0
     cdef object _item(self)
     cdef object _meta(self, str name)

@@ -22,12 +22,12 @@ from ._budget cimport (
     ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_took, wfpd_budget_clock, wfpd_budget_write,
 )
 from ._batch cimport Worker
-from ._flow cimport flow_is, flow_new_id
+from ._flow cimport FlowKey, flow_is, flow_new_id
 from ._flow_contexts cimport FlowContexts, contexts_flow_ended
 from ._modify cimport MODIFY_OK, modify_replace, modify_write
 from ._netlink cimport QueuedPacket
 from ._modify import completed, refusal
-from ._parking cimport ParkedPacket, Parking
+from ._parking cimport ParkedPacket, Parking, parked_new
 from ._parse cimport FRAGMENT_NONE, PacketView
 from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, FilterBrief
 from ._reassembly cimport half_part_with_block, pool_give
@@ -37,8 +37,11 @@ from ._types cimport *
 from ._visit cimport (
     STREAM_FLAG_BUFFER_LIMIT, STREAM_FLAG_NO_MORE_DATA, STREAM_FLAG_RECEIVE, STREAM_FLAG_RECEIVE_ABORT,
     STREAM_FLAG_RECEIVE_DISCONNECT, STREAM_FLAG_RECEIVE_EXPEDITED, STREAM_FLAG_SEND, STREAM_FLAG_SEND_ABORT,
-    STREAM_FLAG_SEND_DISCONNECT, STREAM_FLAG_SEND_EXPEDITED, Visitor, visit_fill,
+    STREAM_FLAG_SEND_DISCONNECT, STREAM_FLAG_SEND_EXPEDITED, GivenAnswer, MAX_ANSWERS, Visitor, visit_fill, visit_reauthorizes,
 )
+
+cdef enum:
+    MOST_JOINED = 8192              # Then what is decided is looked for and let go.
 
 _ACTIONS = (None, "permit", "block")
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
@@ -148,6 +151,13 @@ class Metadata:
         return [(name, self[name]) for name in self.keys()]
 
 
+def _drop_decided(dict joined):
+    cdef ParkedPacket handle
+    for key, handle in list(joined.items()):
+        if not handle.open():
+            joined.pop(key, None)
+
+
 def _let_go(view):
     try:
         view.release()
@@ -165,6 +175,7 @@ cdef class ClassifyContext:
         self.durations = {}
         self.injections = None
         self.on_error = None
+        self.joined = {}
 
     cdef ParkedPacket call(self, Visitor* visitor, Snapshot snapshot, CalloutAnswer* answer):
         cdef const FilterBrief* item = &snapshot.policy.briefs[visitor.arbitration.asked]
@@ -197,11 +208,11 @@ cdef class ClassifyContext:
         started = time.perf_counter_ns()
         name = snapshot.callout_name(item.callout)
         try:
-            snapshot.root.calls[item.callout](self)
+            if not self._settled_elsewhere():
+                snapshot.root.calls[item.callout](self)
         except BaseException as error:  # Whatever it is, the packet needs a verdict.
             if self.parked is not None:
-                self.parking.forget(self.parked)
-                self.parked = None
+                self._forget_parked()
             self.failed(name, error)
             answer_on_error(&snapshot.policy, visitor.arbitration.asked, &self.answer)
         self._timed(name, time.perf_counter_ns() - started)
@@ -346,34 +357,93 @@ cdef class ClassifyContext:
     def pend(self):
         """Take the packet out of its queue, to be decided later by the handle's complete(); returns the handle.
 
-        This ends the packet's visit: what else the callout answers in this call means nothing.  It waits
-        at most `late_after`, counted from its receipt; then on_late decides it.  Raises RuntimeError
-        where nothing can be parked: the callout does not say `parks = True`, there is no live queue
-        (replay), the packet is blocked already (at a discard layer) or modified, or as many packets as the parking
-        queue holds are parked.
+        What else the callout answers in this call means nothing: its answer is what complete() says, and the visit goes
+        on with it.  The packet waits at most `late_after`, counted from its receipt; then on_late decides it.  Raises
+        FwpError STATUS_FWP_CANNOT_PEND in a reauthorization and at ale_flow_established, and RuntimeError where nothing
+        can be parked: the callout does not say `parks = True`, there is no live queue, the packet is blocked
+        already (at a discard layer) or modified, or as many packets or bytes as the parking queue holds are parked.
         """
-        cdef Decision decision
-        cdef const FilterBrief* item
         cdef Visitor* visitor = self._live()
         if self.parked is not None:
             return self.parked
         if visitor.layer == LAYER_STREAM:
             raise RuntimeError("pend(): at the stream layer bytes wait, not packets: need_more() or defer()")
-        if self.parking is None or self.worker == NULL:
+        if self.replay_room == 0 and (self.parking is None or self.worker == NULL):
             raise RuntimeError("pend() needs a live queue, and a callout that says `parks = True`")
         if visitor.in_twin:
             raise RuntimeError("pend(): the packet is blocked already")
         if visitor.n_edited:
             raise RuntimeError("pend(): the packet is modified, and what waits comes back as it was")
-        item = &self.snapshot.policy.briefs[visitor.arbitration.asked]
+        if visitor.layer == LAYER_ALE_FLOW_ESTABLISHED or visit_reauthorizes(visitor):
+            raise FwpError("STATUS_FWP_CANNOT_PEND", "pend(): only the first authorization of a flow can wait")
+        if visitor.n_answered >= MAX_ANSWERS:
+            raise RuntimeError(f"pend(): {int(MAX_ANSWERS)} callouts have been asked about this packet")
+        self.parked = self._park()
+        if visitor.layer in (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_AUTH_RECV_ACCEPT):
+            if len(self.joined) >= MOST_JOINED:
+                _drop_decided(self.joined)
+            self.joined[self._authorization()] = self.parked
+        return self.parked
+
+    cdef ParkedPacket _park(self):
+        """A handle of the packet, which has a place; RuntimeError if there is none."""
+        cdef Decision decision
+        cdef Visitor* visitor = self.visitor
+        cdef const FilterBrief* item = &self.snapshot.policy.briefs[visitor.arbitration.asked]
+        cdef ParkedPacket handle = parked_new(visitor, self.snapshot)
+        if self.replay_room:
+            if self.replay_room == 1:
+                raise RuntimeError("as many packets as may be are parked")
+            return handle
         memset(&decision, 0, sizeof(decision))
         decision.filter = visitor.arbitration.asked
         decision.callout = item.callout
         decision.slot = item.slot
-        self.parked = self.parking.take(self.worker, &decision)
-        if self.parked is None:
+        if not self.parking.take(handle, self.worker, &decision):
             raise RuntimeError("the parking queue is full")
-        return self.parked
+        return handle
+
+    cdef bytes _authorization(self):
+        """What names the authorization that is asked for: the flow, and the filter in this policy."""
+        cdef Visitor* visitor = self.visitor
+        cdef uint64_t generation = self.snapshot.policy.generation
+        return ((<const char*>&visitor.key)[:sizeof(FlowKey)] + (<const char*>&generation)[:sizeof(uint64_t)]
+                + (<const char*>&visitor.arbitration.asked)[:sizeof(uint32_t)])
+
+    cdef bint _settled_elsewhere(self) except -1:
+        """Whether the callout need not be asked: complete() has given its answer, or waits for another packet of the flow."""
+        cdef Visitor* visitor = self.visitor
+        cdef ParkedPacket leader
+        cdef ParkedPacket resumed = self.resumed
+        cdef const GivenAnswer* last
+        if resumed is not None and resumed.packet is not None:
+            last = &resumed.resume.answers[resumed.resume.n - 1]
+            if last.filter == visitor.arbitration.asked and not visitor.in_twin:
+                self.modify(resumed.packet)
+                self.answer = last.answer
+                return True
+        if not self.joined or visitor.in_twin or visitor.n_answered >= MAX_ANSWERS or visit_reauthorizes(visitor) or (
+                visitor.layer != LAYER_ALE_AUTH_CONNECT and visitor.layer != LAYER_ALE_AUTH_RECV_ACCEPT):
+            return False
+        key = self._authorization()
+        leader = self.joined.get(key)
+        if leader is None:
+            return False
+        if not leader.open():
+            self.joined.pop(key, None)
+            return False
+        if visitor.n_edited:
+            raise RuntimeError("a packet of a flow whose authorization is parked is modified: it cannot wait")
+        self.parked = self._park()
+        self.parked.follow(leader)
+        return True
+
+    cdef int _forget_parked(self) except -1:
+        if self.parked.parking is not None:
+            self.parked.parking.forget(self.parked)
+        self.parked.decided = True
+        self.parked = None
+        return 0
 
     def continue_(self, *, bint clear_right=False):
         """Answer CONTINUE: no decision.  `clear_right` has no effect without one."""

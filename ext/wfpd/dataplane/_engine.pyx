@@ -36,7 +36,7 @@ from ._flow cimport Flows
 from ._host cimport Host
 from ._last_hits cimport LastHits
 from ._last_hits import hottest_of
-from ._parking cimport ParkedPacket, Parking, lot_serve
+from ._parking cimport Lot, ParkedPacket, Parking, Ticket, lot_begin, lot_end, lot_enforce_late, lot_serve
 from ._priority cimport priority_begin, priority_lend, priority_take_back, priority_turn, priority_waited
 from ._publication cimport Publication
 from ._recorder cimport MOST_RECORDS, recorder_counts, recorder_filters, recorder_oldest, recorder_read
@@ -202,7 +202,7 @@ cdef class Engine:
     cdef int _publish(self, Snapshot snapshot, Host host) except -1:
         """One store; `publishing` is held, so that no thread puts an older snapshot or host back."""
         cdef Publication old = self.current
-        cdef Publication publication = Publication(snapshot, host, self.n_workers)
+        cdef Publication publication = Publication(snapshot, host, self.n_workers + 1)    # And the parking queue's thread.
         wfpd_store(&self.shared.current, &publication.c)
         self.current = publication
         if old is not None:
@@ -265,8 +265,9 @@ cdef class Engine:
         if hook is not None:
             self.shared.hooks_attached |= 1 << HOOKS.index(hook)
 
-    def add_parking(self, uint16_t number, int fd, *, uint32_t capacity, uint32_t events=1024) -> None:
-        """Give a bound and configured queue to packets that callouts park, `capacity` at once.
+    def add_parking(self, uint16_t number, int fd, *, uint32_t capacity, uint64_t memory=32 << 20,
+                    uint32_t events=1024) -> None:
+        """Give a bound and configured queue to packets that callouts park, `capacity` and `memory` bytes at once.
 
         From here on nobody else reads `fd`; run_parking() serves it.  May be called once, at any time.
         """
@@ -274,14 +275,21 @@ cdef class Engine:
         cdef Parking parking = Parking()
         if self.parking is not None or number in self.queue_workers or not 1 <= capacity <= _LIMIT:
             raise ValueError(f"parking queue {number}: there is one, the queue is served, or capacity is 1 to {_LIMIT}")
-        parking.open(&self.shared, stats.worker, &self.flows.table, self.n_workers, capacity, events, self.recorder)
+        parking.open(&self.shared, stats.worker, &self.flows.table, self.n_workers, capacity, memory, events, self.recorder)
         self._give_queue(&parking.lot.worker, number, fd)
         self.parking = parking
-        self.stats.append(stats)
+        with self.publishing:
+            if self.current is not None and stats_reserve(stats.worker, self.current.snapshot.root.slots.size):
+                raise MemoryError("filter counters")
+            self.stats.append(stats)
+        context = ClassifyContext()
+        context.on_error = (<ClassifyContext>self.contexts[0]).on_error
+        self.contexts.append(context)
         self.states.append("new")
         self.queue_workers[number] = self.n_workers
         for context in self.contexts:
             (<ClassifyContext>context).parking = parking
+            (<ClassifyContext>context).joined = parking.joined
 
     cdef int _give_queue(self, Worker* worker, uint16_t number, int fd) except -1:
         cdef QueueState* queue = <QueueState*>calloc(1, sizeof(QueueState))
@@ -384,12 +392,43 @@ cdef class Engine:
         try:
             with nogil:
                 status = lot_serve(&self.parking.lot, &self.stop_at_ns, self.stop_read, &self.n_serving)
+                while status > 0:
+                    status = self._resume_parked(&self.parking.lot)
+                    if status == 0:
+                        status = lot_serve(&self.parking.lot, &self.stop_at_ns, self.stop_read, &self.n_serving)
             if status:
                 raise KernelError(f"parking queue {self.parking.lot.worker.queues[0].number}: {os.strerror(-status)}")
             self.states[self.n_workers] = "stopped"
         except BaseException:
             self.states[self.n_workers] = "dead"
             raise
+
+    cdef int _resume_parked(self, Lot* lot) noexcept nogil:
+        """Go on with the visits of parked packets whose callouts have answered, the oldest first; 0 or -errno."""
+        cdef int status = 0
+        cdef Ticket* ticket = lot_begin(lot)
+        while ticket != NULL and status == 0:
+            if lot.worker.published.policy.generation != ticket.generation:
+                with gil:
+                    self._renumber(ticket)
+            if batch_decide(&lot.worker) == VISIT_CALLOUT:
+                batch_hold(&lot.worker)
+                with gil:
+                    self._finish_held(&lot.worker)
+            status = batch_finish(&lot.worker)
+            lot_end(lot)
+            ticket = lot_begin(lot) if status == 0 else NULL
+        return status
+
+    cdef void _renumber(self, Ticket* ticket) noexcept:
+        cdef Lot* lot = &self.parking.lot
+        cdef ParkedPacket handle = self.parking.handles[<uint32_t>(ticket - lot.tickets)]
+        try:
+            handle.renumber(<Snapshot><PyObject*>lot.worker.published.snapshot)
+        except Exception:           # A fault of ours: the callouts are asked once more.
+            logger.exception("fault while a parked packet's answers are carried over to another policy")
+            handle.resume.n, handle.resume.gone = 1, 1
+            handle.resume.answers[0].filter = NO_FILTER
 
     cdef int _loop(self, Worker* worker) noexcept nogil:
         """0 when stopped, -errno when a queue failed."""
@@ -458,6 +497,8 @@ cdef class Engine:
             self._call_callouts(worker)
         except BaseException:       # A fault of ours; callouts are guarded one by one.
             logger.exception("fault while deciding a batch; on_error decides the rest")
+            if worker.resumed_ns and worker.next < worker.n:
+                self.parking.lot.again = 0
             (<ClassifyContext>self.contexts[worker.index]).settle_flow(&worker.visitor)
         while worker.next < worker.n:
             batch_settle_word(worker, worker.published.policy.on_error, REASON_ERROR, NO_FILTER)
@@ -470,6 +511,8 @@ cdef class Engine:
         cdef uint32_t asked
         cdef ParkedPacket parked
         context.worker = worker
+        if worker.resumed_ns:
+            context.resumed = self.parking.handles[<uint32_t>(self.parking.lot.visited - self.parking.lot.tickets)]
         while worker.next < worker.n:
             asked, parked = NO_FILTER, None
             while step == VISIT_CALLOUT:
@@ -525,6 +568,12 @@ cdef class Engine:
         with nogil:
             for i in range(self.n_workers):
                 n += batch_enforce_late(&self.workers[i], now)
+        if self.parking is not None:
+            self._suspend_hanging(&self.parking.lot.worker.visitor, now)
+            with nogil:
+                n += batch_enforce_late(&self.parking.lot.worker, now)
+                n += lot_enforce_late(&self.parking.lot, now)
+            self.parking.tidy()
         return n
 
     cdef void _suspend_hanging(self, Visitor* visitor, uint64_t now) noexcept:

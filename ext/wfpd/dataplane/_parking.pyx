@@ -12,24 +12,35 @@ A ticket whose batch was seen to be over, and whose packet is still not there wh
 been read empty after that, will never see it: the kernel lost it (its interface went away).
 
 Single verdicts only: nothing here may decide a packet that nobody has decided.
+
+A packet whose callout has answered is visited again from the start, by the thread of the queue and the policy that
+runs then, on the copy that its ticket keeps: the callouts that were asked before are not asked again (_visit, Resume), so
+that the visit goes on where it has stopped.
 """
 
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 import os
 
+from wfpd.model.layers import BY_SLOT
+
+from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer
 from ._batch cimport (
     batch_account, batch_arrival, batch_outcome, batch_pin, batch_receive, batch_unpin, clock_monotonic, wfpd_read,
     wfpd_read32, worker_create, worker_free,
 )
 from ._lock cimport wfpd_lock, wfpd_unlock
-from ._netlink cimport MESSAGE_VERDICT, Outcome, VERDICT_BYTES, verdicts_add
+from ._netlink cimport MESSAGE_VERDICT, NF_ACCEPT, Outcome, VERDICT_BYTES, verdicts_add
 from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, parse_packet
+from ._part cimport Part
+from ._policy cimport FilterBrief
 from ._socket cimport POLLIN, poll, pollfd, verdicts_send
+from ._table cimport Snapshot
 from ._types cimport *
+from ._visit cimport GivenAnswer
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void* bytes, size_t size) noexcept
@@ -39,18 +50,20 @@ cdef enum:
     IDLE_MILLISECONDS = 250
     STOPPING_MILLISECONDS = 10
     QUIET_TURNS = 3                 # Without packet or ticket, before it stops.
+    AT_ONCE = 32                    # Verdicts of late packets in one send.
 
-_VERDICTS = {"permit": int(ACTION_PERMIT), "block": int(ACTION_BLOCK)}
+_KINDS = {None: int(ANSWER_CONTINUE), "continue": int(ANSWER_CONTINUE), "permit": int(ANSWER_PERMIT),
+          "block": int(ANSWER_BLOCK)}
 _REPLIES = {None: 0, "none": 0, "tcp_reset": int(REPLY_TCP_RESET), "icmp_unreachable": int(REPLY_ICMP_UNREACHABLE)}
 
 
 cdef bint _is_packet(const Ticket* ticket, const QueuedPacket* packet) noexcept nogil:
-    cdef uint32_t n = min(ticket.n_bytes, packet.captured)
+    cdef uint32_t n = min(ticket.packet.captured, packet.captured)
     return (ticket.state == TICKET_SENT and packet.original == ticket.packet.original
             and packet.hook == ticket.packet.hook and packet.family == ticket.packet.family
             and packet.in_interface == ticket.packet.in_interface
             and packet.out_interface == ticket.packet.out_interface
-            and (n == 0 or memcmp(packet.data, ticket.bytes, n) == 0))
+            and (n == 0 or memcmp(packet.data, ticket.packet.data, n) == 0))
 
 
 cdef void _send(Lot* lot, uint32_t id, const QueuedPacket* packet, const Decision* decision) noexcept nogil:
@@ -94,42 +107,47 @@ cdef void _arrive(Lot* lot, const QueuedPacket* packet) noexcept nogil:
 cdef void _release(Lot* lot, Ticket* ticket) noexcept nogil:
     ticket.state = TICKET_FREE
     lot.used -= 1
+    lot.bytes -= ticket.packet.captured
+    free(<void*>ticket.packet.data)
+    ticket.packet.data = NULL
+    ticket.resume = NULL
 
 
 cdef void _conclude(Lot* lot, Ticket* ticket) noexcept nogil:
-    """The packet is here and decided."""
-    cdef QueuedPacket packet = ticket.packet
-    packet.data = ticket.bytes
-    packet.captured = ticket.n_bytes
-    parse_packet(packet.data, packet.captured, packet.original, PARSE_WHOLE_LENGTH_KNOWN, &lot.worker.visitor.view)
+    """The packet is here and too late."""
+    parse_packet(ticket.packet.data, ticket.packet.captured, ticket.packet.original, PARSE_WHOLE_LENGTH_KNOWN,
+                 &lot.worker.visitor.view)
     lot.worker.trace.n_rows = ticket.n_rows
     memcpy(lot.worker.trace.rows, ticket.rows, ticket.n_rows * sizeof(TraceRow))
-    if ticket.decision.reason == REASON_LATE:
-        lot.worker.queue.late += 1
-    else:
-        lot.completed += 1
-    batch_account(&lot.worker, &packet, &ticket.decision, ticket.generation)
-    _send(lot, ticket.parked_id, &packet, &ticket.decision)
+    lot.worker.queue.late += 1
+    batch_account(&lot.worker, &ticket.packet, &ticket.decision, ticket.generation)
+    if not ticket.given:
+        _send(lot, ticket.parked_id, &ticket.packet, &ticket.decision)
     _release(lot, ticket)
+
+
+cdef void _is_late(Lot* lot, Ticket* ticket) noexcept nogil:
+    ticket.decided = TICKET_LATE
+    ticket.decision.reason = REASON_LATE
+    ticket.decision.verdict = (ACTION_BLOCK if lot.worker.published.policy.on_late == WORD_BLOCK else ACTION_PERMIT)
+    ticket.decision.reply = REPLY_NONE
 
 
 cdef void _look(Lot* lot, Ticket* ticket, uint64_t now, bint stopping, bint read_empty) noexcept nogil:
     cdef uint64_t due = ticket.received_ns + lot.worker.shared.late_after_ns
-    if not ticket.decided and (stopping or now > due):
-        ticket.decided = 1
-        ticket.decision.reason = REASON_LATE
-        ticket.decision.verdict = (ACTION_BLOCK if lot.worker.published.policy.on_late == WORD_BLOCK
-                                   else ACTION_PERMIT)
-        ticket.decision.reply = REPLY_NONE
+    if ticket.decided == TICKET_WAITS and (stopping or now > due):
+        _is_late(lot, ticket)
     if ticket.state == TICKET_SENT and ticket.batch_over and read_empty:
         lot.lost += 1
         _release(lot, ticket)
     elif ticket.state == TICKET_SENT and wfpd_read(ticket.batch) != ticket.batch_epoch:
         ticket.batch_over = 1
         lot.due_ns = now
-    elif ticket.state == TICKET_PARKED and ticket.decided:
+    elif ticket.state == TICKET_PARKED and ticket.decided == TICKET_LATE:
         _conclude(lot, ticket)
-    elif not ticket.decided:
+    elif ticket.state == TICKET_PARKED and ticket.decided == TICKET_COMPLETED:
+        lot.n_ready += 1
+    elif ticket.decided == TICKET_WAITS:
         lot.due_ns = min(lot.due_ns, due)
 
 
@@ -155,6 +173,7 @@ cdef int lot_turn(Lot* lot, bint stopping) noexcept nogil:
         worker.received_real_ns = 0
     worker.verdicts.queue = worker.queue.number
     lot.due_ns = UINT64_MAX
+    lot.n_ready = 0
     wfpd_lock(&lot.lock)
     for i in range(worker.n):
         _count_gap(worker, worker.packets[i].id)
@@ -185,17 +204,19 @@ cdef int _wait(Lot* lot, int stop_read, bint stopping) noexcept nogil:
 
 
 cdef int lot_serve(Lot* lot, const uint64_t* stop_at_ns, int stop_read, const uint32_t* n_serving) noexcept nogil:
-    cdef int n, status, quiet = 0
+    cdef int n, status
     cdef bint stopping, last
-    while quiet < QUIET_TURNS:
+    while lot.quiet < QUIET_TURNS:
         stopping = wfpd_read(stop_at_ns) != 0
         last = stopping and wfpd_read32(n_serving) == 0
         n = lot_turn(lot, stopping)
         if n < 0:
             return n
         lot.worker.progress += 1
+        if lot.n_ready:
+            return 1
         if last and n == 0 and lot.used == 0:
-            quiet += 1
+            lot.quiet += 1
         if n == 0:
             status = _wait(lot, stop_read, stopping)
             if status:
@@ -203,23 +224,110 @@ cdef int lot_serve(Lot* lot, const uint64_t* stop_at_ns, int stop_read, const ui
     return 0
 
 
+cdef Ticket* lot_begin(Lot* lot) noexcept nogil:
+    cdef Worker* worker = &lot.worker
+    cdef Ticket* found = NULL
+    cdef Ticket* ticket
+    cdef uint32_t i
+    wfpd_lock(&lot.lock)
+    for i in range(lot.capacity):
+        ticket = &lot.tickets[i]
+        if (ticket.state == TICKET_PARKED and ticket.decided == TICKET_COMPLETED
+                and (found == NULL or ticket.epoch < found.epoch)):
+            found = ticket
+    if found != NULL:
+        found.state = TICKET_VISITED
+    lot.visited = found
+    lot.again = 0
+    wfpd_unlock(&lot.lock)
+    if found == NULL:
+        return NULL
+    batch_pin(worker)
+    worker.queue = worker.queues[0]
+    worker.n = 1
+    worker.next = worker.flushed = worker.prepared = 0
+    worker.packets[0] = found.packet
+    memset(&worker.outcomes[0], 0, sizeof(Outcome))
+    worker.outcomes[0].id = found.parked_id
+    worker.decided[0] = 0
+    worker.received_ns = found.received_ns
+    worker.received_real_ns = 0
+    worker.resumed_ns = clock_monotonic()
+    worker.visitor.resume = found.resume
+    worker.verdicts.queue = worker.late_verdicts.queue = worker.queue.number
+    return found
+
+
+cdef void lot_end(Lot* lot) noexcept nogil:
+    cdef Ticket* ticket = lot.visited
+    wfpd_lock(&lot.lock)
+    lot.visited = NULL
+    lot.worker.n = 0
+    lot.worker.resumed_ns = 0
+    lot.worker.visitor.resume = NULL
+    if lot.again:
+        ticket.state = TICKET_PARKED
+        lot.repeated += 1
+    else:
+        lot.completed += lot.worker.visitor.decision.reason != REASON_LATE
+        _release(lot, ticket)
+    wfpd_unlock(&lot.lock)
+
+
+cdef uint32_t lot_enforce_late(Lot* lot, uint64_t now_ns) noexcept nogil:
+    cdef Worker* worker = &lot.worker
+    cdef Ticket* ticket
+    cdef Outcome outcome
+    cdef uint32_t i, n = 0
+    wfpd_lock(&worker.lock)         # While it is held its policy is pinned, and nobody else sends.
+    if worker.held:
+        wfpd_lock(&lot.lock)
+        for i in range(lot.capacity):
+            ticket = &lot.tickets[i]
+            if (ticket.state != TICKET_PARKED or ticket.given
+                    or now_ns <= ticket.received_ns + worker.shared.late_after_ns):
+                continue
+            _is_late(lot, ticket)
+            ticket.given = 1
+            memset(&outcome, 0, sizeof(outcome))
+            if worker.published.policy.audit:
+                outcome.verdict = NF_ACCEPT
+            else:
+                batch_outcome(worker, &ticket.packet, &ticket.decision, &outcome)
+            outcome.id = ticket.parked_id
+            verdicts_add(&worker.late_verdicts, MESSAGE_VERDICT, &outcome)
+            n += 1
+            if n % AT_ONCE == 0:
+                verdicts_send(&worker.late_verdicts, worker.queue.fd)
+        wfpd_unlock(&lot.lock)
+        verdicts_send(&worker.late_verdicts, worker.queue.fd)
+    wfpd_unlock(&worker.lock)
+    return n
+
+
 cdef class Parking:
     """The parking queue and its tickets; an engine has one if a policy asks for it."""
 
     def __cinit__(self):
         self.lot.wake_read = self.lot.wake_write = -1
+        self.joined = {}
 
     def __dealloc__(self):
+        cdef uint32_t i
         worker_free(&self.lot.worker)
+        for i in range(self.lot.capacity if self.lot.tickets != NULL else 0):
+            free(<void*>self.lot.tickets[i].packet.data)
         free(self.lot.tickets)
         for fd in (self.lot.wake_read, self.lot.wake_write):
             if fd >= 0:
                 os.close(fd)
 
     cdef int open(self, Shared* shared, WorkerStats* stats, FlowTable* flows, uint32_t index,
-                  uint32_t capacity, uint32_t events, uint32_t recorded) except -1:
+                  uint32_t capacity, uint64_t most_bytes, uint32_t events, uint32_t recorded) except -1:
         cdef uint32_t size = (capacity + ARRIVALS) * VERDICT_BYTES
         self.lot.capacity = capacity
+        self.lot.most_bytes = most_bytes
+        self.handles = [None] * capacity
         self.lot.tickets = <Ticket*>calloc(capacity, sizeof(Ticket))
         if self.lot.tickets == NULL or worker_create(&self.lot.worker, shared, stats, flows, index, ARRIVALS, events,
                                                      recorded):
@@ -232,68 +340,134 @@ cdef class Parking:
         self.lot.wake_read, self.lot.wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         return 0
 
-    cdef ParkedPacket take(self, Worker* worker, const Decision* decision):
+    cdef bint take(self, ParkedPacket handle, Worker* worker, const Decision* decision) except -1:
         cdef Lot* lot = &self.lot
         cdef Ticket* ticket
-        cdef uint32_t i, place = 0
-        cdef ParkedPacket handle = ParkedPacket.__new__(ParkedPacket)
         wfpd_lock(&lot.lock)
-        if lot.used == lot.capacity:
+        if lot.visited != NULL and worker == &lot.worker:
+            ticket = lot.visited
+            lot.again = 1
+            ticket.decided = TICKET_WAITS
+            _note(ticket, worker, decision)
+        else:
+            ticket = _new_ticket(lot, worker, decision)
+        if ticket == NULL:
             lot.refused += 1
             wfpd_unlock(&lot.lock)
-            return None
-        for i in range(lot.capacity):
-            place = (lot.next + i) % lot.capacity
-            if lot.tickets[place].state == TICKET_FREE:
-                break
-        ticket = &lot.tickets[place]
-        lot.next = (place + 1) % lot.capacity
-        lot.used += 1
+            return False
         lot.epoch += 1
-        _fill(ticket, worker, decision)
         ticket.epoch = lot.epoch
-        lot.parked += 1
-        wfpd_unlock(&lot.lock)
+        ticket.resume = &handle.resume
         handle.parking = self
-        handle.place = place
-        handle.queue = worker.queue.number
+        handle.place = <uint32_t>(ticket - lot.tickets)
+        handle.queue = ticket.queue
         handle.id = ticket.packet.id
-        handle.epoch = lot.epoch
-        return handle
+        handle.epoch = ticket.epoch
+        wfpd_unlock(&lot.lock)
+        before, self.handles[handle.place] = self.handles[handle.place], handle
+        if ticket == lot.visited:
+            (<ParkedPacket>before).before = None
+            handle.before = before  # Until its visit is over, which still reads it.
+        return True
 
     cdef int forget(self, ParkedPacket handle) except -1:
         cdef Ticket* ticket = &self.lot.tickets[handle.place]
         wfpd_lock(&self.lot.lock)
-        if ticket.state == TICKET_SENT and ticket.epoch == handle.epoch:
+        if ticket.epoch == handle.epoch and ticket == self.lot.visited:
+            self.lot.again = 0
+        elif ticket.state == TICKET_SENT and ticket.epoch == handle.epoch:
             self.lot.parked -= 1
             _release(&self.lot, ticket)
         wfpd_unlock(&self.lot.lock)
         return 0
 
+    cdef int tidy(self) except -1:
+        cdef uint32_t i
+        for i in range(self.lot.capacity):
+            if self.handles[i] is not None and self.lot.tickets[i].state == TICKET_FREE:
+                self.handles[i] = None
+        return 0
+
     def counters(self) -> dict:
         """What is parked now, and what became of the rest."""
         return {"waiting": self.lot.used, "capacity": self.lot.capacity, "parked": self.lot.parked,
-                "completed": self.lot.completed, "late": self.lot.worker.queue.late, "lost": self.lot.lost,
-                "refused": self.lot.refused}
+                "again": self.lot.repeated, "completed": self.lot.completed, "late": self.lot.worker.queue.late, "lost": self.lot.lost,
+                "refused": self.lot.refused, "bytes": self.lot.bytes, "most_bytes": self.lot.most_bytes}
 
 
-cdef void _fill(Ticket* ticket, Worker* worker, const Decision* decision) noexcept nogil:
+cdef void _note(Ticket* ticket, Worker* worker, const Decision* decision) noexcept nogil:
+    """What is told of the packet if it is late."""
+    ticket.generation = worker.published.policy.generation
+    ticket.decision = decision[0]
+    ticket.n_rows = 0
+    if worker.visitor.trace != NULL:
+        ticket.n_rows = min(worker.trace.n_rows, <uint32_t>RECORD_ROWS)
+        memcpy(ticket.rows, worker.trace.rows, ticket.n_rows * sizeof(TraceRow))
+
+
+cdef Ticket* _new_ticket(Lot* lot, Worker* worker, const Decision* decision) noexcept nogil:
+    """NULL: no place, or no room for the bytes."""
+    cdef const QueuedPacket* packet = &worker.packets[worker.next]
+    cdef Ticket* ticket = NULL
+    cdef uint32_t i, place = 0, n = packet.captured if packet.data != NULL else 0
+    cdef uint8_t* bytes
+    if lot.used == lot.capacity or lot.bytes + n > lot.most_bytes:
+        return NULL
+    bytes = <uint8_t*>malloc(n + 1)
+    if bytes == NULL:
+        return NULL
+    for i in range(lot.capacity):
+        place = (lot.next + i) % lot.capacity
+        if lot.tickets[place].state == TICKET_FREE:
+            break
+    ticket = &lot.tickets[place]
+    lot.next = (place + 1) % lot.capacity
+    lot.used += 1
+    lot.bytes += n
+    lot.parked += 1
+    _fill(ticket, worker, bytes, n)
+    _note(ticket, worker, decision)
+    return ticket
+
+
+cdef void _fill(Ticket* ticket, Worker* worker, uint8_t* bytes, uint32_t n) noexcept nogil:
     cdef const QueuedPacket* packet = &worker.packets[worker.next]
     memset(ticket, 0, sizeof(Ticket))
     ticket.state = TICKET_SENT
     ticket.received_ns = worker.received_ns
-    ticket.generation = worker.published.policy.generation
+    ticket.queue = worker.queue.number
     ticket.batch = &worker.epoch
     ticket.batch_epoch = worker.epoch
     ticket.packet = packet[0]
-    ticket.packet.data = NULL
     ticket.packet.timestamp_ns = batch_arrival(worker, packet)
-    ticket.decision = decision[0]
-    ticket.n_bytes = min(packet.captured, <uint32_t>RECORD_BYTES) if packet.data != NULL else 0
-    memcpy(ticket.bytes, packet.data if packet.data != NULL else ticket.bytes, ticket.n_bytes)
-    if worker.visitor.trace != NULL:
-        ticket.n_rows = min(worker.trace.n_rows, <uint32_t>RECORD_ROWS)
-        memcpy(ticket.rows, worker.trace.rows, ticket.n_rows * sizeof(TraceRow))
+    ticket.packet.data = bytes
+    ticket.packet.captured = n
+    if n:
+        memcpy(bytes, packet.data, n)
+
+
+cdef object _named(Snapshot snapshot, uint32_t filter):
+    """A filter and its callout, as another policy may have them: (key, slot, the callout's number or itself)."""
+    cdef Part part
+    cdef const FilterBrief* item = &snapshot.policy.briefs[filter]
+    part, place = snapshot.root.place(filter)
+    callout = snapshot.root.callouts[item.callout]
+    return (<const char*>part.filter(place).key)[:16], item.slot, getattr(callout, "number", callout)
+
+
+cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot):
+    cdef ParkedPacket handle = ParkedPacket.__new__(ParkedPacket)
+    cdef Resume* resume = &handle.resume
+    cdef uint32_t i, n = visitor.n_answered
+    resume.n = n + 1
+    for i in range(n):
+        resume.answers[i] = visitor.answered[i]
+    resume.answers[n].filter = visitor.arbitration.asked
+    resume.flow_id = visitor.pending.id if visitor.tracked and not visitor.flow_known else 0
+    handle.filters = [_named(snapshot, resume.answers[i].filter) for i in range(n + 1)]
+    handle.followers = []
+    handle.absorbs = BY_SLOT[visitor.slot][0].absorb
+    return handle
 
 
 cdef class ParkedPacket:
@@ -308,29 +482,88 @@ cdef class ParkedPacket:
     def __repr__(self):
         return f"<parked packet {self.id} of queue {self.queue}, epoch {self.epoch}>"
 
-    def complete(self, verdict, *, reply=None) -> bool:
-        """Decide the packet: 'permit', or 'block' with the reply that the kernel gives.
+    cdef bint open(self) noexcept:
+        cdef Ticket* ticket
+        if self.parking is None:
+            return not self.decided
+        ticket = &self.parking.lot.tickets[self.place]
+        return ticket.epoch == self.epoch and ticket.state != TICKET_FREE and ticket.decided == TICKET_WAITS
 
-        False when it is decided already: by an earlier call, or because it was late.  Raises
-        ValueError for other words.
+    def complete(self, verdict=None, *, reply=None, bint clear_right=False, bint absorb=False, packet=None) -> bool:
+        """Let the visit go on with this answer of the callout: 'permit', 'block' or 'continue'; None: it is asked again.
+
+        `clear_right`, `absorb` and `reply` are those of permit() and block(); `packet` is what the packet becomes, as by
+        modify(): where that is refused, on_error decides.  False when it is decided already: by an earlier call,
+        or because it was late.  Raises ValueError for what the callout could not have answered.
         """
-        cdef Ticket* ticket = &self.parking.lot.tickets[self.place]
-        cdef uint8_t action, answer
-        cdef bint done
-        if verdict not in _VERDICTS or reply not in _REPLIES or (verdict == "permit" and _REPLIES[reply]):
-            raise ValueError(f"complete({verdict!r}, reply={reply!r}): permit or block; a reply goes with a block")
-        action, answer = _VERDICTS[verdict], _REPLIES[reply]
-        wfpd_lock(&self.parking.lot.lock)
-        done = ticket.epoch == self.epoch and ticket.state != TICKET_FREE and not ticket.decided
+        if verdict not in _KINDS or reply not in _REPLIES or (verdict != "block" and (_REPLIES[reply] or absorb)):
+            raise ValueError(f"complete({verdict!r}, reply={reply!r}): permit, block or continue; a reply and absorb go with a block")
+        if absorb and (_REPLIES[reply] or not self.absorbs):
+            raise ValueError("an absorbed packet gets no reply, and not every layer absorbs (FWP_E_INVALID_PARAMETER)")
+        if packet is not None and verdict is None:
+            raise ValueError("a packet goes with an answer")
+        return self._complete((verdict, _REPLIES[reply], clear_right, absorb, False),
+                              None if packet is None else bytes(packet))
+
+    @property
+    def waits(self) -> bool:
+        """Whether complete() can still decide it."""
+        return self.open()
+
+    def expire(self) -> None:
+        """Replay: it is late, and complete() comes in vain."""
+        self.decided = True
+
+    def fail(self, word) -> bool:
+        """The callout could not answer: what its filter's on_error says, 'permit' or 'block', is its answer."""
+        return self._complete((word, 0, word == "block", False, True), None)
+
+    cdef bint _complete(self, tuple said, bytes packet) except -1:
+        cdef GivenAnswer* last = &self.resume.answers[self.resume.n - 1]
+        cdef ParkedPacket follower
+        cdef CalloutAnswer answer
+        cdef bint done, asks = said[0] is None or packet is not None
+        memset(&answer, 0, sizeof(answer))
+        verdict, answer.reply, answer.clear_right, answer.absorb, answer.failed = said
+        answer.kind = _KINDS[verdict]
+        answer.cut = answer.reply == REPLY_TCP_RESET
+        if self.parking is not None:
+            wfpd_lock(&self.parking.lot.lock)   # Nothing within may let another thread run.
+        done = self.open()
         if done:
-            ticket.decided = 1
-            ticket.decision.verdict = action
-            ticket.decision.reply = answer
-            ticket.decision.reason = REASON_CALLOUT
-        wfpd_unlock(&self.parking.lot.lock)
-        if done:
+            last.answer = answer
+            self.resume.asks = asks
+            self.packet = packet
+            self.said = said
+            if self.parking is not None:
+                self.parking.lot.tickets[self.place].decided = TICKET_COMPLETED
+            self.decided = True
+        if self.parking is not None:
+            wfpd_unlock(&self.parking.lot.lock)
+        if not done:
+            return False
+        if self.parking is not None:
             try:
                 os.write(self.parking.lot.wake_write, b"x")
             except BlockingIOError:
                 pass                # It is awake already.
-        return done
+        for follower in list(self.followers):
+            follower._complete(said, None)
+        return True
+
+    cdef int follow(self, ParkedPacket leader) except -1:
+        leader.followers.append(self)
+        if leader.said is not None:     # It was completed meanwhile, by another thread.
+            self._complete(leader.said, None)
+        return 0
+
+    cdef int renumber(self, Snapshot snapshot) except -1:
+        cdef uint32_t i, found
+        for i in range(self.resume.n):
+            place = snapshot.find(self.filters[i][0])
+            found = NO_FILTER if place is None else place
+            if found != NO_FILTER and _named(snapshot, found) != self.filters[i]:
+                found = NO_FILTER
+            self.resume.answers[i].filter = found
+        self.resume.gone = self.resume.answers[self.resume.n - 1].filter == NO_FILTER
+        return 0

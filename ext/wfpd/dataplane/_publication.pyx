@@ -21,9 +21,8 @@ cdef class Publication:
         self.c.policy = &snapshot.policy
         self.c.snapshot = <void*>snapshot
         self.c.host = &host.table if host is not None else NULL
-        # One more, NULL: that of the parking queue's thread, which visits no layer.
-        self.c.matches = <uint32_t**>calloc(n_workers + 1, sizeof(uint32_t*))
-        self.c.hits = <uint32_t**>calloc(n_workers + 1, sizeof(uint32_t*))
+        self.c.matches = <uint32_t**>calloc(n_workers, sizeof(uint32_t*))
+        self.c.hits = <uint32_t**>calloc(n_workers, sizeof(uint32_t*))
         if self.c.matches == NULL or self.c.hits == NULL:
             raise MemoryError
         with nogil:

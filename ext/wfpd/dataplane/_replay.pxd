@@ -6,8 +6,9 @@ from ._cache cimport DecisionCache
 from ._context cimport ClassifyContext
 from ._flow cimport Flows
 from ._host cimport Host
+from ._parking cimport ParkedPacket
 from ._table cimport Snapshot
-from ._visit cimport Trace, TraceRow, Visitor
+from ._visit cimport Trace, TraceRow, VisitInput, Visitor
 
 cdef class Replayer:
     cdef Visitor visitor
@@ -21,5 +22,8 @@ cdef class Replayer:
     cdef readonly ClassifyContext context
     cdef uint32_t parse_flags
     cdef double late_after
+    cdef dict _visit(self, VisitInput* given, answers)
+    cdef dict _parked(self, ParkedPacket parked, uint32_t asked)
+    cdef int _begin_lists(self, ParkedPacket resume) except -1
     cdef dict _explained(self, uint32_t number, uint32_t near)
     cdef tuple _row(self, TraceRow* row)

@@ -17,7 +17,9 @@ from ._explain cimport answer_fill, explain_layer
 from ._flow cimport Flows
 from ._host cimport Host
 from ._modify cimport edit_create, edit_free, edit_packet
+from ._parking cimport ParkedPacket
 from ._parse cimport PARSE_VERIFY_CHECKSUMS, parse_status_name
+from ._policy cimport FilterBrief
 from ._stats cimport WorkerStats
 from ._table cimport Snapshot
 from ._types cimport *
@@ -74,18 +76,18 @@ cdef class Replayer:
 
     def visit(self, bytes data not None, str hook, uint64_t now_ns, *, int original=-1, interface_name=None,
               bint loopback=False, mark=None, uint32_t in_interface=0, uint32_t out_interface=0,
-              uint32_t capture_interface=0, answers=None, int near=-1):
+              uint32_t capture_interface=0, answers=None, int near=-1, uint32_t room=0, ParkedPacket resume=None):
         """Decide `data` (an IP packet) at `hook`; `now_ns` is the clock, `original` the length before a cut,
         `capture_interface` names the interface in an ended flow.
 
         Returns a dict: verdict, reason, malformed, slot, filter (index or None), veto, reply,
         flow_id, to_server, noted ((filter, reason) of those with `log: true` that permitted or in audit mode that matched), rows as (slot, action, right, filter, callouts, discard).
         With `answers` no callout is called: answers(callout index) says (kind, clear_right) in its place.
+        `room`: one more than the packets that callouts may still park (0: none, ever).  What is parked has its handle as
+        `parked`, beside what `on_late` says; once it is completed it is visited again, with the handle as `resume`.
         With `near` from 0 on, `layers` explains each row as explain_values() does, with that many near misses.
         """
         cdef VisitInput given
-        cdef VisitStep step
-        cdef CalloutAnswer answer
         cdef bytes name = interface_name or b""
         memset(&given, 0, sizeof(given))
         given.data = <const uint8_t*><const char*>data
@@ -104,15 +106,52 @@ cdef class Replayer:
         if interface_name is not None:
             given.interface_name = <const uint8_t*><const char*>name
             given.interface_name_length = <uint32_t>len(name)
-        self.asked = []
-        self.given = []
+        self._begin_lists(resume)
+        self.context.replay_room = room
         if near >= 0 and self.trace.values == NULL:
             self.trace.values = <FieldValues*>calloc(MAX_ROWS, sizeof(FieldValues))
             if self.trace.values == NULL:
                 raise MemoryError()
+        self.context.resumed = resume
+        self.visitor.resume = &resume.resume if resume is not None else NULL
+        try:
+            result = self._visit(&given, answers)
+        finally:
+            self.visitor.resume = NULL
+            self.context.resumed = None
+        if near >= 0:
+            result["layers"] = [self._explained(i, near) for i in range(self.trace.n_rows)]
+        return result
+
+    cdef int _begin_lists(self, ParkedPacket resume) except -1:
+        self.asked, self.given = [], []
+        if resume is None:
+            return 0
+        self.asked, self.given = list(resume.asked), list(resume.given)
+        if resume.resume.asks:
+            self.asked.pop()
+        else:
+            answer = resume.resume.answers[resume.resume.n - 1].answer
+            self.given.append((_KINDS[answer.kind], bool(answer.clear_right)))
+        return 0
+
+    cdef dict _parked(self, ParkedPacket parked, uint32_t asked):
+        """What on_late says of the packet, with its handle."""
+        cdef const FilterBrief* briefs = self.snapshot.policy.briefs
+        kept = [i for i, filter in enumerate(self.asked)
+                if filter is None or briefs[<uint32_t>filter].slot >> 1 & 15 != LAYER_STREAM]
+        parked.asked = [self.asked[i] for i in kept]
+        parked.given = [self.given[i] for i in kept if i < len(self.given)]
+        return self._late(asked) | {"parked": parked}
+
+    cdef dict _visit(self, VisitInput* given, answers):
+        """The packet's way from visit_begin() on."""
+        cdef VisitStep step
+        cdef CalloutAnswer answer
+        cdef ParkedPacket parked = None
         result = None
         with nogil:
-            step = visit_begin(&self.visitor, &given)
+            step = visit_begin(&self.visitor, given)
         while step == VISIT_CALLOUT:
             started = time.monotonic()
             asked = self.visitor.arbitration.asked
@@ -122,7 +161,10 @@ cdef class Replayer:
                     with nogil:
                         visit_native(&self.visitor, &answer)
                 else:
-                    self.context.call(&self.visitor, self.snapshot, &answer)
+                    parked = self.context.call(&self.visitor, self.snapshot, &answer)
+                    if parked is not None:
+                        result = self._parked(parked, asked)
+                        break
                 self.given.append((_KINDS[answer.kind], bool(answer.clear_right)))
                 if answer.kind == ANSWER_SKIP:
                     self.asked[len(self.asked) - 1] = None
@@ -137,8 +179,6 @@ cdef class Replayer:
         self.context.settle_flow(&self.visitor)
         if result is None:
             result = self._result()
-        if near >= 0:
-            result["layers"] = [self._explained(i, near) for i in range(self.trace.n_rows)]
         return result
 
     cdef dict _explained(self, uint32_t number, uint32_t near):
@@ -178,6 +218,7 @@ cdef class Replayer:
                          if self.visitor.n_edited and decision.verdict == ACTION_PERMIT else None),
             "flow_id": decision.flow_id,
             "to_server": bool(decision.to_server),
+            "parked": None,
             "rows": [self._row(&self.trace.rows[i]) for i in range(self.trace.n_rows)],
         }
 

@@ -159,7 +159,7 @@ cdef void _layer_own(const ValueContext* context, FieldValues* values, unsigned 
         else:
             value_set(values, field, 0 if context.outbound else 1)
     else:
-        value_set(values, field, 1 if context.reauthorizing else 0)  # POLICY_CHANGE, or none.
+        value_set(values, field, context.reauthorizing)
 
 
 cdef void _forward_ports(const PacketView* view, FieldValues* values, unsigned int field) noexcept nogil:

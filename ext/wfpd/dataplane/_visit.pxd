@@ -77,6 +77,22 @@ cdef enum StreamFlags:
     STREAM_FLAG_NO_MORE_DATA = 0x1000000
     STREAM_FLAG_BUFFER_LIMIT = 0x2000000    # As much is buffered as may be: need_more is refused.
 
+cdef enum:
+    MAX_ANSWERS = 16                # Of callouts, that a visit can be resumed with.
+
+cdef struct GivenAnswer:
+    uint32_t filter                 # Whose callout gave it; NO_FILTER: that filter is gone.
+    CalloutAnswer answer
+
+# What a visit is begun with that goes on where an earlier one of the same packet has stopped (_parking): the callouts
+# asked in that one are not asked again, the last of them being the one that has stopped it.
+cdef struct Resume:
+    uint32_t n                      # At least 1.
+    GivenAnswer answers[MAX_ANSWERS]
+    uint64_t flow_id                # Of the flow that the packet was about to make; 0: none was given.
+    uint8_t asks                    # The last one is asked again all the same.
+    uint8_t gone                    # Its filter is gone: nothing tells how far the earlier visit has come.
+
 # What the callout that is asked at the stream layer is shown.
 cdef struct StreamIndication:
     const uint8_t* data             # Valid during the call; NULL without bytes.
@@ -153,6 +169,11 @@ cdef struct Visitor:
     int64_t stream_limit            # Those who decide have let the bytes below through, so far in this pass.
     int64_t stream_least            # All have seen the bytes below.
     uint8_t cuts                    # The block that stands cuts the packet's flow.
+    # Resuming.
+    const Resume* resume            # NULL: the packet is visited for the first time.
+    WorkerStats* counted            # `stats`, kept from counting again what the earlier visit has counted; else NULL.
+    uint32_t n_answered             # Answers so far, but of the stream layer; above MAX_ANSWERS not all are in `answered`.
+    GivenAnswer answered[MAX_ANSWERS]
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil
@@ -168,6 +189,9 @@ cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexc
 # Instead of visit_answer(): the callout took too long.  True: it was asked at a discard twin, and
 # the block that led there is the packet's verdict; false: on_late decides.
 cdef bint visit_abandon(Visitor* visitor) noexcept nogil
+
+# Whether callouts that are asked at this layer now see a reauthorization, which may not be pended.
+cdef bint visit_reauthorizes(const Visitor* visitor) noexcept nogil
 
 # Compute further fields of the layer being decided (a callout asks for what no filter names).
 cdef void visit_fill(Visitor* visitor, const uint64_t* needed) noexcept nogil

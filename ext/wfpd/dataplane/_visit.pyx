@@ -78,6 +78,7 @@ cdef enum:
     TCP_RST = 0x04
     TCP_ACK = 0x10
     PROTOCOL_TCP = 6
+    REASON_CLASSIFY_COMPLETION = 0x10   # FWPS_FIELD_..._ALE_REAUTH_REASON
     ADDRESS_MULTICAST = 3           # NL_ADDRESS_TYPE; broadcast is the next.
     END = 0xFF
     ORDER_LENGTH = 9
@@ -165,6 +166,8 @@ cdef void _context(const Visitor* visitor, uint8_t layer, ValueContext* context)
     context.flow_outbound = 1 if visitor.pending.flags & FLOW_OUTBOUND else 0
     context.needs_authorization = visitor.tracked and not visitor.flow_known and not visitor.outbound
     context.reauthorizing = visitor.reauthorizing
+    if layer == LAYER_ALE_AUTH_CONNECT and visitor.resume != NULL:
+        context.reauthorizing |= REASON_CLASSIFY_COMPLETION
     context.flow_icmp_type = visitor.pending.icmp_type
     context.mark = visitor.input.mark
     context.in_interface = visitor.input.in_interface
@@ -339,18 +342,56 @@ cdef VisitStep _arbitrate(Visitor* visitor) noexcept nogil:
     return VISIT_CALLOUT
 
 
+cdef void _caught_up(Visitor* visitor) noexcept nogil:
+    """From here on nothing has been counted before."""
+    if visitor.counted != NULL:
+        visitor.stats = visitor.counted
+        visitor.counted = NULL
+
+
+cdef bint _was_answered(Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
+    """Whether the visit that is resumed has the answer of the callout that is asked."""
+    cdef const Resume* resume = visitor.resume
+    cdef uint32_t i
+    if resume == NULL or visitor.in_twin:
+        return False
+    for i in range(resume.n):
+        if resume.answers[i].filter == visitor.arbitration.asked:
+            answer[0] = resume.answers[i].answer
+            if i + 1 < resume.n:
+                return True
+            _caught_up(visitor)
+            return not resume.asks
+    return False
+
+
+cdef inline void _keep_answer(Visitor* visitor, const CalloutAnswer* answer) noexcept nogil:
+    # At the stream layer a packet that is visited again has its bytes behind it, and nobody is asked about them.
+    if visitor.layer == LAYER_STREAM:
+        return
+    if visitor.n_answered < MAX_ANSWERS:
+        visitor.answered[visitor.n_answered].filter = visitor.arbitration.asked
+        visitor.answered[visitor.n_answered].answer = answer[0]
+    visitor.n_answered += 1
+
+
 cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
     """Arbitrate the classified layer as far as it goes without Python."""
     cdef CalloutAnswer answer
     while True:
         if _arbitrate(visitor) == VISIT_DONE:
             return VISIT_DONE
+        if _was_answered(visitor, &answer):
+            _keep_answer(visitor, &answer)
+            arbitrate_answer(&visitor.arbitration, &answer)
+            continue
         # A twin's goes the long way: who gives late packets their verdict has to learn first of the block that stands.
         if not visitor.calls_native or visitor.in_twin or not visit_is_native(visitor):
             return VISIT_CALLOUT
         visit_native(visitor, &answer)
         if visitor.given != NULL and visitor.given[0]:
             return VISIT_CALLOUT
+        _keep_answer(visitor, &answer)
         arbitrate_answer(&visitor.arbitration, &answer)
 
 
@@ -442,6 +483,10 @@ cdef VisitStep _advance(Visitor* visitor) noexcept nogil:
 
 cdef void _reset(Visitor* visitor) noexcept nogil:
     _stream_abandon(visitor)        # Of the visit before, if it was left.
+    _caught_up(visitor)
+    if visitor.resume != NULL and not visitor.resume.gone:
+        visitor.counted, visitor.stats = visitor.stats, NULL
+    visitor.n_answered = 0
     visitor.stream_stage = STREAM_NOT_BEGUN
     visitor.stream_passes = visitor.stream_partial = 0
     visitor.stream_reset = visitor.stream_bad_reset = 0
@@ -547,10 +592,16 @@ cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexc
     cdef CalloutAnswer meant = answer[0]
     if visitor.stream_stage == STREAM_HELD_HALF:
         _stream_answered(visitor, &meant)
+    _keep_answer(visitor, &meant)
     arbitrate_answer(&visitor.arbitration, &meant)
     if _run_layer(visitor) == VISIT_CALLOUT:
         return VISIT_CALLOUT
     return _advance(visitor)
+
+
+cdef bint visit_reauthorizes(const Visitor* visitor) noexcept nogil:
+    return _is_authorization(visitor.layer) and (
+        visitor.reauthorizing or (visitor.resume != NULL and visitor.layer == LAYER_ALE_AUTH_CONNECT))
 
 
 cdef bint visit_abandon(Visitor* visitor) noexcept nogil:

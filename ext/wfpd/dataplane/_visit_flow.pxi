@@ -98,6 +98,7 @@ cdef void _flow_new(Visitor* visitor) noexcept nogil:
     cdef FlowEntry* flow = &visitor.pending
     memset(flow, 0, sizeof(FlowEntry))
     flow.key = visitor.key
+    flow.id = visitor.resume.flow_id if visitor.resume != NULL else 0
     flow.first_ns = visitor.input.now_ns
     flow.filter = NO_FILTER
     flow.slot = NO_SLOT

@@ -92,7 +92,8 @@ def test_a_batch_goes_on_past_a_parked_packet_which_waits_for_its_own_verdict(ne
     assert counters["drops"] == {(24, 2): 1}  # ipforward_v4, callout
     assert counters["queues"][PARKING]["bytes"] == {"permit": 92, "block": 92}
     assert counters["parking"] == {
-        "waiting": 0, "capacity": 64, "parked": 2, "completed": 2, "late": 0, "lost": 0, "refused": 0,
+        "waiting": 0, "capacity": 64, "parked": 2, "again": 0, "completed": 2, "late": 0, "lost": 0, "refused": 0,
+        "bytes": 0, "most_bytes": 32 << 20,
     }  # fmt: skip
     (event,) = running.engine.drain_events()
     assert (event["reason"], event["filter"], event["callout"], event["slot"]) == ("callout", 0, 0, 24)
@@ -375,8 +376,8 @@ def test_wrong_words_are_refused(net: Network, tmp_path: Path) -> None:
         running.start()
         net.send_udp(net.client, 1, 64, 5000)
         assert wait_queue(net.router, PARKING, "waiting", 1)
-        for verdict, reply in (("drop", None), ("permit", "tcp_reset"), ("block", "shout")):
-            with pytest.raises(ValueError, match="permit or block"):
+        for verdict, reply in (("drop", None), ("permit", "tcp_reset"), (None, "tcp_reset"), ("block", "shout")):
+            with pytest.raises(ValueError, match="permit, block or continue"):
                 park.handles[0].complete(verdict, reply=reply)
         with pytest.raises(ValueError, match="there is one"):
             running.engine.add_parking(11, 0, capacity=1)

@@ -28,10 +28,18 @@ class Handle:
 
     def __init__(self) -> None:
         self.given: list[Any] = []
+        self.absorbs_not = False
         self.done = threading.Event()
 
-    def complete(self, verdict: str, *, reply: str | None = None) -> bool:
-        self.given.append((verdict, reply))
+    def complete(self, verdict: str, *, reply: str | None, clear_right: bool, absorb: bool) -> bool:
+        if absorb and self.absorbs_not:
+            raise ValueError("absorb is not possible here")
+        self.given.append((verdict, reply, clear_right, absorb))
+        self.done.set()
+        return True
+
+    def fail(self, word: str) -> bool:
+        self.given.append(("failed", word))
         self.done.set()
         return True
 
@@ -76,23 +84,34 @@ def until(true: Callable[[], bool]) -> bool:
     return true()
 
 
-@pytest.mark.parametrize(("answer", "members", "given"), [
-    (lambda c: c.permit(), {}, ("permit", None)),
-    (lambda c: c.block(reply="tcp_reset"), {}, ("block", "tcp_reset")),
-    (lambda c: None, {}, ("permit", None)),
-    (lambda c: c.continue_(), {"kind": "terminating"}, ("block", None)),
-    (lambda c: c.continue_(), {"action": "block"}, ("block", None)),
-    (lambda c: c.block(), {"kind": "inspection"}, ("permit", None)),
+@pytest.mark.parametrize(("answer", "given"), [
+    (lambda c: c.permit(), ("permit", None, False, False)),
+    (lambda c: c.permit(clear_right=True), ("permit", None, True, False)),
+    (lambda c: c.block(reply="tcp_reset"), ("block", "tcp_reset", False, False)),
+    (lambda c: c.block(absorb=True, clear_right=True), ("block", None, True, True)),
+    (lambda c: None, ("continue", None, False, False)),
+    (lambda c: (c.block(), c.continue_()), ("continue", None, False, False)),
 ])  # fmt: skip
-def test_what_it_answers_when_it_returns_decides(loop: Loop, answer: Any, members: Any, given: Any) -> None:
+def test_what_it_has_answered_when_it_returns_is_its_answer(loop: Loop, answer: Any, given: Any) -> None:
     async def classify(c: Any) -> None:
         await asyncio.sleep(0)
         answer(c)
 
-    c = Live(**members)
+    c = Live()
     Waiting("c", classify, loop)(c)
     assert c.handle.done.wait(5) and c.handle.given == [given]
     assert until(lambda: loop.waiting == 0)
+
+
+def test_an_answer_that_its_layer_does_not_know_is_its_error(loop: Loop) -> None:
+    async def classify(c: Any) -> None:
+        c.block(absorb=True)
+
+    c = Live()
+    c.handle.absorbs_not = True
+    Waiting("c", classify, loop)(c)
+    assert c.handle.done.wait(5) and c.handle.given == [("failed", "block")]
+    assert c.errors == [("c", "ValueError('absorb is not possible here')")]
 
 
 def test_after_an_await_the_copy_still_says_what_the_packet_said(loop: Loop) -> None:
@@ -118,7 +137,7 @@ def test_an_exception_is_counted_and_on_error_decides(loop: Loop, error: type[Ba
     c = Live()
     Waiting("c", classify, loop)(c)
     assert c.handle.done.wait(5)
-    assert (c.handle.given, c.errors) == ([("block", None)], [("c", f"{error.__name__}('no')")])
+    assert (c.handle.given, c.errors) == ([("failed", "block")], [("c", f"{error.__name__}('no')")])
 
 
 def test_a_coroutine_that_is_late_is_cancelled_and_decides_nothing(loop: Loop) -> None:
