@@ -28,7 +28,7 @@ def snapshot_of(
     directory: Path,
     filters: str,
     *,
-    callouts: dict[str, Callable[[Any], None]] | None = None,
+    callouts: dict[str, Callable[[Any], None] | None] | dict[str, Callable[[Any], None]] | None = None,
     faults: str = "{}",
     generation: int = 1,
     previous: Snapshot | None = None,
@@ -36,7 +36,11 @@ def snapshot_of(
 ) -> Snapshot:
     """A compiled policy of the given filters; `callouts` are functions by name."""
     callouts = callouts or {}
-    lines = ["version: 1", f"faults: {faults}", "sublayers: [{name: first, weight: 0x9000}]"]
+    lines = [
+        "version: 1",
+        f"faults: {faults}",
+        "sublayers: [{name: first, weight: 0x9000}, {name: last, weight: 0x100}]",
+    ]
     if callouts:
         lines.append("callouts: [" + ", ".join(f"{{name: {name}}}" for name in callouts) + "]")
     path = directory / "policy.yaml"
@@ -102,14 +106,14 @@ class Live:
         self.engine.add_queue(number, worker, queue.get_fd(), hook)
         return set_up
 
-    def add_parking(self, space: Namespace, number: int, capacity: int = 64) -> None:
+    def add_parking(self, space: Namespace, number: int, capacity: int = 64, memory: int = 32 << 20) -> None:
         """Bind the parking queue and start its thread."""
         queue = bind(space, number, length=capacity)
         self.queues.append(queue)
         configure_queue(
             queue.get_fd(), number, length=capacity, copy_bytes=128, fail_open=False, error_verdict=DROP
         )  # fmt: skip
-        self.engine.add_parking(number, queue.get_fd(), capacity=capacity)
+        self.engine.add_parking(number, queue.get_fd(), capacity=capacity, memory=memory)
         self._thread(self.engine.run_parking)
 
     def start(self) -> None:

@@ -542,6 +542,7 @@ cdef class Engine:
                 batch_settle(worker)
             context.settle_flow(&worker.visitor)
             step = self._next_packet(worker)
+        context.resumed = None
         return 0
 
     cdef VisitStep _next_packet(self, Worker* worker) noexcept:

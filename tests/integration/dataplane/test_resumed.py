@@ -1,0 +1,294 @@
+"""Parked packets whose visits go on: later callouts, hits, reloads, limits, and what hangs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.dataplane.test_parking import (
+    PARKING,
+    QUEUE,
+    Parker,
+    engine_with,
+    number_of,
+    open_queues,
+    parking,
+)
+from tests.integration.live import (
+    Live,
+    all_to_callout,
+    blocked_port,
+    live,
+    monitor,
+    proc_queue,
+    snapshot_of,
+    wait_queue,
+)
+from tests.integration.netns import SERVER, Network, wait_until
+from wfpd.dataplane._engine import Engine
+from wfpd.dataplane._parking import ParkedPacket
+from wfpd.dataplane._table import Snapshot
+
+Callout = Callable[[Any], None]
+FILTERS = """  - {name: above, layer: ipforward, sublayer: first, action: {callout: before}, when: {ip_protocol: udp}}
+  - {name: asked, layer: ipforward, action: {callout: watch}, when: {ip_protocol: udp}}
+  - {name: under, layer: ipforward, sublayer: last, action: {callout: below}, when: {ip_protocol: udp}}"""
+
+
+class Said:
+    """Counts its calls and answers."""
+
+    def __init__(self, answer: Callout = lambda c: c.continue_()) -> None:
+        self.n, self.answer = 0, answer
+
+    def __call__(self, c: Any) -> None:
+        self.n += 1
+        self.answer(c)
+
+
+def three(tmp_path: Path, before: Callout, watch: Callout, below: Callout, **words: Any) -> Snapshot:
+    """A policy with a callout above and one below that which parks."""
+    return snapshot_of(tmp_path, FILTERS, callouts={"before": before, "watch": watch, "below": below}, **words)
+
+
+def hits(running: Live) -> list[int]:
+    """Of the filters of the running policy, in its order."""
+    snapshot = running.engine.snapshot
+    by_name = {snapshot.filter_name(index): slot for index, slot in enumerate(snapshot.counter_slots())
+               if snapshot.filter_info(index)["layer"].endswith("v4")}  # fmt: skip
+    return list(running.engine.filter_hits([by_name[name] for name in ("above", "asked", "under")]))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_visit_goes_on_where_it_stopped_and_counts_every_hit_once(
+    net: Network, tmp_path: Path, family: int
+) -> None:
+    first, last = Said(), Said(lambda c: c.block() if c.packet[-1] % 2 else c.permit())
+    handles: list[ParkedPacket] = []
+    policy = three(tmp_path, first, lambda c: handles.append(c.pend()), last)
+    with (
+        live(Engine(1, late_after=30), policy) as running,
+        net.udp_receiver(net.server, 5000, family) as receiver,
+    ):
+        open_queues(net, running)
+        net.router.run(["ip6tables", "-t", "mangle", "-A", "FORWARD", "-p", "udp", "-j", "NFQUEUE", "--queue-num", "3"])
+        running.start()
+        net.send_udp(net.client, 6, 64, 5000, to=SERVER[family])
+        assert wait_until(lambda: len(handles) == 6)
+        assert (first.n, last.n) == (6, 0)
+        assert all(handle.complete("permit") for handle in handles)
+        assert running.wait_for(PARKING, 6)
+        assert (first.n, last.n, len(handles)) == (6, 6, 6)
+        blocked = running.count(PARKING, "block")
+        assert receiver.wait_for(6 - blocked)
+        if family == 4:
+            assert hits(running) == [6, 6, 6]
+        counters = running.engine.counters()
+        assert (counters["parking"]["completed"], counters["parking"]["bytes"]) == (6, 0)
+        assert counters["callout_durations"]["below"]["count"] == 6
+
+
+def test_a_later_callout_may_park_again_and_the_packet_stays_in_its_queue(net: Network, tmp_path: Path) -> None:
+    first, second = Parker(), Parker()
+    with (
+        live(Engine(1, late_after=30), three(tmp_path, Said(), first, second)) as running,
+        net.udp_receiver(net.server, 5000) as receiver,
+    ):
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 3, 64, 5000)
+        assert wait_queue(net.router, PARKING, "waiting", 3)
+        assert all(handle.complete("permit") for handle in first.handles.values())
+        assert wait_until(lambda: parking(running)["again"] == 3)
+        assert (proc_queue(net.router, PARKING)["waiting"], parking(running)["waiting"]) == (3, 3)
+        assert not first.handles[0].complete("block")
+        for number, verdict in ((2, "permit"), (0, "block"), (1, "permit")):
+            assert second.handles[number].complete(verdict)
+        assert receiver.wait_for(2) and running.wait_for(PARKING, 3)
+        assert sorted(number_of(one) for one in receiver.payloads) == [1, 2]
+        assert hits(running) == [3, 3, 3]
+        assert proc_queue(net.router, PARKING)["id_sequence"] == 3
+
+
+def test_a_packet_that_is_changed_with_the_answer_or_after_it_arrives_changed(net: Network, tmp_path: Path) -> None:
+    packets: list[bytes] = []
+    handles: list[ParkedPacket] = []
+
+    def watch(c: Any) -> None:
+        packets.append(bytes(c.packet))
+        handles.append(c.pend())
+
+    def below(c: Any) -> None:
+        c.write(len(c.packet) - 1, b"B")
+        c.permit()
+
+    with (
+        live(Engine(1, late_after=30), three(tmp_path, Said(), watch, below, faults="{on_error: block}")) as running,
+        net.udp_receiver(net.server, 5000) as receiver,
+    ):
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 3, 64, 5000)
+        assert wait_queue(net.router, PARKING, "waiting", 3)
+        assert handles[0].complete("permit", packet=packets[0][:-2] + b"A?")
+        assert handles[1].complete("permit", packet=b"\0" * 20)  # No packet: on_error decides.
+        assert handles[2].complete("permit")
+        assert running.wait_for(PARKING, 3) and receiver.wait_for(2)
+        assert [(number_of(one), one[-2:]) for one in receiver.payloads] == [(0, b"AB"), (2, packets[2][-2:-1] + b"B")]
+        assert running.count(PARKING, "block") == 1
+        counters = running.engine.counters()
+        assert (counters["queues"][PARKING]["modified"], counters["callout_errors"]) == (2, {"watch": 1})
+
+
+def test_one_parked_packet_holds_up_none_of_a_thousand_others(net: Network, tmp_path: Path) -> None:
+    park = Parker(lambda number: number == 0)
+    with engine_with(tmp_path, park) as running, net.udp_receiver(net.server, 5000) as receiver:
+        open_queues(net, running)
+        running.start()
+        for _ in range(10):  # In parts that a socket's buffer takes.
+            net.send_udp(net.client, 101, 64, 5000)
+            assert wait_queue(net.router, QUEUE, "waiting", 0)
+        # Each part's number 0 is parked; all others arrive while they are.
+        assert receiver.wait_for(1000)
+        assert {number_of(one) for one in receiver.payloads} == set(range(1, 101))
+        assert parking(running)["waiting"] == 10
+        assert park.handles[0].complete("permit")
+        assert receiver.wait_for(1001) and number_of(receiver.payloads[-1]) == 0
+
+
+def test_a_callout_that_hangs_in_a_visit_that_goes_on_keeps_no_other_packet(net: Network, tmp_path: Path) -> None:
+    parks, entered, release = Parker(), threading.Event(), threading.Event()
+
+    def below(c: Any) -> None:
+        if number_of(c.payload) == 0:
+            entered.set()
+            release.wait(10)
+        c.permit()
+
+    policy = three(tmp_path, Said(), parks, below, faults="{on_late: permit}")
+    with (
+        live(Engine(1, late_after=0.5), policy) as running,
+        monitor(running.engine),
+        net.udp_receiver(net.server, 5000) as receiver,
+    ):
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 4, 64, 5000)
+        assert wait_queue(net.router, PARKING, "waiting", 4)
+        assert parks.handles[0].complete("permit")
+        assert entered.wait(5)
+        parks.handles[1].complete("block")  # Decided, but its visit cannot go on.
+        assert receiver.wait_for(4)  # on_late, while the callout still hangs
+        assert proc_queue(net.router, PARKING)["waiting"] == 0
+        parks.parks = lambda number: number == 0
+        net.send_udp(net.client, 3, 64, 5000)
+        assert receiver.wait_for(6)
+        parks.handles[0].complete("permit")
+        release.set()
+        assert running.wait_for(PARKING, 4)
+        counters = running.engine.counters()
+        assert counters["parking"]["late"] >= 4
+    assert running.count(PARKING, "permit") == 5
+
+
+@pytest.mark.parametrize(("filters", "callout", "arrive", "asked"), [
+    (FILTERS, "same", 3, 0),  # What was said stands.
+    (FILTERS, "other", 0, 3),  # It is another callout's to say.
+    (blocked_port(5000), "same", 0, 0),  # The filter is gone: the new policy decides.
+    (blocked_port(9), "same", 3, 0),
+    (FILTERS, "none", 0, 0),  # The callout is gone: its filter blocks.
+], ids=["same", "other", "blocked", "gone", "unregistered"])  # fmt: skip
+def test_a_reload_between_pend_and_complete(
+    net: Network, tmp_path: Path, filters: str, callout: str, arrive: int, asked: int
+) -> None:
+    parks, before, other = Parker(), Said(), Said(lambda c: c.block())
+    with (
+        live(Engine(1, late_after=30), three(tmp_path, before, parks, Said())) as running,
+        net.udp_receiver(net.server, 5000) as receiver,
+    ):
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 3, 64, 5000)
+        assert wait_queue(net.router, PARKING, "waiting", 3)
+        more = "  - {name: new, layer: ipforward, action: permit, when: {ip_protocol: 99}, weight: 7}\n"
+        watch: Any = {"same": parks, "other": other, "none": None}[callout]
+        callouts = {"before": before, "watch": watch, "below": Said()} if filters is FILTERS else {}
+        new = snapshot_of(tmp_path, more + filters, callouts=callouts, generation=2, previous=running.engine.snapshot)
+        assert running.engine.swap(new)
+        assert all(handle.complete("permit") for handle in parks.handles.values())
+        assert running.wait_for(PARKING, 3)
+        assert receiver.wait_for(arrive) and receiver.count == arrive
+        assert (before.n, other.n, len(parks.handles)) == (3, asked, 3)
+        if callout == "same" and filters is FILTERS:
+            assert hits(running) == [3, 3, 3]
+    assert {event["generation"] for event in running.engine.drain_events()} <= {2}
+
+
+def test_the_bytes_of_parked_packets_are_capped(net: Network, tmp_path: Path) -> None:
+    park = Parker()
+    with engine_with(tmp_path, park, faults="{on_error: block}") as running:
+        running.add(net.router, QUEUE)
+        running.add_parking(net.router, PARKING, 64, memory=250)
+        net.router.run(["iptables", "-t", "mangle", "-A", "FORWARD", "-j", "NFQUEUE", "--queue-num", str(QUEUE)])
+        running.start()
+        net.send_udp(net.client, 5, 64, 5000)  # 92 bytes each
+        assert running.wait_for(QUEUE, 3)
+        assert (parking(running)["bytes"], parking(running)["waiting"], parking(running)["refused"]) == (184, 2, 3)
+        assert running.engine.counters()["callout_errors"] == {"watch": 3}
+        assert park.handles[0].complete("permit")
+        assert wait_until(lambda: parking(running)["bytes"] == 92)
+        net.send_udp(net.client, 1, 64, 5000)
+        assert wait_until(lambda: parking(running)["waiting"] == 2)
+
+
+def test_a_stop_decides_what_is_parked_in_a_visit_that_goes_on(net: Network, tmp_path: Path) -> None:
+    first = Said(lambda c: c.pend().complete("permit"))
+    with (
+        live(Engine(1, late_after=30), three(tmp_path, Said(), first, Parker(), faults="{on_late: permit}")) as running,
+        net.udp_receiver(net.server, 5000) as receiver,
+    ):
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 12, 64, 5000)
+        assert wait_until(lambda: parking(running)["again"] == 12)
+        net.router.run(["iptables", "-t", "mangle", "-F"])
+        running.engine.stop()
+        for thread in running.threads:
+            thread.join(5)
+            assert not thread.is_alive()
+        assert receiver.wait_for(12) and proc_queue(net.router, PARKING)["waiting"] == 0
+    assert parking(running)["late"] == 12
+
+
+def test_a_callout_that_parks_again_and_raises_has_raised(net: Network, tmp_path: Path) -> None:
+    def below(c: Any) -> None:
+        c.pend()
+        raise ValueError
+
+    first = Said(lambda c: c.pend().complete("permit"))
+    with live(Engine(1, late_after=30), three(tmp_path, Said(), first, below, faults="{on_error: block}")) as running:
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 3, 64, 5000)
+        assert running.wait_for(PARKING, 3)
+        assert (running.count(PARKING, "block"), parking(running)["again"], parking(running)["waiting"]) == (3, 0, 0)
+
+
+def test_handles_that_nobody_needs_are_let_go(net: Network, tmp_path: Path) -> None:
+    def watch(c: Any) -> None:
+        c.pend().complete("permit")
+
+    policy = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": watch})
+    held = sys.getrefcount(watch)
+    with live(Engine(1, late_after=30), policy) as running:
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 3, 64, 5000)
+        assert wait_until(lambda: parking(running)["completed"] == 3)
+        running.engine.enforce_late()
+        assert sys.getrefcount(watch) == held
