@@ -13,6 +13,7 @@ import wfpd.dataplane
 from tests.accounts import Accounts, read_accounts
 from tests.proven import need_root
 
+pytest_plugins = ["wfpd.testing.plugin"]
 AT_START = pytest.StashKey[Accounts | None]()
 
 

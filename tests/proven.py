@@ -10,21 +10,14 @@ from typing import NoReturn
 
 import pytest
 
+from wfpd.testing.network import why_no_namespaces
+
 
 def skip(reason: str) -> NoReturn:
     """Skip the test with this reason, or fail with it where CI=true."""
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(f"{reason}; and CI says that this test must run", pytrace=False)
     pytest.skip(reason)
-
-
-@functools.cache
-def why_no_namespaces() -> str:
-    """Why this process cannot make network namespaces; empty if it can."""
-    if os.geteuid() != 0:
-        return f"network namespaces need root; running as uid {os.geteuid()}"
-    done = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, text=True, check=False)
-    return f"no network namespaces here: {done.stderr.strip()}" if done.returncode else ""
 
 
 OTHER_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")

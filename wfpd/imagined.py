@@ -37,6 +37,11 @@ class Imagined:
     icmp_code: int = 0
     payload: int = 0
     """Bytes behind the headers, all 0."""
+    content: bytes = b""
+    """Bytes behind the headers in their place."""
+    sequence: int = 0
+    acknowledged: int = 0
+    """TCP."""
     ttl: int = TTL
     tos: int = 0
     """DSCP and ECN as they stand in the header."""
@@ -77,12 +82,13 @@ class Imagined:
 
     def _transport(self) -> bytes:
         ports = self.source_port.to_bytes(2, "big") + self.destination_port.to_bytes(2, "big")
-        rest = bytes(self.payload)
+        rest = self.content or bytes(self.payload)
         if self.protocol == _TCP:
-            head = ports + bytes(8) + bytes([(5 + len(self.options) // 4) << 4, self.flags])
+            numbers = self.sequence.to_bytes(4, "big") + self.acknowledged.to_bytes(4, "big")
+            head = ports + numbers + bytes([(5 + len(self.options) // 4) << 4, self.flags])
             return head + self.window.to_bytes(2, "big") + bytes(4) + self.options + rest
         if self.protocol in (_UDP, _UDPLITE):
-            return ports + (8 + self.payload).to_bytes(2, "big") + b"\0\0" + rest
+            return ports + (8 + len(rest)).to_bytes(2, "big") + b"\0\0" + rest
         if self.protocol == _DCCP:
             return ports + b"\x04\0\0\0\x01" + bytes(7) + rest  # 4 words, a Request with long numbers.
         if self.protocol == _SCTP:

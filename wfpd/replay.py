@@ -40,11 +40,12 @@ _HOOKS_OF = {"input": ("input",), "output": ("output",), "forward": ("forward",)
 
 
 def make_snapshot(
-    policy: Policy, *, generation: int = 1, audit: bool = False, callouts: list[Any] | None = None
-) -> Snapshot:
+    policy: Policy, *, generation: int = 1, audit: bool = False, callouts: list[Any] | None = None,
+    notifications: Notifications | None = None,
+) -> Snapshot:  # fmt: skip
     """The policy as the packet path's tables, its callouts imported (or given by index) and told of filters.
 
-    FwpError where a callout refuses a filter.
+    `notifications` remembers what they were told.  FwpError where a callout refuses a filter.
     """
     if callouts is None:
         callouts = list(load_callouts(policy.callouts, policy.daemon.callout_path))
@@ -59,8 +60,16 @@ def make_snapshot(
         audit=audit,
     )
     snapshot.root.provider_contexts = {item.name: item.data for item in policy.provider_contexts}
-    Notifications().prepare(snapshot, None).settle()
+    (notifications or Notifications()).prepare(snapshot, None).settle()
     return snapshot
+
+
+def close_callouts(snapshot: Snapshot) -> None:
+    """Nothing asks the callouts of these tables any more."""
+    for item in snapshot.callouts:
+        close = getattr(item, "close", None)
+        if close is not None:
+            close()
 
 
 def streams_of(settings: DaemonSettings) -> Streams:
@@ -299,13 +308,14 @@ class Replay:
 
     def close(self) -> None:
         """The capture is over: flow contexts end, and so do the callouts."""
+        self.end_flows()
+        close_callouts(self.snapshot)
+
+    def end_flows(self) -> None:
+        """Flow contexts end; the callouts may be asked by others."""
         self.flows.contexts.end_all()
         while self.flows.contexts.drain():
             pass
-        for item in self.snapshot.callouts:
-            close = getattr(item, "close", None)
-            if close is not None:
-                close()
 
     def _noted(self, index: int, reason: str) -> Result:
         info = self.snapshot.filter_info(index)

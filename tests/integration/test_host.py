@@ -37,7 +37,7 @@ def test_a_new_address_wakes_the_watcher_and_is_seen(net: Network) -> None:
     try:
         watcher.drain()
         assert not select.select([watcher], [], [], 0)[0]
-        netns.run_ip("-n", net.client.name, "addr", "add", "10.201.9.9/32", "dev", "eth0")
+        net.ip("-n", net.client.name, "addr", "add", "10.201.9.9/32", "dev", "eth0")
         assert select.select([watcher], [], [], 3)[0]
         assert watcher.drain()
         assert not watcher.drain()

@@ -35,6 +35,10 @@ def test_a_packet_with_ports_is_sound_down_to_its_checksums(protocol: str, ends:
 @pytest.mark.parametrize("ends", [V4, V6], ids=["v4", "v6"])
 def test_rare_parts_of_the_headers_can_be_said(ends: tuple[str, str]) -> None:
     source, destination = (ipaddress.ip_address(end) for end in ends)
+    with_bytes = Imagined(17, source, destination, 1, 2, content=b"hello")
+    assert with_bytes.data().endswith(b"hello") and read(with_bytes)["payload_length"] == 5
+    numbered = read(Imagined(6, source, destination, 1, 2, sequence=2**32 - 1, acknowledged=7))
+    assert (numbered["tcp_sequence"], numbered["tcp_acknowledgment"]) == (2**32 - 1, 7)
     made = Imagined(6, source, destination, 1, 2, ttl=3, tos=0xB9, window=7, options=b"\x02\x04\x01\xf4")
     view = read(made)
     assert [view[name] for name in ("status", "ttl", "dscp", "ecn", "tcp_mss", "tcp_window")] == [0, 3, 46, 1, 500, 7]

@@ -100,15 +100,19 @@ class Registered:
 
     def close(self) -> None:
         """Let the instance go; once, whoever asks."""
+        try:
+            self.end()
+        except Exception:
+            logger.exception("callout %s: close() failed", self.name)
+
+    def end(self) -> None:
+        """As close(), but what the instance raises is the caller's."""
         if getattr(self, "_closed", True):  # A constructor that failed has not come so far.
             return
         self._closed = True
         close = getattr(self.instance, "close", None)
         if callable(close):
-            try:
-                close()
-            except Exception:
-                logger.exception("callout %s: close() failed", self.name)
+            close()
 
     def __del__(self) -> None:
         self.close()

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import IO, TYPE_CHECKING
 
 from wfpd.errors import ControlError, UsageError
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     runner = Runner(coverage=arguments.coverage, wanted=wanted)
     started = time.perf_counter()
     told = None if arguments.json else _telling(arguments.verbose)
-    results = [runner.run(suite, told) for suite in suites]
+    with closing(runner):
+        results = [runner.run(suite, told) for suite in suites]
     return _tell(arguments, runner, results, time.perf_counter() - started, junit)
 
 

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from wfpd.config import load_policy
 from wfpd.errors import CaptureError, ControlError, PolicyError, Problem, UsageError
 from wfpd.explaining import NEAR, answers_of, bare_snapshot, explanation
 from wfpd.model.policy import Policy
-from wfpd.replay import Replay, make_snapshot, read_capture
+from wfpd.replay import Replay, close_callouts, make_snapshot, read_capture
 from wfpd.testing.cases import Case, Difference, FromCapture, Step, Suite
 from wfpd.testing.coverage import Coverage
 from wfpd.testing.missing import why_not
@@ -100,6 +100,11 @@ class Tables:
             self._registered = make_snapshot(self.policy)
         return self._registered
 
+    def close(self) -> None:
+        """No case asks the callouts any more."""
+        if self._registered is not None:
+            close_callouts(self._registered)
+
 
 class Runner:
     """Runs suites.  ControlError for a policy or capture that cannot be opened."""
@@ -126,6 +131,12 @@ class Runner:
         except PolicyError as error:
             return SuiteResult(suite, (), tuple(error.problems), n_deselected)
         return SuiteResult(suite, tuple(results), (), n_deselected)
+
+    def close(self) -> None:
+        """Callouts that were run end."""
+        for tables in self._tables.values():
+            if isinstance(tables, Tables):
+                tables.close()
 
     def _load(self, path: str) -> Tables:
         found = self._tables.get(path)
@@ -170,10 +181,18 @@ class Runner:
     def _trial(self, tables: Tables, suite: Suite, result: Result, steps: Steps) -> None:
         """One flow table from its first packet on; the case's first failure is explained on a second one."""
         case = result.case
-        replay = self._replay(tables, case)
+        with closing_flows(self._replay(tables, case)) as replay:
+            first = self._steps(replay, suite, result, steps)
+        if first >= 0 and result.explanation is None:
+            with closing_flows(self._replay(tables, case)) as replay:
+                self._explain(replay, tables, result, steps, first)
+
+    def _steps(self, replay: Replay, suite: Suite, result: Result, steps: Steps) -> int:
+        """Every packet; the place of the first failure, or -1."""
+        case = result.case
         coverage = self.coverage.get(suite.policy)
         whole = _Whole(case.capture) if case.capture else None
-        place = first = -1
+        first = -1
         for place, step in enumerate(steps()):
             near = -1 if coverage is None else 0
             line = replay.decide(step.packet, near=near, mark=step.mark, hooks=step.hooks)
@@ -188,11 +207,9 @@ class Runner:
         if whole:
             for difference in whole.at_end():
                 result.fail(Failure(None, (difference,)))
-        if first >= 0 and result.explanation is None:
-            self._explain(tables, result, steps, first)
+        return first
 
-    def _explain(self, tables: Tables, result: Result, steps: Steps, place: int) -> None:
-        replay = self._replay(tables, result.case)
+    def _explain(self, replay: Replay, tables: Tables, result: Result, steps: Steps, place: int) -> None:
         found = steps()
         for step in itertools.islice(found, place):
             replay.decide(step.packet, mark=step.mark, hooks=step.hooks)
@@ -206,6 +223,15 @@ class Runner:
         visits = [visit for _, visit in replay.visits]
         for name in sorted(name for name in names if name):
             result.missing += why_not(tables.policy, name, visits, result.explanation)
+
+
+@contextmanager
+def closing_flows(replay: Replay) -> Iterator[Replay]:
+    """What callouts keep with the flows of these packets ends with them."""
+    try:
+        yield replay
+    finally:
+        replay.end_flows()
 
 
 def must_open(path: str) -> None:

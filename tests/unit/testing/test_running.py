@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,27 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
         must_open(str(tmp_path / "fifo"))
     with pytest.raises(ControlError, match="no name of a file"):
         must_open("a\0b")
+
+
+def test_callouts_that_were_run_end_with_the_flows_and_the_runner(tmp_path: Path) -> None:
+    (tmp_path / "ended_callout.py").write_text(
+        "SAID = []\n"
+        "class Ended:\n"
+        "    def classify(self, c):\n"
+        "        c.set_flow_context('datagram_data', 'x')\n"
+        "    def flow_delete(self, f):\n"
+        "        SAID.append(f.layer)\n"
+        "    def close(self):\n"
+        "        SAID.append('closed')\n"
+    )
+    policy = (
+        f"version: 1\ndaemon: {{callout_path: [{tmp_path}]}}\ncallouts: [{{name: c, use: 'ended_callout:Ended'}}]\n"
+        "filters:\n  - {name: in, layer: ale_auth_recv_accept, action: permit}\n"
+        "  - {name: new, layer: ale_flow_established, action: {callout: c}}\n"
+    )
+    one = "  - {name: %s, hook: input, proto: udp, callouts: run, expect: permit}\n"
+    _, runner = ran(tmp_path, one % "a" + one % "b", policy=policy)
+    said = sys.modules.pop("ended_callout").SAID
+    assert said == ["datagram_data_v4"] * 2
+    runner.close()
+    assert said == ["datagram_data_v4"] * 2 + ["closed"]
