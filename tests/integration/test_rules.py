@@ -386,7 +386,7 @@ def test_rules_of_others_that_meet_ours_are_found(net: Network) -> None:
     router.run(
         ["nft", "-f", "-"], stdin="table inet fw {\nchain f {\nmeta mark and 0xf0000000 == 0x10000000 accept\n}\n}\n"
     )
-    netns.run_ip("-n", router.name, "rule", "add", "fwmark", "0x200000/0xff00000", "lookup", "52")
+    net.ip("-n", router.name, "rule", "add", "fwmark", "0x200000/0xff00000", "lookup", "52")
     rules.install(planned(Attachment("forward")), in_namespace(router))
     found = conflicts.others(MARKS.mask, in_namespace(router))
     kinds = [finding.kind for finding in found]

@@ -24,6 +24,7 @@ COMMANDS = (
     "purge",
     "lab",
     "bench",
+    "new_callout",
     "status",
     "top",
     "reload",
