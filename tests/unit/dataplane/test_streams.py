@@ -376,12 +376,12 @@ def test_a_keep_alive_may_carry_any_byte_once_the_receiver_has_acknowledged():
 
 @pytest.mark.parametrize("opened", [True, False])
 def test_bytes_of_a_callout_that_was_late_are_shown_again(opened):
-    seen = Recorder(lambda c: (time.sleep(0.005 if b"c" not in bytes(c.stream) else 0), c.permit()))
+    seen = Recorder(lambda c: (time.sleep(0.25 if b"c" not in bytes(c.stream) else 0), c.permit()))
     tables = a_snapshot(seen, on_late=Word.PERMIT)
     talk = Conversation(tables)
     if opened:
         talk.open()
-    talk.replayer = Replayer(tables, talk.flows, late_after=0.004)
+    talk.replayer = Replayer(tables, talk.flows, late_after=0.2)
     found = talk.visit(talk.packet(0, b"ab", "PA", ack=0))
     assert (found["verdict"], found["reason"]) == ("permit", "late")
     assert talk.send(2, b"c") == PASSED
