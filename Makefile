@@ -15,7 +15,7 @@ DEBUG_TESTS := tests/unit tests/property tests/contracts tests/fuzz tests/integr
 # Stubs of compiled modules, compared with the modules as they were built.  A stub has the doors that are used, no more.
 STUBS := $(subst /,.,$(basename $(wildcard wfpd/*/_*.pyi)))
 
-.PHONY: build test test-release test-debug fuzz coverage run lint man soak bench clean packages-run packages-test python
+.PHONY: build test test-release test-debug fuzz coverage run lint man soak bench bench-suricata clean packages-run packages-test python
 
 build: packages-run $(STAMP)
 	@$(BIN)/python setup.py -q build_ext --inplace
@@ -57,6 +57,10 @@ soak: packages-test build
 
 bench: packages-test build
 	PYTHONPATH=. $(BIN)/python -m bench
+
+# Suricata 7 drains the same queue; where it cannot be had, that is said and the target fails.
+bench-suricata: packages-test build
+	PYTHONPATH=. $(BIN)/python -m bench.bench_suricata
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

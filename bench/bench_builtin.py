@@ -52,10 +52,10 @@ def _vector(width: int, content: bytes) -> bytes:
     return len(content).to_bytes(width, "big") + content
 
 
-def client_hello(padding: int = 1100) -> bytes:
+def client_hello(padding: int = 1100, name: bytes = NAME) -> bytes:
     """A record as a browser sends it: a key share of post-quantum size before the name."""
-    name = b"\x00\x00" + _vector(2, _vector(2, b"\x00" + _vector(2, NAME)))
-    extensions = b"\x00\x33" + _vector(2, bytes(padding)) + name + b"\x00\x2b\x00\x03\x02\x03\x04"
+    named = b"\x00\x00" + _vector(2, _vector(2, b"\x00" + _vector(2, name)))
+    extensions = b"\x00\x33" + _vector(2, bytes(padding)) + named + b"\x00\x2b\x00\x03\x02\x03\x04"
     body = b"\x03\x03" + bytes(32) + _vector(1, bytes(32)) + _vector(2, b"\x13\x01\x13\x02") + b"\x01\x00"
     return b"\x16\x03\x01" + _vector(2, b"\x01" + _vector(3, body + _vector(2, extensions)))
 

@@ -30,18 +30,34 @@ SMALL = {
     "bench_replay": ["--rounds", "1", "--packets", "300", "--pps", "5000", "--filters", "50", "--json"],
     "bench_sets": ["--rounds", "1", "--small", "250", "--large", "1000", "--packets", "50", "--json"],
     "bench_stage": ["--rounds", "1", "--packets", "200", "--filters", "50", "--json"],
+    "bench_suricata": [
+        "--rounds",
+        "1",
+        "--connections",
+        "20",
+        "--names",
+        "20",
+        "--mirror",
+        "http://127.0.0.1:9",
+        "--json",
+    ],
     "bench_stream": ["--rounds", "1", "--seconds", "1", "--filters", "50", "--json"],
 }
 TODAY = ["nf-queue.c", "an empty netfilterqueue callback", "netfilterqueue and Scapy"]
 pytestmark = pytest.mark.usefixtures("needs_root")
 
 
-def run(module: str, *arguments: str) -> str:
-    """What `python -m bench.MODULE` prints."""
-    done = subprocess.run(
+def start(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m bench.MODULE`, to its end."""
+    return subprocess.run(
         [sys.executable, "-m", module, *arguments], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
+
+
+def run(module: str, *arguments: str) -> str:
+    """What `python -m bench.MODULE` prints."""
+    done = start(module, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -176,6 +192,28 @@ def test_replaying_loses_nothing_without_a_queue_and_counts_what_each_contender_
 def test_a_stream_passes_through_every_contender() -> None:
     (table,) = tables("bench_stream")
     assert set(firsts(table)) == {"no queue", "wfpd", *TODAY[:2]}
+
+
+def test_suricata_is_compared_where_it_was_fetched_before() -> None:
+    # The suite fetches nothing: `make bench-suricata` does.
+    done = start("bench.bench_suricata", *SMALL["bench_suricata"])
+    if done.returncode:
+        assert done.returncode == 3 and "SURICATA CANNOT BE HAD HERE" in done.stderr, done.stderr
+        return
+    (table,) = json.loads(done.stdout)
+    assert firsts(table) == ["wfpd, tls_names", "Suricata"]
+    assert [0.9 < float(row[3]) < 1 for row in table["rows"]] == [True, True]
+
+
+def test_it_is_said_loudly_where_suricata_cannot_be_had(tmp_path: Path) -> None:
+    unreachable = start("bench.bench_suricata", "--mirror", "http://127.0.0.1:9", "--root", str(tmp_path / "none"))
+    (tmp_path / "other" / "usr" / "bin").mkdir(parents=True)
+    (tmp_path / "other" / "usr" / "bin" / "suricata").write_text("no program")
+    another = start("bench.bench_suricata", "--root", str(tmp_path / "other"))
+    for done, why in ((unreachable, "http://127.0.0.1:9"), (another, "has no Suricata 7")):
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "SURICATA CANNOT BE HAD HERE: NOTHING WAS COMPARED" in done.stderr and why in done.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_document_has_one_place_for_the_tables() -> None:
