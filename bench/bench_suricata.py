@@ -5,7 +5,7 @@
 Forwarded TCP connections over IPv4: a handshake, a ClientHello of 1.2 KB in two segments, four answers of 1,400 bytes;
 one connection in ten names a listed server.  Suricata has a rule for each name and serves its queue with one worker and
 batches of 20 verdicts, wfpd the callout `tls_names` with the same list.  CPU time by the scheduler's account, of all
-threads, in paired rounds.  Packets of connections that are refused do not pass: how many pass of a round is told for both.
+threads, in paired rounds.  Packets of connections that are refused do not pass; the part that passes is told for both:
 Suricata drops the answers of a refused connection too, tls_names at ipforward what its client sends.
 
 Suricata comes from Debian's bookworm-backports into a root file system of its own.  Where it cannot be had, that
