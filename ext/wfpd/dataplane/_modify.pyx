@@ -306,7 +306,9 @@ def completed(const uint8_t[::1] packet not None) -> bytes:
 
 
 def refusal(int status) -> tuple:
-    """(message, hint) of a ModifyStatus that is not MODIFY_OK."""
+    """(message, hint) of a ModifyStatus that is not MODIFY_OK; ValueError for a number that is none."""
+    if not MODIFY_OK < status < N_MODIFY_STATUSES:
+        raise ValueError(f"{status} is no refusal")
     return _TEXTS[status]
 
 
