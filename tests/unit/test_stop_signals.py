@@ -1,6 +1,6 @@
 import signal
-import threading
 import subprocess
+import threading
 
 import pytest
 
