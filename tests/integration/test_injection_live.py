@@ -67,6 +67,14 @@ class Wrong(Base):
             c.inject(bytes(c.packet[:at]) + to + bytes(c.packet[at + len(to):]), direction="inbound")
             say("wrong")
 
+class Later(Base):
+    """Inspects out of band."""
+    def classify(self, c):
+        import threading
+        handle, packet = c.injection_handle, bytes(c.packet)
+        threading.Timer(0.2, lambda: handle.inject(packet + b" later", direction="forward")).start()
+        c.block(clear_right=True)
+
 class Same(Base):
     def classify(self, c):
         c.reinject()
@@ -237,6 +245,15 @@ def test_what_is_to_be_received_never_leaves_the_host(wfpd: Wfpd, net: Network, 
         net.send_udp(net.client, 1, 64, 5000, to=SERVER[family])
         assert server.wait_for(1) and client.wait_for(0)
         assert (server.count, client.count) == (1, 0)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_clone_is_injected_when_the_call_is_long_over(wfpd: Wfpd, net: Network, family: int) -> None:
+    run(wfpd, udp("all", "ipforward", "later"), "later", attach=FORWARD)
+    with net.udp_receiver(net.server, 5000, family) as receiver:
+        net.send_udp(net.client, 5, 64, 5000, to=SERVER[family])
+        assert receiver.wait_for(5)
+    assert all(data.endswith(b" later") for data in receiver.payloads)
 
 
 @pytest.mark.parametrize("family", [4, 6])

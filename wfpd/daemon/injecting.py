@@ -7,6 +7,9 @@ from wfpd.injection.handles import Injections
 from wfpd.injection.sender import Sender
 from wfpd.netfilter.marks import Marks
 
+START_SECONDS = 3.0
+"""A policy that injects waits at most so long for its helper, so that its first packets find one."""
+
 
 class Injecting:
     """Follows what runs.  Called by the threads that publish, which take turns."""
@@ -23,7 +26,7 @@ class Injecting:
         """Tell of what is to run next, before it does."""
         self.wanted = any(getattr(item, "injects", False) for item in snapshot.callouts)
         if self.wanted:
-            self._sender.start()
+            self._sender.start(START_SECONDS)
             self._engine.set_injections(self._injections)
 
     def armed(self, injects: bool) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from wfpd.errors import ActionRefused
 from wfpd.injection.wire import Order, whole_length
@@ -99,7 +99,7 @@ class Injections:
         self.armed = True
         """The rules know marks of injected packets."""
         self._lock = threading.Lock()
-        self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._last = 0
         self._history = History()
 
@@ -118,10 +118,23 @@ class Injections:
                 return number
         raise ActionRefused(f"there are {HANDLES} injection handles", hint="fewer callouts that inject")
 
-    def handle(self, callout: Any, complete: Callable[[bytes], bytes]) -> InjectionHandle:
-        """What a callout may keep; `complete` sets lengths and checksums of a packet, or raises ActionRefused."""
+    def handle(self, callout: Any, complete: Callable[[bytes], bytes], past: Past = NOTHING, *, interface: int = 0,
+               silent: bool = False) -> InjectionHandle:  # fmt: skip
+        """What a callout may keep for clones of a packet with this past, or for new packets.
+
+        `complete` sets lengths and checksums of a packet, or raises ActionRefused; `silent`: nothing is sent.
+        """
         self.number(callout)
-        return InjectionHandle(self, callout, complete)
+        return InjectionHandle(self, callout, complete, past, interface, silent)
+
+    def past_of(self, mark: int, packet: bytes | memoryview) -> Past:
+        """That of a packet which has arrived with `mark`."""
+        by = self.marks.injected_by(mark)
+        if not by:
+            return NOTHING
+        with self._lock:
+            known = self._history.of(packet)
+        return Past(known.handles | {by}, max(known.times, 1))
 
     def state(self, callout: Any, mark: int, packet: bytes | memoryview) -> str:
         """That of a packet which has arrived with `mark`, as this callout's handle sees it."""
@@ -131,8 +144,7 @@ class Injections:
         number = self.number(callout)
         if by == number:
             return BY_SELF
-        with self._lock:
-            return PREVIOUSLY if number in self._history.of(packet).handles else BY_OTHER
+        return PREVIOUSLY if number in self.past_of(mark, packet).handles else BY_OTHER
 
     def passes(self, callout: Any, mark: int, packet: bytes | memoryview) -> bool:
         """Whether the callout is not asked, as it has injected the packet itself."""
@@ -140,31 +152,24 @@ class Injections:
             return False
         return self.state(callout, mark, packet) in (BY_SELF, PREVIOUSLY)
 
-    def inject(self, callout: Any, packet: bytes, direction: str, *, seen: bytes | None = None, mark: int = 0,
-               clone: bool = False, interface: int = 0) -> bool:  # fmt: skip
-        """Send a completed packet because of `seen`, which has arrived with `mark`; `clone`: it takes its place.
+    def inject(self, callout: Any, packet: bytes, direction: str, *, past: Past = NOTHING, clone: bool = False,
+               interface: int = 0) -> bool:  # fmt: skip
+        """Send a completed packet because of one with this past; `clone`: it takes its place.
 
-        False, and counted, if the packet or what it answers was injected as often as the callout allows.
+        False, and counted, if that one was injected as often as the callout allows.
         """
-        if direction == "inbound" and packet[16 if packet[0] >> 4 == 4 else 24] >= (
-            224 if packet[0] >> 4 == 4 else 255
-        ):
+        if direction == "inbound" and _is_for_many(packet):
             raise ActionRefused("a packet to many cannot be received by injection", hint="use modify()")
         if not self.armed:
             self._count("no_helper")
-            raise ActionRefused("the rules for injected packets do not stand yet")
-        number, by = self.number(callout), self.marks.injected_by(mark)
-        with self._lock:
-            past = self._history.of(seen) if by and seen is not None else NOTHING
-            times = (max(past.times, 1) if by else 0) + 1
-            allowed = times <= getattr(callout, "injects_at_most", AT_MOST)
-            if allowed:
-                before = past.handles | {by} if by and clone else frozenset[int]()
-                self._history.remember(packet, Past(before | {number}, times))
-        if not allowed:
+            raise ActionRefused("the rules for injected packets do not stand yet", hint="try it with the next packet")
+        number, way = self.number(callout), WAYS[direction]
+        if past.times >= getattr(callout, "injects_at_most", AT_MOST):
             self._count("loop")
             return False
-        way = WAYS[direction]
+        before = past.handles if clone else frozenset[int]()
+        with self._lock:
+            self._history.remember(packet, Past(before | {number}, past.times + 1))
         self._send(Order(packet, self.marks.injected(number, way), interface, way is Way.INBOUND))
         return True
 
@@ -172,16 +177,25 @@ class Injections:
 class InjectionHandle:
     """A callout's own: may be kept, and used by any thread after the call has ended."""
 
-    def __init__(self, injections: Injections, callout: Any, complete: Callable[[bytes], bytes]) -> None:
-        self._injections, self._callout, self._complete = injections, callout, complete
-
-    @property
-    def number(self) -> int:
-        """From 1 on; what the mark of its packets holds."""
-        return self._injections.number(self._callout)
+    def __init__(self, injections: Injections, callout: Any, complete: Callable[[bytes], bytes], past: Past,
+                 interface: int, silent: bool) -> None:  # fmt: skip
+        self._injections, self._complete, self._past = injections, complete, past
+        self._interface, self._silent = interface, silent
+        self._callout = weakref.ref(callout)
 
     def inject(self, packet: bytes, *, direction: str) -> bool:
-        """As `c.inject`; `direction` is outbound, inbound or forward."""
+        """As `c.reinject` without the drop; `direction` is outbound, inbound or forward.
+
+        Raises ActionRefused after the callout's end, too.
+        """
         if direction not in WAYS:
             raise ValueError(f"direction={direction!r}: one of {', '.join(WAYS)}")
-        return self._injections.inject(self._callout, self._complete(bytes(packet)), direction)
+        callout = self._callout()
+        if callout is None:
+            raise ActionRefused("the callout is gone, and its injection handle is closed", hint="end with close()")
+        whole = self._complete(packet)
+        if self._silent:
+            return True
+        return self._injections.inject(
+            callout, whole, direction, past=self._past, clone=True, interface=self._interface
+        )

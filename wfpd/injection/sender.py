@@ -85,6 +85,7 @@ class Sender:
         self._connect = connect
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._tried = threading.Event()
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._counts = dict.fromkeys(RESULTS, 0)
@@ -97,13 +98,15 @@ class Sender:
         """A helper is there."""
         return self._socket is not None
 
-    def start(self) -> None:
-        """Keep a helper from now on; returns at once."""
+    def start(self, wait: float = 0.0) -> None:
+        """Keep a helper from now on; if there was none, wait up to `wait` seconds for what comes of the first try."""
         with self._lock:
             if self._thread is None:
                 self._stop = threading.Event()
+                self._tried.clear()
                 self._thread = threading.Thread(target=self._keep, args=(self._stop,), name="wfpd-inject", daemon=True)
                 self._thread.start()
+        self._tried.wait(wait)
 
     def stop(self) -> None:
         """Let the helper go."""
@@ -159,6 +162,7 @@ class Sender:
             try:
                 sock, child = self._connect()
             except OSError as error:
+                self._tried.set()
                 if str(error) != last:
                     logger.error("no packet can be injected: %s (docs/actions.md: the helper)", error)
                     last = str(error)
@@ -178,6 +182,7 @@ class Sender:
         with self._lock:
             if not stop.is_set():
                 self._socket = sock
+        self._tried.set()
         try:
             sock.settimeout(None)
             return not stop.is_set() and self._read_counts(sock)

@@ -61,6 +61,10 @@ cdef class ClassifyContext:
     cdef Visitor* _live(self) except NULL
     cdef int _modified(self, int status) except -1
     cdef object _arrived(self)
+    cdef object _injecting(self)
+    cdef object _past(self)
+    cdef uint32_t _link(self) noexcept
+    cdef bint _silent(self) noexcept
     cdef bint _passes_own(self, CalloutAnswer* answer) except -1
     cdef bint _inject(self, object packet, str direction, bint clone) except -1
 

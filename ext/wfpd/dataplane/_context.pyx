@@ -726,11 +726,11 @@ cdef class ClassifyContext:
 
     @property
     def injection_handle(self):
-        """This callout's handle, with inject(packet, direction=...) for any thread and any time."""
+        """A handle for clones of this packet, and others: its inject(packet, direction=...) may be called by any thread
+        as long as the callout is registered."""
         self._live()
-        if self.injections is None or not getattr(self._item(), "injects", False):
-            raise ActionRefused("nothing can be injected", hint="say `injects = True` in the callout's class")
-        return self.injections.handle(self._item(), completed)
+        item = self._injecting()
+        return self.injections.handle(item, completed, self._past(), interface=self._link(), silent=self._silent())
 
     def inject(self, packet, *, direction=None):
         """Inject a new IP packet, whose lengths and checksums are set; `direction` is outbound, inbound or forward.
@@ -774,18 +774,29 @@ cdef class ClassifyContext:
         return bool(sent)
 
     cdef bint _inject(self, object packet, str direction, bint clone) except -1:
-        cdef Visitor* visitor = self.visitor
+        item = self._injecting()
+        whole = completed(packet)
+        if self._silent():
+            return True
+        return self.injections.inject(item, whole, direction, past=self._past(), clone=clone, interface=self._link())
+
+    cdef object _injecting(self):
+        """What is registered for the callout, if it may inject."""
         item = self._item()
         if self.injections is None or not getattr(item, "injects", False):
             raise ActionRefused("nothing can be injected", hint="say `injects = True` in the callout's class")
-        whole = completed(packet)
-        if self.snapshot.policy.audit:
-            return True             # Everything passes as it was.
-        # A link-local destination is one of a link.
-        interface = (visitor.input.out_interface or visitor.input.in_interface) if whole[0] >> 4 == 6 else 0
-        return self.injections.inject(item, whole, direction, seen=self._arrived() if visitor.input.mark else None,
-                                      mark=visitor.input.mark if visitor.input.has_mark else 0, clone=clone,
-                                      interface=interface)
+        return item
+
+    cdef object _past(self):
+        return self.injections.past_of(self.visitor.input.mark if self.visitor.input.has_mark else 0, self._arrived())
+
+    cdef uint32_t _link(self) noexcept:
+        """The interface that an IPv6 link-local destination is taken to be at."""
+        return self.visitor.input.out_interface or self.visitor.input.in_interface
+
+    cdef bint _silent(self) noexcept:
+        """In audit mode everything passes as it was."""
+        return self.snapshot.policy.audit
 
     # ------------------------------------------------------------------------------- the stream layer
 

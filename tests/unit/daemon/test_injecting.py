@@ -21,7 +21,7 @@ class Sender:
         self.said: list[str] = []
         self.sent: list[Any] = []
 
-    def start(self) -> None:
+    def start(self, wait: float) -> None:
         self.said.append("start")
 
     def stop(self) -> None:

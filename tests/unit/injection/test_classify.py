@@ -192,7 +192,11 @@ filters:
 
 
 def test_in_audit_mode_nothing_is_injected(tmp_path: pathlib.Path) -> None:
-    made = decided(tmp_path, lambda c: c.reinject() and c.inject(bytes(OUT)), "ipforward")
+    def classify(c: Any) -> None:
+        assert c.injection_handle.inject(bytes(OUT), direction="outbound")
+        assert c.reinject() and c.inject(bytes(OUT))
+
+    made = decided(tmp_path, classify, "ipforward")
     audited = make_snapshot(
         load_policy(tmp_path / "policy.yaml", trust="warn"), callouts=list(made.items.values()), audit=True
     )
@@ -201,6 +205,20 @@ def test_in_audit_mode_nothing_is_injected(tmp_path: pathlib.Path) -> None:
     replayer.context.injections = Injections(sent.append)
     replayer.visit(bytes(THROUGH), "forward", 1)
     assert not sent and not replayer.context.errors
+
+
+def test_a_clone_may_be_injected_when_the_call_is_over(tmp_path: pathlib.Path) -> None:
+    kept: list[Any] = []
+
+    def classify(c: Any) -> None:
+        kept.append((c.injection_handle, bytes(c.packet)))
+        c.block(clear_right=True)
+
+    made = decided(tmp_path, classify, "ipforward")
+    assert "injected" not in made.send(THROUGH)
+    for handle, packet in kept:
+        assert handle.inject(memoryview(packet + b"!"), direction="forward")
+    assert [order.packet[28:] for order in made.replay.injected] == [b"hello!"]
 
 
 @settings(max_examples=200, deadline=None)

@@ -62,7 +62,7 @@ def test_a_packet_is_of_self_of_another_or_of_both() -> None:
     first = sent[-1].mark
     assert injections.state(one, first, PACKET) == BY_SELF
     assert injections.state(two, first, PACKET) == BY_OTHER
-    assert injections.inject(two, OTHER, "outbound", seen=PACKET, mark=first, clone=True)
+    assert injections.inject(two, OTHER, "outbound", past=injections.past_of(first, PACKET), clone=True)
     second = sent[-1].mark
     assert injections.state(two, second, OTHER) == BY_SELF
     assert injections.state(one, second, OTHER) == PREVIOUSLY
@@ -74,7 +74,7 @@ def test_an_answer_to_an_injected_packet_is_not_that_packet() -> None:
     injections, sent, _ = made()
     one, two = Callout(), Callout()
     injections.inject(one, PACKET, "outbound")
-    injections.inject(two, OTHER, "outbound", seen=PACKET, mark=sent[0].mark)
+    injections.inject(two, OTHER, "outbound", past=injections.past_of(sent[0].mark, PACKET))
     assert injections.state(one, sent[1].mark, OTHER) == BY_OTHER
 
 
@@ -94,8 +94,8 @@ def test_two_that_answer_each_other_come_to_an_end(clone: bool) -> None:
     pair: list[Any] = [Callout(), Callout()]
     pair[0].injects_at_most, pair[1].injects_at_most = 6, 5
     packets, mark, turn = [PACKET, OTHER], 0, 0
-    while injections.inject(pair[turn % 2], packets[turn % 2], "outbound", seen=packets[(turn + 1) % 2], mark=mark,
-                            clone=clone):  # fmt: skip
+    while injections.inject(pair[turn % 2], packets[turn % 2], "outbound",
+                            past=injections.past_of(mark, packets[(turn + 1) % 2]), clone=clone):  # fmt: skip
         mark, turn = sent[-1].mark, turn + 1
     assert (turn, len(sent), counted) == (5, 5, ["loop"])
 
@@ -143,12 +143,31 @@ def test_what_is_for_many_would_leave_the_host_and_is_refused() -> None:
     assert [order.local for order in sent] == [False, False]
 
 
-def test_a_kept_handle_injects_at_any_time() -> None:
+def test_a_kept_handle_injects_as_long_as_its_callout_is_there() -> None:
     injections, sent, _ = made()
-    handle = injections.handle(Callout(), completed)
+    callout = Callout()
+    handle = injections.handle(callout, completed)
     assert handle.inject(PACKET[:10] + b"\0\0" + PACKET[12:], direction="inbound")
-    assert sent[0].packet == PACKET and sent[0].local and injections.marks.injected_by(sent[0].mark) == handle.number
+    assert sent[0].packet == PACKET and sent[0].local and injections.marks.injected_by(sent[0].mark) == 1
     with pytest.raises(ValueError, match="direction"):
         handle.inject(PACKET, direction="up")
     with pytest.raises(ActionRefused):
         handle.inject(b"", direction="inbound")
+    assert injections.handle(callout, completed, silent=True).inject(PACKET, direction="outbound")
+    del callout
+    gc.collect()
+    with pytest.raises(ActionRefused, match="gone"):
+        handle.inject(PACKET, direction="inbound")
+    assert len(sent) == 1
+
+
+def test_clones_that_are_injected_later_have_the_past_of_their_packets() -> None:
+    injections, sent, counted = made()
+    pair = [Callout(), Callout()]
+    mark, turns = 0, 0
+    while injections.handle(pair[turns % 2], completed, injections.past_of(mark, PACKET)).inject(
+        PACKET, direction="forward"
+    ):
+        mark, turns = sent[-1].mark, turns + 1
+        assert injections.state(pair[turns % 2], mark, PACKET) == (BY_OTHER if turns == 1 else PREVIOUSLY)
+    assert (turns, counted) == (8, ["loop"])

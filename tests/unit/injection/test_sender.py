@@ -48,8 +48,8 @@ def helpers() -> Iterator[Helpers]:
 def running(helpers: Helpers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender]:
     monkeypatch.setattr(sender, "FIRST_PAUSE", 0.01)
     made = Sender(helpers, rate=1000)
-    made.start()
-    assert wait_until(lambda: made.ready)
+    made.start(10)
+    assert made.ready
     yield made
     made.stop()
 
@@ -101,6 +101,14 @@ def test_a_helper_that_ends_is_counted_and_replaced_and_its_counts_stay(running:
     assert wait_until(lambda: len(helpers.ends) == 2 and running.ready)
     helpers.ends[1].send(wire.COUNTS.pack(1, 0, 0, 0, 0, 0, 0))
     assert wait_until(lambda: running.counts()["sent"] == 6)
+
+
+def test_a_start_waits_for_the_first_try_and_no_longer(helpers: Helpers) -> None:
+    helpers.refuses = 1000
+    one = Sender(helpers)
+    one.start(60)
+    assert helpers.refuses < 1000 and not one.ready
+    one.stop()
 
 
 @pytest.mark.parametrize("nonsense", [b"x", bytes(wire.COUNTS.size + 1), wire.hello(0)])
