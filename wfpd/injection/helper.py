@@ -7,9 +7,11 @@ while.  It trusts nothing it reads: what is no order with one whole packet is co
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
+import struct
 import sys
 
 from wfpd.injection import wire
@@ -22,6 +24,8 @@ BURST = 64
 IDLE_SECONDS = 30.0
 FIRST_FD = 3
 """SD_LISTEN_FDS_START."""
+CAPABILITY_VERSION_3, CAP_NET_RAW, PR_SET_NO_NEW_PRIVS = 0x20080522, 13, 38
+"""linux/capability.h, linux/prctl.h."""
 _RESULT_OF = {
     errno.EMSGSIZE: "too_long",
     errno.ENETUNREACH: "no_route", errno.EHOSTUNREACH: "no_route", errno.ENETDOWN: "no_route", errno.ENODEV: "no_route",
@@ -148,18 +152,31 @@ class Service:
 
 def serve(daemon: socket.socket) -> None:
     """One connection, to its end."""
+    raw, error = None, 0
     with daemon:
         try:
             raw = RawSockets()
-        except OSError as error:
-            Service(daemon, None, error.errno or errno.EPERM)
-            return
+        except OSError as refused:
+            error = refused.errno or errno.EPERM
         try:
-            Service(daemon, raw).run()
+            Service(daemon, raw, error).run()
         except ConnectionError:
-            return
+            return  # The daemon did not wait for the hello.
         finally:
-            raw.close()
+            if raw is not None:
+                raw.close()
+
+
+def drop_capabilities() -> None:
+    """Keep CAP_NET_RAW of whatever the daemon has handed down.  OSError without it."""
+    # Here, because its import makes a callback, which MemoryDenyWriteExecute may refuse the unit.
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
+    wanted = struct.pack("=6I", 1 << CAP_NET_RAW, 1 << CAP_NET_RAW, 0, 0, 0, 0)  # Effective, permitted, inheritable.
+    if libc.capset(header, wanted) != 0 or libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
 
 
 def _listen(listener: socket.socket) -> None:
@@ -177,6 +194,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The process's whole life."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments:
+        with contextlib.suppress(OSError):
+            drop_capabilities()  # Who has not got it cannot open raw sockets either, and says so.
         serve(socket.socket(fileno=int(arguments[0])))
         return 0
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":

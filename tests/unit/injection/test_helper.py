@@ -112,6 +112,14 @@ def test_without_raw_sockets_it_says_so_and_ends(monkeypatch: pytest.MonkeyPatch
         assert ours.recv(1) == b""
 
 
+def test_a_daemon_that_is_gone_already_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helper, "RawSockets", lambda: type("R", (Raw,), {"close": lambda self: None})())
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    helper.serve(theirs)
+    assert theirs.fileno() == -1
+
+
 def test_it_is_not_started_by_hand(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_PID", "1")
     assert helper.main([]) == 2

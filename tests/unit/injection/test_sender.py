@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -168,5 +169,8 @@ def test_a_child_says_whether_it_can() -> None:
     assert child is not None
     sock.send(b"nonsense")
     assert wire.COUNTS.unpack(sock.recv(256)) == (0, 1, 0, 0, 0, 0, 0)
+    status = pathlib.Path(f"/proc/{child.pid}/status").read_text()
+    assert "CapEff:\t0000000000002000" in status and "CapPrm:\t0000000000002000" in status
+    assert "NoNewPrivs:\t1" in status
     sock.close()
     assert child.wait(10) == 0
