@@ -288,6 +288,29 @@ def test_a_helper_that_dies_is_counted_and_another_one_serves(wfpd: Wfpd, net: N
     assert not [pid for pid in pids if pathlib.Path(f"/proc/{pid}").exists()]
 
 
+def test_a_helper_that_hangs_holds_nobody_up(wfpd: Wfpd, net: Network) -> None:
+    run(wfpd, udp("some", "ipforward", "longer", ip_destination_port=5000), "longer", attach=FORWARD)
+    (pid,) = helper_pids(wfpd)
+    os.kill(pid, signal.SIGSTOP)
+    with net.udp_receiver(net.server, 5001) as receiver:
+        for _ in range(20):
+            net.send_udp(net.client, 50, 64, 5000)
+            net.send_udp(net.client, 1, 64, 5001)
+        assert receiver.wait_for(20)
+        assert wait_until(lambda: wfpd.metric("wfpd_injected_packets_total", result="queue_full") > 0)
+    os.kill(pid, signal.SIGCONT)
+    assert wait_until(lambda: sent(wfpd) > 0)
+    assert wfpd.metric("wfpd_injection_helper_deaths_total") == 0
+
+
+def test_a_helper_ends_with_its_daemon_however_that_ends(wfpd: Wfpd) -> None:
+    run(wfpd, udp("all", "ipforward", "longer"), "longer", attach=FORWARD)
+    (pid,) = helper_pids(wfpd)
+    assert wfpd.end(signal.SIGKILL) == -signal.SIGKILL
+    status = pathlib.Path(f"/proc/{pid}/status")
+    assert wait_until(lambda: not status.exists() or "State:\tZ" in status.read_text(), 10)
+
+
 def test_a_helper_is_there_only_while_a_callout_injects(wfpd: Wfpd, net: Network) -> None:
     none = "  - {name: all, layer: ipforward, action: permit}"
     wfpd.write(none, daemon=f"callout_path: [{wfpd.folder}]")
