@@ -289,7 +289,7 @@ class Replay:
                 if way.parked.waits:
                     if timestamp_ns is not None and way.due_ns >= now_ns:
                         continue
-                    way.parked.expire()
+                    self.replayer.expire(way.parked)
                     way.parked = None
                     self._take(way, way.late)
                 del self._waiting[number]

@@ -55,6 +55,8 @@ cdef class ClassifyContext:
 
     # After the visit: a context of a flow that the packet has not made after all ends.
     cdef int settle_flow(self, Visitor* visitor) except -1
+    # Or the packet is parked: it lives with its ticket.
+    cdef int keep_flow(self, Visitor* visitor, ParkedPacket parked) except -1
     cdef int _release_stream(self) except -1
     cdef int _stream_action(self, uint8_t action) except -1
     cdef Visitor* _streaming(self) except NULL

@@ -660,6 +660,14 @@ cdef class ClassifyContext:
         if not flow_is(visitor.flows, &visitor.key, visitor.flow_hash, flow_id):
             contexts_flow_ended(visitor.flows.contexts, flow_id)
         return 0
+
+    cdef int keep_flow(self, Visitor* visitor, ParkedPacket parked) except -1:
+        if self.provisional:
+            parked.resume.flow_id = self.provisional
+            parked.resume.provisional = 1
+            self.provisional = 0
+        return 0
+
     # ------------------------------------------------------------------------------- modifying
 
     cdef int _modified(self, int status) except -1:

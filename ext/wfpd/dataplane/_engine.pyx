@@ -530,7 +530,7 @@ cdef class Engine:
                     break
                 step = self._go_on(worker, &answer)
             if parked is not None and batch_park(worker, self.parking.lot.worker.queues[0].number):
-                context.settle_flow(&worker.visitor)
+                context.keep_flow(&worker.visitor, parked)
                 step = self._next_packet(worker)
                 continue
             if parked is not None:

@@ -113,7 +113,7 @@ cdef class ParkedPacket:
 cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot)
 
 # Serve the queue until `stop_at_ns` is set and no worker serves any more; then all that is parked has a
-# verdict.  0, -errno when the queue failed, or 1: visits are to go on, lot_begin() says which, and then it is called again.
+# verdict.  0, -errno when the queue failed, or 1: lot_begin() has visits that are to go on; then it is called again.
 cdef int lot_serve(Lot* lot, const uint64_t* stop_at_ns, int stop_read, const uint32_t* n_serving) noexcept nogil
 
 # Make the oldest completed packet the worker's batch of one, the policy pinned; NULL: there is none (any more).

@@ -13,9 +13,9 @@ been read empty after that, will never see it: the kernel lost it (its interface
 
 Single verdicts only: nothing here may decide a packet that nobody has decided.
 
-A packet whose callout has answered is visited again from the start, by the thread of the queue and the policy that
-runs then, on the copy that its ticket keeps: the callouts that were asked before are not asked again (_visit, Resume), so
-that the visit goes on where it has stopped.
+A packet whose callout has answered is visited again from the start, by the thread of the queue and the
+policy that runs then, on the copy that its ticket keeps: the callouts that were asked before are not
+asked again (_visit, Resume), so that the visit goes on where it has stopped.
 """
 
 from libc.errno cimport EINTR, errno
@@ -32,6 +32,8 @@ from ._batch cimport (
     batch_account, batch_arrival, batch_outcome, batch_pin, batch_receive, batch_unpin, clock_monotonic, wfpd_read,
     wfpd_read32, worker_create, worker_free,
 )
+from ._flow cimport flow_is
+from ._flow_contexts cimport contexts_flow_ended
 from ._lock cimport wfpd_lock, wfpd_unlock
 from ._netlink cimport MESSAGE_VERDICT, NF_ACCEPT, Outcome, VERDICT_BYTES, verdicts_add
 from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, parse_packet
@@ -110,6 +112,8 @@ cdef void _release(Lot* lot, Ticket* ticket) noexcept nogil:
     lot.bytes -= ticket.packet.captured
     free(<void*>ticket.packet.data)
     ticket.packet.data = NULL
+    if ticket.resume.provisional:   # The packet has made no flow.
+        contexts_flow_ended(lot.worker.visitor.flows.contexts, ticket.resume.flow_id)
     ticket.resume = NULL
 
 
@@ -260,16 +264,19 @@ cdef Ticket* lot_begin(Lot* lot) noexcept nogil:
 
 cdef void lot_end(Lot* lot) noexcept nogil:
     cdef Ticket* ticket = lot.visited
+    cdef Visitor* visitor = &lot.worker.visitor
     wfpd_lock(&lot.lock)
     lot.visited = NULL
     lot.worker.n = 0
     lot.worker.resumed_ns = 0
-    lot.worker.visitor.resume = NULL
+    visitor.resume = NULL
     if lot.again:
         ticket.state = TICKET_PARKED
         lot.repeated += 1
     else:
-        lot.completed += lot.worker.visitor.decision.reason != REASON_LATE
+        lot.completed += visitor.decision.reason != REASON_LATE
+        if visitor.tracked and flow_is(visitor.flows, &visitor.key, visitor.flow_hash, ticket.resume.flow_id):
+            ticket.resume.provisional = 0
         _release(lot, ticket)
     wfpd_unlock(&lot.lock)
 
@@ -447,9 +454,11 @@ cdef void _fill(Ticket* ticket, Worker* worker, uint8_t* bytes, uint32_t n) noex
 
 
 cdef object _named(Snapshot snapshot, uint32_t filter):
-    """A filter and its callout, as another policy may have them: (key, slot, the callout's number or itself)."""
+    """A filter and its callout, whatever their numbers: (key, slot, the callout's number or itself), or None."""
     cdef Part part
     cdef const FilterBrief* item = &snapshot.policy.briefs[filter]
+    if item.callout == NO_FILTER:
+        return None
     part, place = snapshot.root.place(filter)
     callout = snapshot.root.callouts[item.callout]
     return (<const char*>part.filter(place).key)[:16], item.slot, getattr(callout, "number", callout)
@@ -464,6 +473,7 @@ cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot):
         resume.answers[i] = visitor.answered[i]
     resume.answers[n].filter = visitor.arbitration.asked
     resume.flow_id = visitor.pending.id if visitor.tracked and not visitor.flow_known else 0
+    resume.provisional = visitor.resume != NULL and visitor.resume.provisional
     handle.filters = [_named(snapshot, resume.answers[i].filter) for i in range(n + 1)]
     handle.followers = []
     handle.absorbs = BY_SLOT[visitor.slot][0].absorb
@@ -490,14 +500,15 @@ cdef class ParkedPacket:
         return ticket.epoch == self.epoch and ticket.state != TICKET_FREE and ticket.decided == TICKET_WAITS
 
     def complete(self, verdict=None, *, reply=None, bint clear_right=False, bint absorb=False, packet=None) -> bool:
-        """Let the visit go on with this answer of the callout: 'permit', 'block' or 'continue'; None: it is asked again.
+        """Let the visit go on with the callout's answer, 'permit', 'block' or 'continue'; None: it is asked again.
 
-        `clear_right`, `absorb` and `reply` are those of permit() and block(); `packet` is what the packet becomes, as by
-        modify(): where that is refused, on_error decides.  False when it is decided already: by an earlier call,
-        or because it was late.  Raises ValueError for what the callout could not have answered.
+        `clear_right`, `absorb` and `reply` are those of permit() and block(); `packet` is what the packet
+        becomes, as by modify(): where that is refused, on_error decides.  False when it is decided already: by
+        an earlier call, or because it was late.  Raises ValueError for what the callout could not have answered.
         """
         if verdict not in _KINDS or reply not in _REPLIES or (verdict != "block" and (_REPLIES[reply] or absorb)):
-            raise ValueError(f"complete({verdict!r}, reply={reply!r}): permit, block or continue; a reply and absorb go with a block")
+            raise ValueError(f"complete({verdict!r}, reply={reply!r}): permit, block or continue; "
+                             "a reply and absorb go with a block")
         if absorb and (_REPLIES[reply] or not self.absorbs):
             raise ValueError("an absorbed packet gets no reply, and not every layer absorbs (FWP_E_INVALID_PARAMETER)")
         if packet is not None and verdict is None:
@@ -509,10 +520,6 @@ cdef class ParkedPacket:
     def waits(self) -> bool:
         """Whether complete() can still decide it."""
         return self.open()
-
-    def expire(self) -> None:
-        """Replay: it is late, and complete() comes in vain."""
-        self.decided = True
 
     def fail(self, word) -> bool:
         """The callout could not answer: what its filter's on_error says, 'permit' or 'block', is its answer."""

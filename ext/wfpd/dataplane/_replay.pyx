@@ -15,6 +15,7 @@ from ._cache cimport cache_create, cache_destroy
 from ._context cimport ClassifyContext
 from ._explain cimport answer_fill, explain_layer
 from ._flow cimport Flows
+from ._flow_contexts cimport contexts_flow_ended
 from ._host cimport Host
 from ._modify cimport edit_create, edit_free, edit_packet
 from ._parking cimport ParkedPacket
@@ -113,6 +114,7 @@ cdef class Replayer:
             if self.trace.values == NULL:
                 raise MemoryError()
         self.context.resumed = resume
+        self.context.provisional = resume.resume.flow_id if resume is not None and resume.resume.provisional else 0
         self.visitor.resume = &resume.resume if resume is not None else NULL
         try:
             result = self._visit(&given, answers)
@@ -122,6 +124,12 @@ cdef class Replayer:
         if near >= 0:
             result["layers"] = [self._explained(i, near) for i in range(self.trace.n_rows)]
         return result
+
+    def expire(self, ParkedPacket parked not None) -> None:
+        """The packet is late, and complete() comes in vain."""
+        parked.decided = True
+        if parked.resume.provisional:
+            contexts_flow_ended(self.visitor.flows.contexts, parked.resume.flow_id)
 
     cdef int _begin_lists(self, ParkedPacket resume) except -1:
         self.asked, self.given = [], []
@@ -163,6 +171,7 @@ cdef class Replayer:
                 else:
                     parked = self.context.call(&self.visitor, self.snapshot, &answer)
                     if parked is not None:
+                        self.context.keep_flow(&self.visitor, parked)
                         result = self._parked(parked, asked)
                         break
                 self.given.append((_KINDS[answer.kind], bool(answer.clear_right)))

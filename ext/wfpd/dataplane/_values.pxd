@@ -17,7 +17,7 @@ cdef struct ValueContext:
     uint8_t reassembled             # No longer a fragment, was one.
     uint8_t flow_outbound           # Direction of the flow.
     uint8_t needs_authorization     # Inbound packet that will go to ale_auth_recv_accept.
-    uint8_t reauthorizing           # The reasons (FWP_REAUTHORIZE_REASON): POLICY_CHANGE 1, CLASSIFY_COMPLETION 16; 0: none.
+    uint8_t reauthorizing           # The reasons: POLICY_CHANGE 1, CLASSIFY_COMPLETION 16; 0: it is none.
     uint8_t flow_icmp_type          # Of the message that made the flow; of no meaning unless the packet is ICMP.
     uint32_t mark
     uint32_t in_interface

@@ -84,13 +84,14 @@ cdef struct GivenAnswer:
     uint32_t filter                 # Whose callout gave it; NO_FILTER: that filter is gone.
     CalloutAnswer answer
 
-# What a visit is begun with that goes on where an earlier one of the same packet has stopped (_parking): the callouts
+# What a visit is begun with that goes on where an earlier one of the packet has stopped (_parking): the callouts
 # asked in that one are not asked again, the last of them being the one that has stopped it.
 cdef struct Resume:
     uint32_t n                      # At least 1.
     GivenAnswer answers[MAX_ANSWERS]
     uint64_t flow_id                # Of the flow that the packet was about to make; 0: none was given.
     uint8_t asks                    # The last one is asked again all the same.
+    uint8_t provisional             # Callouts keep something with that flow, which is not made yet.
     uint8_t gone                    # Its filter is gone: nothing tells how far the earlier visit has come.
 
 # What the callout that is asked at the stream layer is shown.

@@ -202,7 +202,8 @@ def test_a_callout_that_hangs_in_a_visit_that_goes_on_keeps_no_other_packet(net:
     (blocked_port(5000), "same", 0, 0),  # The filter is gone: the new policy decides.
     (blocked_port(9), "same", 3, 0),
     (FILTERS, "none", 0, 0),  # The callout is gone: its filter blocks.
-], ids=["same", "other", "blocked", "gone", "unregistered"])  # fmt: skip
+    ("  - {name: asked, layer: ipforward, action: permit}", "same", 3, 0),
+], ids=["same", "other", "blocked", "gone", "unregistered", "no-callout"])  # fmt: skip
 def test_a_reload_between_pend_and_complete(
     net: Network, tmp_path: Path, filters: str, callout: str, arrive: int, asked: int
 ) -> None:

@@ -437,3 +437,46 @@ def test_pended_and_completed_is_as_answered_at_once(
         assert (found_row["right"] == "set", line["veto"]) == (outcome.right, outcome.veto)
     shown = [one for item in outcome.callouts for one in callouts[f"c{item[1:]}"].shown]
     assert shown == outcome.seen and sum(len(one.shown) for one in callouts.values()) == len(outcome.callouts)
+
+
+# ------------------------------------------------------------------------------- flow contexts
+
+
+class Keeps:
+    """Keeps something with the flow, and is told of its end."""
+
+    def __init__(self) -> None:
+        self.ended: list[Any] = []
+        self.found: list[Any] = []
+
+    def classify(self, c: Any) -> None:
+        if c.layer.startswith("ale"):
+            c.set_flow_context("datagram_data", "kept")
+        else:
+            self.found.append(c.flow_context)
+        c.continue_()
+
+    def flow_delete(self, f: Any) -> None:
+        self.ended.append(f.context)
+
+
+KEEPS = """  - {name: keep, layer: ale_auth_recv_accept, sublayer: top, action: {callout: keeps}}
+  - {name: ask, layer: ale_auth_recv_accept, action: {callout: c}}
+  - {name: data, layer: datagram_data, action: {callout: keeps}}"""
+
+
+@pytest.mark.parametrize(("said", "found", "ended"), [("permit", ["kept"], []), ("block", [], ["kept"]),
+                                                      (None, [], ["kept"])])  # fmt: skip
+def test_what_is_kept_with_a_flow_that_is_not_made_yet_waits_with_the_packet(
+    tmp_path: pathlib.Path, said: str | None, found: list[str], ended: list[str]
+) -> None:
+    c, keeps = Pends(), Keeps()
+    world = World(tmp_path, KEEPS, c=c, keeps=keeps)
+    world.send(datagram())
+    world.decided.replay.flows.contexts.drain()
+    assert keeps.ended == []
+    if said is not None:
+        c.handles[0].complete(said)
+    assert len(world.due(2 * SECOND + 1)) == 1
+    world.decided.replay.flows.contexts.drain()
+    assert (keeps.found, keeps.ended) == (found, ended)
