@@ -45,6 +45,14 @@ class Gate:
         else:
             say("late")
 
+class Keeps(Gate):
+    def classify(self, c):
+        c.set_flow_context("stream_packet", "kept")
+        super().classify(c)
+
+    def flow_delete(self, f):
+        say("over", f.context)
+
 class Told:
     def classify(self, c):
         say("told", c.layer, c.values["flags"] & 4, c.values["reauthorize_reason"])
@@ -60,8 +68,9 @@ GATE = """sublayers: [{name: last, weight: 1}]
 callouts:
   - {name: c, use: "pended_callouts:Gate", options: {tag: %s}}
   - {name: told, use: "pended_callouts:Told"}"""
-AUTH = """  - {name: gate, layer: LAYER, action: {callout: c}, when: {PORT: 7000-7009}}
-  - {name: told, layer: LAYER, sublayer: last, action: {callout: told, kind: inspection}, when: {PORT: 7000-7009}}"""
+AUTH = """  - {name: gate, layer: LAYER, action: {callout: c}, when: {ip_protocol: tcp, PORT: 7000-7009}}
+  - {name: told, layer: LAYER, sublayer: last, action: {callout: told, kind: inspection}, when: {ip_protocol: tcp,
+     PORT: 7000-7009}}"""
 CONNECT = AUTH.replace("LAYER", "ale_auth_connect").replace("PORT", "ip_remote_port")
 ACCEPT = AUTH.replace("LAYER", "ale_auth_recv_accept").replace("PORT", "ip_local_port")
 
@@ -223,3 +232,21 @@ def test_a_coroutines_answer_meets_the_layers_that_follow(wfpd: Wfpd, net: Netwo
         with net.tcp_echo(net.server, port), connecting(net.router, 4, SERVER[4], port) as found:
             assert wait_until(lambda found=found, outcome=outcome: found == [outcome], 5.0)  # type: ignore[misc]
     assert wfpd.end() == 0
+
+
+@pytest.mark.parametrize(("words", "outcome"), [("permit", b"ping"), ("block tcp_reset", ConnectionRefusedError)])
+def test_what_is_kept_with_the_flow_to_be_waits_with_its_packet(
+    wfpd: Wfpd, net: Network, words: str, outcome: Any
+) -> None:
+    begin(wfpd, ACCEPT, head=(GATE % "a").replace(":Gate", ":Keeps"))
+    wfpd.start()
+    with net.tcp_echo(net.router, 7000), connecting(net.client, 4, ROUTER[4], 7000) as found:
+        assert wait_until(lambda: said(wfpd) != [])
+        assert not wait_until(lambda: "over kept" in said(wfpd), 0.3)
+        go(wfpd, words)
+        assert wait_until(lambda: found == [outcome], 5.0)
+        if words == "permit":
+            assert wfpd.metric("wfpd_flow_contexts") == 1
+        assert wait_until(lambda: ("over kept" in said(wfpd)) == (words != "permit"))
+    assert wfpd.end() == 0
+    assert said(wfpd).count("over kept") == 1

@@ -82,7 +82,7 @@ def test_the_visit_goes_on_where_it_stopped_and_counts_every_hit_once(
         assert wait_until(lambda: len(handles) == 6)
         assert (first.n, last.n) == (6, 0)
         assert all(handle.complete("permit") for handle in handles)
-        assert running.wait_for(PARKING, 6)
+        assert wait_until(lambda: parking(running)["completed"] == 6)
         assert (first.n, last.n, len(handles)) == (6, 6, 6)
         blocked = running.count(PARKING, "block")
         assert receiver.wait_for(6 - blocked)

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
@@ -43,6 +44,13 @@ CONVERSATION = (
 )
 
 
+def told(replay: Replay, line: dict[str, Any]) -> tuple[str, str, bytes]:
+    """Verdict, reply and payload as it passed of a packet whose line is this."""
+    passed = replay.passed or b""
+    payload = passed[parse_of(passed)["payload_offset"] :] if passed else b""
+    return line["verdict"], (replay.visits[-1][1]["reply"] if replay.visits else None) or "", payload
+
+
 def decided(folder: Path, name: str, example: Example, packets: Sequence[Packet]) -> list[tuple[str, str, bytes]]:
     """Verdict, reply and payload as it passed of each packet."""
     code, filters, _ = example
@@ -53,12 +61,14 @@ def decided(folder: Path, name: str, example: Example, packets: Sequence[Packet]
     )
     found = []
     try:
-        replay = Replay(load_policy(str(folder / "policy.yaml"), trust="warn"), local=parse_local(HOST))
+        replay = Replay(load_policy(str(folder / "policy.yaml"), trust="warn"), local=parse_local(HOST), parks=True)
         for at, one in enumerate(map(bytes, packets), 1):
             line = replay.decide(CapturedPacket(at, at, one, len(one), True, None, 101))
-            passed = replay.passed or b""
-            payload = passed[parse_of(passed)["payload_offset"] :] if passed else b""
-            found.append((line["verdict"], replay.visits[-1][1]["reply"] or "", payload))
+            found.append(told(replay, line))
+            for packet, late in replay.due(at):
+                found[packet.number - 1] = told(replay, late)
+        for packet, late in replay.due():
+            found[packet.number - 1] = told(replay, late)
         replay.close()
     finally:
         sys.modules.pop(name, None)
@@ -83,7 +93,7 @@ def test_an_example_of_actions_does_what_stands_under_it(
 
 
 def test_every_block_of_python_is_such_an_example() -> None:
-    assert CALLOUTS.count("```python") == len(examples(CALLOUTS)) == 7
+    assert CALLOUTS.count("```python") == len(examples(CALLOUTS)) == 8
     assert ACTIONS.count("```python") == len(examples(ACTIONS)) == 4
 
 
