@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import os
 import tempfile
@@ -22,6 +23,7 @@ from wfpd.imagined import imagine, parse_end, protocol_number
 from wfpd.model.policy import Policy
 from wfpd.replay import LocalPrefixes, Replay, hooks_for, make_snapshot, parse_local, read_capture
 from wfpd.testing.conversation import Conversation
+from wfpd.testing.describing import HOOKS
 from wfpd.testing.results import Call, CaptureResult, PacketResult
 
 HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
@@ -34,6 +36,7 @@ NAME = "callout"
 LAST = 20
 """Results that are kept for a failed test."""
 MOST_PAYLOAD = 65_000
+MOST_SECONDS = 1e9
 _GAP_NS = 1_000_000
 _FILTER_KEYS = ("when", "on_error", "provider_context")
 
@@ -94,11 +97,13 @@ class CalloutRun:
 
         `expects_errors`: what callouts raise is in the results; else it is raised by what decides the packet.
         """
-        self.local = parse_local(local or ",".join(HOST.values()))
+        self.local = _prefixes(local or ",".join(HOST.values()))
         self.callouts = {one.name: one for one in callouts if one is not None}
         self.results: deque[PacketResult] = deque(maxlen=LAST)
         """The last ones."""
-        self._ends, self._expects_errors = ends, expects_errors
+        self._hosts = hosts_of(local)
+        self._ends = tuple(self._hosts if end is HOST else end for end in ends)
+        self._expects_errors = expects_errors
         self._notes = Notifications(self._failed)
         self._errors: list[BaseException] = []
         self._snapshot = make_snapshot(policy, callouts=list(callouts), notifications=self._notes)
@@ -152,9 +157,10 @@ class CalloutRun:
 
         `after`: seconds since the one before.  UsageError for what cannot be meant.
         """
+        _check(family, hook, mark, after)
         self._now_ns += int(after * 1e9)
         if given is None:
-            data = self._described(src, dst, proto, sport, dport, flags, icmp, payload, family)
+            data = self._described(src, dst, str(proto), sport, dport, flags, icmp, payload, family)
         else:
             data = bytes(given)
         return self._decide(data, hook=hook, interface=interface, mark=mark)
@@ -185,6 +191,8 @@ class CalloutRun:
     def _decided(self, packet: CapturedPacket, *, hooks: tuple[str, ...] | None, near: int = -1,
                  mark: int | None = None) -> PacketResult:  # fmt: skip
         __tracebackhide__ = True
+        if self._closed:
+            raise UsageError("the run is closed: its callouts have ended")
         self._number += 1
         packet = packet._replace(number=self._number)
         line = self._replay.decide(packet, hooks=hooks, near=near, mark=mark)
@@ -215,7 +223,8 @@ class CalloutRun:
         CaptureError for a file that breaks off.
         """
         __tracebackhide__ = True
-        prefixes: LocalPrefixes = self.local if local is None else parse_local(local)
+        _check(hook=hook)
+        prefixes = self.local if local is None else _prefixes(local)
         results = []
         before: int | None = None
         for packet in read_capture(os.fspath(path)):
@@ -228,8 +237,11 @@ class CalloutRun:
     def conversation(self, *, port: int = 80, family: int = 4, outbound: bool = False) -> Conversation:
         """A TCP connection whose handshake is done, to a server at this host (`outbound`: from this host to one)."""
         __tracebackhide__ = True
-        near, far = HOST[family], PEER[family]
-        client, server = ((near, far) if outbound else (far, near))  # fmt: skip
+        _check(family)
+        if not 0 < port <= 65535:
+            raise UsageError(f"port={port}: 1 to 65535")
+        near, far = self._hosts[family], PEER[family]
+        client, server = (near, far) if outbound else (far, near)
         self._port += 1
         found = Conversation(self._decide, (client, self._port), (server, port))
         found.open()
@@ -270,6 +282,34 @@ class CalloutRun:
 
     def _failed(self, name: str, error: BaseException) -> None:
         self._errors.append(error)
+
+
+def hosts_of(local: str) -> Mapping[int, str]:
+    """The host's first address of each family by what is `local`; of a prefix that after its first."""
+    found = dict(HOST)
+    for text in reversed(local.split(",") if local else []):
+        network = ipaddress.ip_network(text.strip())
+        found[network.version] = str(network[0] if network.num_addresses == 1 else network[1])
+    return found
+
+
+def _prefixes(local: str) -> LocalPrefixes:
+    try:
+        return parse_local(local)
+    except ValueError as error:
+        raise UsageError(f"local: {error}", hint="addresses or prefixes, comma-separated") from None
+
+
+def _check(family: int = 4, hook: str | None = None, mark: int | None = None, after: float = 0.0) -> None:
+    """UsageError for what is none."""
+    if family not in HOST:
+        raise UsageError(f"family={family!r}: 4 or 6")
+    if hook is not None and hook not in HOOKS:
+        raise UsageError(f"hook={hook!r}: one of {', '.join(HOOKS)}")
+    if mark is not None and not 0 <= mark < 1 << 32:
+        raise UsageError(f"mark={mark}: 32 bits")
+    if not 0 <= after <= MOST_SECONDS:
+        raise UsageError(f"after={after}: 0 to {MOST_SECONDS:.0f} seconds")
 
 
 def _raise_first(errors: Sequence[BaseException]) -> None:

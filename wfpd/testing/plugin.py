@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MARKER = "wfpd_live"
 RUNS: pytest.StashKey[list[CalloutRun]] = pytest.StashKey()
+LIVE: pytest.StashKey[LiveCallout] = pytest.StashKey()
 """What a test has made, for its report."""
 
 
@@ -47,6 +48,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             if run.results:
                 lines = "".join(f"{one}\n" for one in run.results)
                 report.sections.append((f"wfpd: packets of callout {number}", f"{lines}\n{run.last.explain}"))
+        if live := item.stash.get(LIVE, None):
+            report.sections.append(("wfpd: what the daemon said", live.log))
     return report
 
 
@@ -105,9 +108,10 @@ def live_callout(request: pytest.FixtureRequest) -> Iterator[LiveCallout]:
         if request.config.getoption("--wfpd-live"):
             pytest.fail(f"{reason}; and --wfpd-live says that this test must run", pytrace=False)
         pytest.skip(reason)
-    live = LiveCallout()
+    live = request.node.stash[LIVE] = LiveCallout()
     try:
         yield live
         live.check()
     finally:
+        del request.node.stash[LIVE]
         live.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from wfpd.netfilter.namespace import path_of
 from wfpd.testing.live import CalloutFailed, LiveCallout, root_of, use_of
 
 pytestmark = pytest.mark.usefixtures("needs_root")
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Polite:
@@ -107,3 +111,18 @@ def test_a_class_is_found_by_its_module() -> None:
     assert Path(root_of(Polite), *Polite.__module__.split(".")).with_suffix(".py") == Path(__file__).resolve()
     assert root_of(type("Lost", (), {"__module__": "no.such.module"})) == ""
     assert Path(root_of(types.SimpleNamespace), "types.py").exists()
+
+
+def test_a_failure_shows_what_the_daemon_said(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "class Fine:\n    def classify(self, c):\n        pass\n\n"
+        "def test_it(live_callout):\n    live_callout(Fine, layer='ipforward')\n    assert not 'this'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "wfpd.testing.plugin", "-c", os.devnull, "--rootdir", str(tmp_path),
+         "-p", "no:cacheprovider", str(tmp_path / "test_it.py")],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert "assert not 'this'" in done.stdout and "1 failed in" in done.stdout
+    assert "- wfpd: what the daemon said -" in done.stdout and "INFO: wfpd is enforcing (queue 0" in done.stdout

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.utils import wrpcap
 
 from wfpd.callouts.counting import Counting
 from wfpd.errors import CaptureError, FwpError, PolicyError, UsageError
-from wfpd.testing.callouts import FAR, HOST, PEER, CalloutRun, asking_policy, layers_of
+from wfpd.testing.callouts import FAR, HOST, PEER, CalloutRun, asking_policy, hosts_of, layers_of
 
 
 class Port:
@@ -110,12 +111,44 @@ def test_packets_may_be_bytes_or_of_scapy_and_pass_where_one_says(runs: list[Cal
 @pytest.mark.parametrize(
     ("said", "message"),
     [({"dst": "192.0.2.1:5", "dport": 6}, "has a port"), ({}, "goes to a port"), ({"proto": "nothing"}, "no protocol"),
-     ({"dport": 1, "payload": bytes(65_001)}, "at most"), ({"src": PEER[6], "dst": HOST[4], "dport": 1}, "families")],
+     ({"proto": 300}, "no protocol"), ({"src": PEER[6], "dst": HOST[4], "dport": 1}, "families"),
+     *(({"dport": 1, **more}, message) for more, message in [
+         ({"payload": bytes(65_001)}, "at most"), ({"family": 5}, "4 or 6"), ({"hook": "moon"}, "one of input"),
+         ({"dport": -1}, "no address"), ({"dport": 70000}, "at most"), ({"mark": 1 << 32}, "32 bits"),
+         ({"mark": -1}, "32 bits"), ({"after": -1}, "seconds"), ({"after": float("nan")}, "seconds"),
+     ])],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(runs: list[CalloutRun], said: dict[str, Any], message: str) -> None:
     runs.append(CalloutRun.of(Port, "inbound_transport"))
     with pytest.raises(UsageError, match=message):
         runs[0].packet(**said)
+
+
+def test_a_conversation_or_a_capture_that_cannot_be_is_refused(runs: list[CalloutRun], tmp_path: Path) -> None:
+    run = CalloutRun.of(Port, "inbound_transport")
+    for wrong in ({"port": 0}, {"port": 65536}, {"family": 5}):
+        with pytest.raises(UsageError):
+            run.stream([b"x"], **wrong)
+    for wrong_place in ({"hook": "moon"}, {"local": "here"}):
+        with pytest.raises(UsageError):
+            run.capture(tmp_path / "none.pcap", **wrong_place)
+    with pytest.raises(FileNotFoundError):
+        run.capture(tmp_path / "none.pcap")
+    run.close()
+    with pytest.raises(UsageError, match="closed"):
+        run.packet(dport=1)
+
+
+def test_the_host_is_where_local_says(runs: list[CalloutRun]) -> None:
+    run = CalloutRun.of(Words, "stream", kind="unknown", local="10.0.0.0/24, 10.1.0.1, fd00::7")
+    runs.append(run)
+    assert hosts_of("") == HOST and hosts_of("10.0.0.9") == {4: "10.0.0.9", 6: HOST[6]}
+    for family, host in ((4, "10.0.0.1"), (6, "fd00::7")):
+        assert run.stream([b"evil"], family=family).reset
+        packet = run.packet(dport=1, family=family).given
+        assert str((IP if family == 4 else IPv6)(packet).dst) == host
+    with pytest.raises(UsageError, match="local"):
+        CalloutRun.of(Words, "stream", local="here")
 
 
 def test_a_layer_or_a_policy_that_is_none_is_refused() -> None:
