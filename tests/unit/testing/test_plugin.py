@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,9 @@ def test_without_root_a_live_test_is_skipped_and_says_why_or_fails_if_it_must_ru
 @pytest.mark.usefixtures("callout")
 def test_a_test_that_makes_no_callout_is_none_the_worse(request: pytest.FixtureRequest) -> None:
     assert "callout" in request.fixturenames
+
+
+def test_no_other_module_imports_pytest() -> None:
+    found = [str(path.relative_to(ROOT)) for path in (ROOT / "wfpd").rglob("*.py")
+             if re.search(r"^\s*(import|from) pytest\b", path.read_text(), re.MULTILINE)]  # fmt: skip
+    assert found == ["wfpd/testing/plugin.py"]
