@@ -12,12 +12,13 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,41 +70,47 @@ class LiveCallout:
             layer, use=use_of(callout), options={**(options or {}), **more}, when=when, kind=kind, on_error=on_error,
             provider_context=provider_context, filters=filters,
         )  # fmt: skip
-        return self._run(document, where, root_of(callout), on_error is not None)
+        self._expects_errors = on_error is not None
+        return self._run(self._folder / "policy.json", document, where, root_of(callout))
 
     def policy(self, path: str | os.PathLike[str], *, at: str = "", expects_errors: bool = False) -> LiveCallout:
         """Run the daemon with a policy file; its `daemon:` and `attach:` are not taken over, `callout_path` is.
 
-        PolicyError for what does not load.
+        It is read from a file beside it, so that what it names by relative paths is found.  PolicyError for what does
+        not load.
         """
-        import yaml
-
         from wfpd.config import load_policy
 
         loaded = load_policy(os.fspath(path), trust="warn")
-        with open(path, encoding="utf-8") as file:
-            document = yaml.safe_load(file)
-        if "include" in document:
-            raise UsageError("a policy with `include` cannot be run by live_callout")
-        hooks = {one.hook for one in loaded.attach}
-        document.pop("attach", None)
-        document["daemon"] = {"callout_path": list(loaded.daemon.callout_path)}
-        return self._run(document, at or ("router" if "forward" in hooks else "server"), "", expects_errors)
+        forwards = any(one.hook == "forward" for one in loaded.attach)
+        source = Path(path).resolve()
+        beside = source.with_name(f".wfpd-live-{secrets.token_hex(4)}{source.suffix}")
+        self._stack.callback(beside.unlink, missing_ok=True)
+        self._expects_errors = expects_errors
+        document = without(source.read_text(encoding="utf-8"), ("daemon", "attach"))
+        settings = {"callout_path": list(loaded.daemon.callout_path)}
+        return self._run(beside, document, at or ("router" if forwards else "server"), "", settings)
 
-    def _run(self, document: dict[str, Any], where: str, root: str, expects_errors: bool) -> LiveCallout:
+    def _run(
+        self, path: Path, document: Mapping[str, Any] | str, where: str, root: str,
+        settings: Mapping[str, Any] | None = None,
+    ) -> LiveCallout:  # fmt: skip
         if where not in HOOKS:
             raise UsageError(f"at={where!r}: one of {', '.join(HOOKS)}")
         if self.daemon is not None:
             raise UsageError("the daemon runs already: one callout or policy for each test")
-        self._expects_errors = expects_errors
-        attach = [{"hook": hook, "queues": f"{n}-{n}"} for n, hook in enumerate(HOOKS[where])]
-        settings = {**document.get("daemon", {}), "control": {"path": str(self._socket)}, "metrics": METRICS}
-        policy = self._folder / "policy.json"
-        policy.write_text(json.dumps({**document, "attach": attach, "daemon": settings}, indent=1))
-        policy.chmod(0o600)
+        own = {
+            "daemon": {**(settings or {}), "control": {"path": str(self._socket)}, "metrics": METRICS},
+            "attach": [{"hook": hook, "queues": f"{n}-{n}"} for n, hook in enumerate(HOOKS[where])],
+        }
+        if isinstance(document, str):
+            path.write_text(document + "".join(f"\n{name}: {json.dumps(value)}" for name, value in own.items()) + "\n")
+        else:
+            path.write_text(json.dumps({**document, **own}, indent=1))
+        path.chmod(0o600)
         with self._log.open("wb") as log:
             self.daemon = self.network.popen(
-                getattr(self, where), [sys.executable, "-P", "-m", "wfpd", "run", "--policy", str(policy)],
+                getattr(self, where), [sys.executable, "-P", "-m", "wfpd", "run", "--policy", str(path)],
                 env=self._environment(root), cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         daemon = self.daemon
@@ -227,6 +234,24 @@ class LiveCallout:
     def close(self) -> None:
         """Everything goes: the daemon, the namespaces, the files."""
         self._stack.close()
+
+
+def without(text: str, names: Sequence[str]) -> Mapping[str, Any] | str:
+    """A policy's text without some keys at its top, all else as it stands; of one in JSON, its document."""
+    import yaml
+
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(root, yaml.MappingNode) or root.flow_style:
+        try:
+            return {name: value for name, value in json.loads(text).items() if name not in names}
+        except ValueError:
+            raise UsageError("a policy that is one flow mapping, and no JSON, is not taken apart") from None
+    starts = [key.start_mark.index for key, _ in root.value] + [len(text)]
+    parts = [text[: starts[0]]]
+    for (key, _), start, end in zip(root.value, starts, starts[1:], strict=False):
+        if key.value not in names:
+            parts.append(text[start:end])
+    return "".join(parts)
 
 
 def use_of(callout: type) -> str:

@@ -14,7 +14,7 @@ import pytest
 from wfpd.callouts.counting import Counting
 from wfpd.errors import ControlError, PolicyError, UsageError
 from wfpd.netfilter.namespace import path_of
-from wfpd.testing.live import CalloutFailed, LiveCallout, root_of, use_of
+from wfpd.testing.live import CalloutFailed, LiveCallout, root_of, use_of, without
 
 pytestmark = pytest.mark.usefixtures("needs_root")
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,17 +70,41 @@ def test_what_a_callout_raises_fails_the_end_unless_it_is_expected() -> None:
             live.close()
 
 
-def test_a_policy_file_runs_with_its_callouts_and_reply(live_callout: LiveCallout, tmp_path: Path) -> None:
+def test_a_policy_file_runs_with_its_callouts_and_what_it_includes(live_callout: LiveCallout, tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
+    (tmp_path / "more.yaml").write_text(
+        "version: 1\nfilters: [{name: g, layer: ipforward, action: block, when: {ip_destination_port: 5002}}]\n"
+    )
     path.write_text(
-        "version: 1\nattach: [{hook: forward}]\ndaemon: {metrics: 127.0.0.1:1}\n"
+        "version: 1\nattach: [{hook: forward}]\ninclude: [more.yaml]\ndaemon: {metrics: 127.0.0.1:1}\n"
         'callouts: [{name: c, use: "wfpd.callouts.fixed:Fixed", options: {answer: block}}]\n'
         "filters: [{name: f, layer: ipforward, action: {callout: c}, when: {ip_destination_port: 5001}}]\n"
     )
     live = live_callout.policy(path)
-    assert live.udp(b"x", 5000) == b"x" and live.udp(b"x", 5001, timeout=0.3) is None
+    assert live.udp(b"x", 5000) == b"x"
+    assert live.udp(b"x", 5001, timeout=0.3) is None and live.udp(b"x", 5002, timeout=0.3) is None
     with pytest.raises(UsageError, match="runs already"):
         live.policy(path)
+    live.close()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["more.yaml", "policy.yaml"]
+
+
+def test_a_policy_in_json_runs_too(live_callout: LiveCallout, tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text(
+        '{"version": 1, "attach": [{"hook": "input"}], "filters": [{"name": "f", "layer": "inbound_transport", '
+        '"action": "block", "when": {"ip_local_port": 5001}}]}'
+    )
+    live = live_callout.policy(path)
+    assert live.udp(b"x", 5000) == b"x" and live.udp(b"x", 5001, timeout=0.3) is None
+
+
+def test_what_is_cut_out_of_a_policy_leaves_the_rest_as_it_stands() -> None:
+    text = "# first\nversion: 1\ndaemon:\n  workers: 1\n  # of it\nfilters:\n- {name: a}  # 0x10\nattach: []\n"
+    assert without(text, ("daemon", "attach")) == "# first\nversion: 1\nfilters:\n- {name: a}  # 0x10\n"
+    assert without('{"version": 1, "daemon": {}}', ("daemon",)) == {"version": 1}
+    with pytest.raises(UsageError, match="flow mapping"):
+        without("{version: 1}", ("daemon",))
 
 
 def test_what_cannot_run_says_why_and_leaves_nothing(tmp_path: Path) -> None:
@@ -93,9 +117,6 @@ def test_what_cannot_run_says_why_and_leaves_nothing(tmp_path: Path) -> None:
             live(type("Local", (), {"__qualname__": "f.<locals>.Local"}), layer="ipforward")
         with pytest.raises(UsageError, match="one of router"):
             live(Polite, layer="ipforward", at="moon")
-        (tmp_path / "a.yaml").write_text("version: 1\ninclude: []\n")
-        with pytest.raises(UsageError, match="include"):
-            live.policy(tmp_path / "a.yaml")
         (tmp_path / "a.yaml").write_text("version: 1\nfilters: 5\n")
         with pytest.raises(PolicyError):
             live.policy(tmp_path / "a.yaml")
