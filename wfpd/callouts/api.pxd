@@ -22,6 +22,9 @@ cdef extern from "wfpd_callout.h" nogil:
         WFPD_PERMIT
         WFPD_BLOCK
         WFPD_FAILED
+        WFPD_NEED_MORE
+        WFPD_DROP_CONNECTION
+        WFPD_ALLOW_CONNECTION
     enum:
         WFPD_REPLY_NONE
         WFPD_REPLY_TCP_RESET
@@ -46,6 +49,29 @@ cdef extern from "wfpd_callout.h" nogil:
         WFPD_LAYER_OUTBOUND_TRANSPORT
         WFPD_LAYER_OUTBOUND_IPPACKET
         WFPD_LAYER_IPFORWARD
+        WFPD_LAYER_DISCARD
+    enum:
+        WFPD_STREAM_EXPEDITED
+        WFPD_STREAM_DISCONNECT
+        WFPD_STREAM_ABORT
+        WFPD_STREAM_NO_MORE_DATA
+        WFPD_STREAM_BUFFER_LIMIT
+    enum:
+        WFPD_OK
+        WFPD_REFUSED_NOT_WHOLE
+        WFPD_REFUSED_TOO_LONG
+        WFPD_REFUSED_LENGTH
+        WFPD_REFUSED_IDENTITY
+        WFPD_REFUSED_MALFORMED
+        WFPD_REFUSED_FRAGMENT
+        WFPD_REFUSED_ROUTED
+        WFPD_REFUSED_OUTSIDE
+        WFPD_REFUSED_NO_BUFFER
+        WFPD_REFUSED_PARAMETER
+        WFPD_REFUSED_NO_FLOW
+        WFPD_REFUSED_EXISTS
+        WFPD_REFUSED_FULL
+        WFPD_REFUSED_NOT_FOUND
 
     ctypedef struct WfpdCall:
         uint32_t size
@@ -77,6 +103,12 @@ cdef extern from "wfpd_callout.h" nogil:
         uint8_t stream_flags
         void* host
         int (*value)(const WfpdCall* call, uint32_t field, uint64_t* hi, uint64_t* lo) noexcept nogil
+        uint32_t stream_missed
+        int (*set_flow_context)(const WfpdCall* call, uint32_t layer, uint64_t value) noexcept nogil
+        int (*remove_flow_context)(const WfpdCall* call, uint32_t layer) noexcept nogil
+        int (*writable)(const WfpdCall* call) noexcept nogil
+        int (*write)(const WfpdCall* call, uint32_t offset, const uint8_t* bytes, uint32_t n) noexcept nogil
+        int (*replace)(const WfpdCall* call, const uint8_t* bytes, uint32_t n) noexcept nogil
 
     ctypedef struct WfpdAnswer:
         uint32_t size
@@ -84,6 +116,9 @@ cdef extern from "wfpd_callout.h" nogil:
         uint8_t clear_right
         uint8_t absorb
         uint8_t reply
+        uint32_t required
+        uint32_t enforced
+        uint8_t one_side
 
     ctypedef struct WfpdCallout:
         uint32_t abi
@@ -93,14 +128,17 @@ cdef extern from "wfpd_callout.h" nogil:
         void (*flow_delete)(void* state, uint64_t flow_id, uint64_t context) noexcept nogil
 
 ctypedef void (*ClassifyFunction)(void* state, const WfpdCall* call, WfpdAnswer* answer) noexcept nogil
+ctypedef void (*FlowDeleteFunction)(void* state, uint64_t flow_id, uint64_t context) noexcept nogil
 
-# Fill in what a class of callouts keeps in itself, with `state` handed to each call.
-cdef inline void callout_fill(WfpdCallout* callout, ClassifyFunction classify, void* state) noexcept:
+# Fill in what a class of callouts keeps in itself, with `state` handed to each call.  One that keeps flow contexts
+# has a `flow_delete`.
+cdef inline void callout_fill(WfpdCallout* callout, ClassifyFunction classify, void* state,
+                              FlowDeleteFunction flow_delete=NULL) noexcept:
     callout.abi = WFPD_CALLOUT_ABI
     callout.size = sizeof(WfpdCallout)
     callout.state = state
     callout.classify = classify
-    callout.flow_delete = NULL
+    callout.flow_delete = flow_delete
 
 # The attribute `native`.  The capsule does not keep the object alive: wfpd holds on to both.
 cdef inline object callout_capsule(WfpdCallout* callout):
@@ -125,6 +163,20 @@ cdef inline void answer_refuse(WfpdAnswer* answer, uint8_t reply) noexcept nogil
 cdef inline void answer_absorb(WfpdAnswer* answer) noexcept nogil:
     answer.kind = WFPD_BLOCK
     answer.absorb = 1
+
+# Layer stream: called again with these bytes and at least `n` more; a permit or block of the first `n` bytes.
+cdef inline void answer_need_more(WfpdAnswer* answer, uint32_t n) noexcept nogil:
+    answer.kind = WFPD_NEED_MORE
+    answer.required = n
+
+cdef inline void answer_enforce(WfpdAnswer* answer, uint32_t n) noexcept nogil:
+    answer.enforced = n
+
+cdef inline void answer_drop_connection(WfpdAnswer* answer) noexcept nogil:
+    answer.kind = WFPD_DROP_CONNECTION
+
+cdef inline void answer_allow_connection(WfpdAnswer* answer) noexcept nogil:
+    answer.kind = WFPD_ALLOW_CONNECTION
 
 # A field of up to 64 bits, or `absent` where it is EMPTY or not the layer's.
 cdef inline uint64_t call_number(const WfpdCall* call, uint32_t field, uint64_t absent) noexcept nogil:

@@ -16,8 +16,12 @@
 
 enum { WFPD_ACTION_NONE = 0, WFPD_ACTION_PERMIT = 1, WFPD_ACTION_BLOCK = 2 };
 
-/* WfpdAnswer.kind.  FAILED: the callout cannot answer; the filter's on_error does, and the failure is counted. */
-enum { WFPD_CONTINUE = 0, WFPD_PERMIT = 1, WFPD_BLOCK = 2, WFPD_FAILED = 3 };
+/* WfpdAnswer.kind.  FAILED: the callout cannot answer; the filter's on_error does, and the failure is counted.
+ * Those after it are answers at the layer stream only. */
+enum { WFPD_CONTINUE = 0, WFPD_PERMIT = 1, WFPD_BLOCK = 2, WFPD_FAILED = 3,
+       WFPD_NEED_MORE = 4,          /* Decide nothing: called again with these bytes and `required` more. */
+       WFPD_DROP_CONNECTION = 5,    /* Has an effect only for a filter of the kind unknown. */
+       WFPD_ALLOW_CONNECTION = 6 }; /* This and all that follows, both ways: the filter does not call again. */
 
 enum { WFPD_REPLY_NONE = 0, WFPD_REPLY_TCP_RESET = 1, WFPD_REPLY_ICMP_UNREACHABLE = 2 };
 
@@ -29,6 +33,33 @@ enum { WFPD_LAYER_INBOUND_IPPACKET = 0, WFPD_LAYER_INBOUND_TRANSPORT = 1, WFPD_L
        WFPD_LAYER_STREAM = 6, WFPD_LAYER_DATAGRAM_DATA = 7, WFPD_LAYER_ALE_AUTH_CONNECT = 8,
        WFPD_LAYER_OUTBOUND_ICMP_ERROR = 9, WFPD_LAYER_OUTBOUND_TRANSPORT = 10, WFPD_LAYER_OUTBOUND_IPPACKET = 11,
        WFPD_LAYER_IPFORWARD = 12 };
+
+/* Added to a layer: its discard twin. */
+#define WFPD_LAYER_DISCARD 16
+
+/* WfpdCall.stream_flags. */
+enum { WFPD_STREAM_EXPEDITED = 1,       /* The packet has the URG flag. */
+       WFPD_STREAM_DISCONNECT = 2,      /* The FIN, with no bytes, after all data. */
+       WFPD_STREAM_ABORT = 4,           /* An RST, with no bytes. */
+       WFPD_STREAM_NO_MORE_DATA = 8,    /* NEED_MORE counts as FAILED. */
+       WFPD_STREAM_BUFFER_LIMIT = 16 }; /* As much is kept as may be: the same. */
+
+/* What the functions of a WfpdCall return. */
+enum { WFPD_OK = 0,
+       WFPD_REFUSED_NOT_WHOLE = 1,  /* Writing: the copy is cut; the class says `modifies = True`, or a proxy is needed. */
+       WFPD_REFUSED_TOO_LONG = 2,   /* Writing: the packet has more than 65,531 bytes. */
+       WFPD_REFUSED_LENGTH = 3,     /* Writing: another length of a TCP, GSO or fragmented packet, or of TCP's payload. */
+       WFPD_REFUSED_IDENTITY = 4,   /* Writing: addresses, protocol, ports, ICMP type, code or identifier, fragment fields. */
+       WFPD_REFUSED_MALFORMED = 5,  /* Writing: no well-formed IP packet, before or afterwards. */
+       WFPD_REFUSED_FRAGMENT = 6,   /* Writing: more than the IP header of a fragment. */
+       WFPD_REFUSED_ROUTED = 7,     /* Writing: a source route that is not at its end. */
+       WFPD_REFUSED_OUTSIDE = 8,    /* Writing: bytes beyond the packet's end. */
+       WFPD_REFUSED_NO_BUFFER = 9,  /* Writing: nothing is written here. */
+       WFPD_REFUSED_PARAMETER = 10, /* Contexts: no such layer, the value 0, or there is no flow_delete. */
+       WFPD_REFUSED_NO_FLOW = 11,   /* Contexts: no flow is kept for this packet. */
+       WFPD_REFUSED_EXISTS = 12,    /* Contexts: the callout has one there; it has to be removed first. */
+       WFPD_REFUSED_FULL = 13,      /* Contexts: there are too many. */
+       WFPD_REFUSED_NOT_FOUND = 14 };   /* Contexts: there is none to remove. */
 
 /* One indication; valid, with all that it points to, until classify() returns. */
 typedef struct WfpdCall {
@@ -51,21 +82,35 @@ typedef struct WfpdCall {
     uint32_t payload_offset;    /* The same of what follows the transport header; 0: unknown, or not in the copy. */
     uint32_t payload_length;    /* By the headers, in bytes; may reach beyond the copy. */
     uint32_t filter;            /* Number of the calling filter in the running policy. */
-    uint64_t filter_context;    /* What the callout has given the filter; 0: nothing. */
-    uint64_t flow_id;           /* 0: the packet belongs to no flow yet. */
-    uint64_t flow_context;      /* What the callout has given the flow; 0: nothing. */
+    uint64_t filter_context;    /* What notify() has set for the filter, where it is a number; 0: nothing. */
+    uint64_t flow_id;           /* Also of a flow that this packet is about to make; 0: no flow is kept. */
+    uint64_t flow_context;      /* What this callout keeps with the flow for this layer; 0: nothing. */
     uint64_t now_ns;            /* CLOCK_MONOTONIC of the packet's receipt; in replay the capture's clock. */
-    const uint8_t *stream;      /* Layer stream: the data in order, else NULL. */
-    uint64_t stream_offset;     /* Of its first byte in the direction's data. */
+    const uint8_t *stream;      /* Layer stream: the bytes that this callout has not decided; NULL without bytes. */
+    uint64_t stream_offset;     /* Of the first, from the first after the SYN or the first that was seen. */
     uint32_t stream_length;     /* In bytes. */
-    uint8_t stream_direction;
-    uint8_t stream_flags;
+    uint8_t stream_direction;   /* 0: what the local end receives, 1: what it sends. */
+    uint8_t stream_flags;       /* WFPD_STREAM_* */
     uint16_t reserved2;
     void *host;                 /* wfpd's own. */
     /* A field of the layer, computed when asked for: 1, and its value in the two halves (WFPD_FIELD_*: integers and
      * IPv4 addresses in `lo`, host order; of a text the address of its bytes in `hi`, its length in `lo`).
      * 0: the field is EMPTY, or not the layer's; the halves are left alone.  Either may be NULL. */
     int (*value)(const struct WfpdCall *call, uint32_t field, uint64_t *hi, uint64_t *lo);
+    uint32_t stream_missed;     /* Bytes that passed this callout by since its last call. */
+    uint32_t reserved3;
+    /* Keep a value above 0 with the flow, for this callout at a layer (WFPD_LAYER_*, of the packet's family).  It comes
+     * back as flow_context, and in flow_delete when the flow has ended or the value was removed. */
+    int (*set_flow_context)(const struct WfpdCall *call, uint32_t layer, uint64_t value);
+    int (*remove_flow_context)(const struct WfpdCall *call, uint32_t layer);
+    /* WFPD_OK where the packet can be written; what a write changes may still be refused. */
+    int (*writable)(const struct WfpdCall *call);
+    /* The packet has these bytes at `offset` from its first; lengths and checksums are set, always in full.  Refused,
+     * it is as it was.  The members about the packet are then those of the packet as it is now; pointers into it from
+     * before are of no use. */
+    int (*write)(const struct WfpdCall *call, uint32_t offset, const uint8_t *bytes, uint32_t n);
+    /* The packet becomes these bytes, from the IP header on; as write(). */
+    int (*replace)(const struct WfpdCall *call, const uint8_t *bytes, uint32_t n);
 } WfpdCall;
 
 /* Filled with WFPD_CONTINUE and zeros before the call.  An answer that cannot be given counts as WFPD_FAILED. */
@@ -75,6 +120,10 @@ typedef struct WfpdAnswer {
     uint8_t clear_right;        /* 1: a hard permit or block. */
     uint8_t absorb;             /* With WFPD_BLOCK, where the layer allows it: a silent drop, without a reply. */
     uint8_t reply;              /* With WFPD_BLOCK. */
+    uint32_t required;          /* With WFPD_NEED_MORE: further bytes that are needed; 0 counts as 1. */
+    uint32_t enforced;          /* Layer stream: leading bytes that a permit or block is for; 0: all. */
+    uint8_t one_side;           /* With WFPD_REPLY_TCP_RESET: only the sender is reset, the flow is not cut. */
+    uint8_t reserved[3];
 } WfpdAnswer;
 
 typedef struct WfpdCallout {
@@ -83,7 +132,8 @@ typedef struct WfpdCallout {
     void *state;
     /* Must return, must not raise, and may be called by several threads at once. */
     void (*classify)(void *state, const WfpdCall *call, WfpdAnswer *answer);
-    /* A flow with a context has ended.  NULL: not wanted. */
+    /* A flow with a context has ended, or the context was removed.  Called by some thread, without the interpreter's
+     * lock, once for each context.  NULL: the callout keeps none. */
     void (*flow_delete)(void *state, uint64_t flow_id, uint64_t context);
 } WfpdCallout;
 

@@ -1,7 +1,7 @@
 """A compiled callout for tests: keeps what it was told, and answers any bytes it is given."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from wfpd.callouts.api cimport (
     WfpdAnswer, WfpdCall, WfpdCallout, call_bytes, call_payload, callout_capsule, callout_fill,
@@ -9,9 +9,32 @@ from wfpd.callouts.api cimport (
 
 cdef enum:
     N_ASKED = 96                    # Field ids that are asked for, some of them none.
+    N_STEPS = 8
+
+cdef enum Deed:
+    SET_CONTEXT = 1
+    REMOVE_CONTEXT = 2
+    WRITE = 3
+    REPLACE = 4
+    ASK_WRITABLE = 5
+
+cdef struct Step:
+    uint8_t deed
+    uint32_t where                  # Layer, or offset.
+    uint64_t value
+    uint32_t n
+    uint8_t bytes[2048]
+    int status
 
 cdef struct Heard:
+    Step steps[N_STEPS]
+    uint32_t n_steps
+    uint32_t n_calls
+    uint32_t n_ended
+    uint64_t ended[N_STEPS][2]      # (flow id, context)
+    uint8_t stream[4096]
     WfpdCall call
+    WfpdCall after                  # When the steps were taken.
     WfpdAnswer answer
     uint64_t hi[N_ASKED]
     uint64_t lo[N_ASKED]
@@ -29,34 +52,112 @@ cdef void _classify(void* state, const WfpdCall* call, WfpdAnswer* answer) noexc
         heard.present[field] = call.value(call, field, &heard.hi[field], &heard.lo[field])
     payload = call_payload(call, &heard.n_payload)
     heard.payload_fits = payload == NULL or call_bytes(call, call.payload_offset, heard.n_payload) == payload
+    if call.stream_length:
+        memcpy(heard.stream, call.stream, min(call.stream_length, <uint32_t>sizeof(heard.stream)))
+    heard.n_calls += 1
+    for field in range(heard.n_steps):
+        _take(call, &heard.steps[field])
+    heard.after = call[0]
     answer[0] = heard.answer
     answer.size = size
 
 
+cdef void _take(const WfpdCall* call, Step* step) noexcept nogil:
+    if step.deed == SET_CONTEXT:
+        step.status = call.set_flow_context(call, step.where, step.value)
+    elif step.deed == REMOVE_CONTEXT:
+        step.status = call.remove_flow_context(call, step.where)
+    elif step.deed == WRITE:
+        step.status = call.write(call, step.where, step.bytes, step.n)
+    elif step.deed == REPLACE:
+        step.status = call.replace(call, step.bytes, step.n)
+    else:
+        step.status = call.writable(call)
+
+
+cdef void _flow_delete(void* state, uint64_t flow_id, uint64_t context) noexcept nogil:
+    cdef Heard* heard = <Heard*>state
+    if heard.n_ended < N_STEPS:
+        heard.ended[heard.n_ended][0], heard.ended[heard.n_ended][1] = flow_id, context
+    heard.n_ended += 1
+
+
+_DEEDS = {"set": SET_CONTEXT, "remove": REMOVE_CONTEXT, "write": WRITE, "replace": REPLACE, "writable": ASK_WRITABLE}
+
+
+cdef dict _members(const WfpdCall* call):
+    return {
+        "size": call.size, "hook": call.hook, "layer": call.layer, "family": call.family, "outbound": call.outbound,
+        "action": call.action, "right": call.right, "discard": call.discard, "protocol": call.protocol,
+        "captured": call.captured, "original": call.original, "transport_offset": call.transport_offset,
+        "payload_offset": call.payload_offset, "payload_length": call.payload_length, "filter": call.filter,
+        "filter_context": call.filter_context, "flow_id": call.flow_id, "flow_context": call.flow_context,
+        "now_ns": call.now_ns, "stream_offset": call.stream_offset, "stream_length": call.stream_length,
+        "stream_direction": call.stream_direction, "stream_flags": call.stream_flags,
+        "stream_missed": call.stream_missed,
+    }
+
+
 cdef class Told:
-    """`kind`, `clear_right`, `absorb`, `reply`: the answer's bytes.  For one thread."""
+    """`kind`, `clear_right` and so on: the answer's bytes.  For one thread.
+
+    `steps`: what it does in each call: ("set", layer, context), ("remove", layer, 0), ("write", offset, bytes),
+    ("replace", 0, bytes), ("writable", 0, 0).  `keeps`: whether it has a flow_delete.
+    """
 
     cdef Heard heard
     cdef WfpdCallout callout
     cdef readonly object native
 
-    def __cinit__(self, *, uint8_t kind=0, uint8_t clear_right=0, uint8_t absorb=0, uint8_t reply=0):
+    def __cinit__(self, *, steps=(), bint keeps=True, **answer):
+        cdef Step* step
         memset(&self.heard, 0, sizeof(Heard))
-        self.heard.answer.kind, self.heard.answer.clear_right = kind, clear_right
-        self.heard.answer.absorb, self.heard.answer.reply = absorb, reply
+        self.say(**answer)
+        for deed, where, what in steps:
+            step = &self.heard.steps[self.heard.n_steps]
+            step.deed, step.where = _DEEDS[deed], where
+            if isinstance(what, bytes):
+                step.n = len(what)
+                memcpy(step.bytes, <const char*>what, min(len(what), sizeof(step.bytes)))
+            else:
+                step.value = what
+            self.heard.n_steps += 1
         callout_fill(&self.callout, _classify, &self.heard)
+        if keeps:
+            self.callout.flow_delete = _flow_delete
         self.native = callout_capsule(&self.callout)
 
+    def say(self, *, uint8_t kind=0, uint8_t clear_right=0, uint8_t absorb=0, uint8_t reply=0, uint32_t required=0,
+            uint32_t enforced=0, uint8_t one_side=0):
+        """Answer like this from now on."""
+        cdef WfpdAnswer* answer = &self.heard.answer
+        answer.kind, answer.clear_right, answer.absorb, answer.reply = kind, clear_right, absorb, reply
+        answer.required, answer.enforced, answer.one_side = required, enforced, one_side
+
+    @property
+    def statuses(self):
+        """What the steps' functions returned in the last call."""
+        return [self.heard.steps[i].status for i in range(self.heard.n_steps)]
+
+    @property
+    def calls(self):
+        """How often it was asked."""
+        return self.heard.n_calls
+
+    @property
+    def ended(self):
+        """(flow id, context) that flow_delete was told, the first few."""
+        return [(self.heard.ended[i][0], self.heard.ended[i][1]) for i in range(min(self.heard.n_ended, N_STEPS))]
+
+    def after(self):
+        """call() as it was after the steps."""
+        return _members(&self.heard.after)
+
     def call(self) -> dict:
-        """The last call's members, pointers left out."""
-        cdef const WfpdCall* call = &self.heard.call
-        return {
-            "size": call.size, "hook": call.hook, "layer": call.layer, "family": call.family, "outbound": call.outbound,
-            "action": call.action, "right": call.right, "discard": call.discard, "protocol": call.protocol,
-            "captured": call.captured, "original": call.original, "transport_offset": call.transport_offset,
-            "payload_offset": call.payload_offset, "payload_length": call.payload_length, "filter": call.filter,
-            "flow_id": call.flow_id, "now_ns": call.now_ns, "n_payload": self.heard.n_payload,
-            "payload_fits": bool(self.heard.payload_fits),
+        """The last call's members, pointers left out; `stream` its first 4,096 bytes."""
+        return _members(&self.heard.call) | {
+            "n_payload": self.heard.n_payload, "payload_fits": bool(self.heard.payload_fits),
+            "stream": (<const char*>self.heard.stream)[:min(self.heard.call.stream_length, sizeof(self.heard.stream))],
         }
 
     def values(self) -> dict:

@@ -53,6 +53,7 @@ cdef struct CalloutSlot:
     uint64_t within_ns
     uint64_t suspend_ns
     uint32_t most
+    uint32_t number                 # Registered.number: its flow contexts are filed under it; 0: it keeps none.
 
 cdef enum Admission:
     SUSPENDED = 0

@@ -113,6 +113,7 @@ cdef tuple slot_fill(CalloutSlot* slot, item):
     memset(slot, 0, sizeof(CalloutSlot))
     if capsule is not None:
         slot.native = capsule_read(capsule)
+        slot.number = getattr(item, "number", 0)
     if capsule is not None or budget is not None:
         watch = kept if isinstance(kept, Watch) else Watch()
         slot.watch = &watch.state

@@ -662,10 +662,10 @@ cdef class ClassifyContext:
         return 0
 
     cdef int keep_flow(self, Visitor* visitor, ParkedPacket parked) except -1:
-        if self.provisional:
-            parked.resume.flow_id = self.provisional
+        if self.provisional or visitor.provisional:
+            parked.resume.flow_id = self.provisional or visitor.provisional
             parked.resume.provisional = 1
-            self.provisional = 0
+            self.provisional = visitor.provisional = 0
         return 0
 
     # ------------------------------------------------------------------------------- modifying

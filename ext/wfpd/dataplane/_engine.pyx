@@ -168,6 +168,7 @@ cdef class Engine:
                 with nogil:
                     stats_begin(stats.worker, root.fresh + root.n_begun, root.n_fresh - root.n_begun)
             root.n_begun = root.n_fresh
+            self.flows.contexts.expect(snapshot.callouts)
             self._publish(snapshot, None if self.current is None else self.current.host)
         return self._wait_for_readers(timeout)
 
@@ -634,7 +635,7 @@ cdef class Engine:
         if all:
             self.flows.contexts.end_all()
         elif self.current is not None and self.flows.contexts.callouts:
-            self.flows.contexts.retire([item for item in self.current.snapshot.callouts if item not in gone])
+            self.flows.contexts.retire([item for item in self.current.snapshot.callouts if item not in gone], gone)
         return self.flows.contexts.drain()
 
     def sweep_hits(self, double now) -> None:

@@ -53,8 +53,10 @@ cdef class FlowContexts:
     cdef FlowContextTable table
     cdef readonly uint32_t capacity
     cdef readonly dict callouts     # number -> what was registered last under it, while it has contexts.
+    cdef list coming                # Compiled callouts with contexts, of the policy that was published last or is about to be.
     cdef readonly dict errors       # Callout name -> exceptions of flow_delete.
     cdef public object on_error     # Called as on_error(callout name, exception).
     cdef int allocate(self, uint64_t flow_id) except -1
     cdef object of(self, uint64_t flow_id, uint8_t slot, uint32_t callout)
     cdef bint has(self, uint64_t flow_id, uint8_t slot, uint32_t callout) noexcept
+    cdef int _drained(self, const FlowContext* record) except -1

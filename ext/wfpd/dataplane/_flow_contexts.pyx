@@ -15,6 +15,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from wfpd.callouts._capsule cimport capsule_read
+from wfpd.callouts.api cimport WfpdCallout
 from wfpd.model.layers import slot_name
 
 from ._lock cimport wfpd_lock, wfpd_unlock
@@ -159,6 +161,16 @@ cdef void _end_some(FlowContextTable* table, const uint32_t* numbers, uint32_t n
         wfpd_unlock(&shard.lock)
 
 
+cdef const WfpdCallout* _compiled(item):
+    """The compiled callout with a flow_delete that `item` is registered as, or NULL."""
+    cdef const WfpdCallout* found
+    capsule = getattr(item, "native", None)
+    if capsule is None:
+        return NULL
+    found = capsule_read(capsule)
+    return found if found.flow_delete != NULL else NULL
+
+
 class FlowDeleted:
     """What flow_delete(f) gets: the flow's id, the layer's name, and the context that was kept."""
 
@@ -183,7 +195,7 @@ cdef class FlowContexts:
             self.table.shards[i].ended = self.table.shards[i].free = NIL
         self.table.owner = <void*>self
         self.capacity = capacity
-        self.callouts, self.errors, self.on_error = {}, {}, None
+        self.callouts, self.errors, self.on_error, self.coming = {}, {}, None, []
 
     def __dealloc__(self):
         cdef ContextShard* shard
@@ -309,13 +321,26 @@ cdef class FlowContexts:
         """End every context: the daemon stops."""
         _end_some(&self.table, NULL, 0)
 
-    def retire(self, live):
-        """End the contexts of callouts other than `live`, and take what is live now for a number's callout."""
+    def expect(self, items):
+        """Before compiled callouts may be called, who cannot ask for memory: these are the policy's callouts."""
+        cdef uint64_t shard
+        coming = [item for item in items if getattr(item, "number", 0) and _compiled(item) != NULL]
+        for shard in range(CONTEXT_SHARDS if coming else 0):
+            self.allocate(shard << 3)
+        self.coming = coming
+        self.callouts.update({item.number: item for item in coming})
+
+    def retire(self, live, gone=()):
+        """End the contexts of callouts other than `live`, and take what is live now for a number's callout.
+
+        What is expected is live too, unless it is `gone`.
+        """
         cdef uint32_t numbers[64]
         cdef uint32_t n = 0
         if not self.callouts:
             return
-        known = {item.number: item for item in live if hasattr(item, "number")}
+        known = {item.number: item for item in self.coming if item not in gone}
+        known.update({item.number: item for item in live if hasattr(item, "number")})
         for number in list(self.callouts):
             if number in known:
                 self.callouts[number] = known[number]
@@ -350,13 +375,24 @@ cdef class FlowContexts:
                 if index == NIL:
                     break
                 wfpd_subtract(&self.table.n_ended, 1)
-                value = record.value
-                if record.is_object:
-                    value = <object><PyObject*><uintptr_t>record.value
-                    Py_DECREF(value)
-                self._deleted(self.callouts.get(record.callout), FlowDeleted(record.flow_id, slot_name(record.slot), value))
+                self._drained(&record)
                 done += 1
         return done
+
+    cdef int _drained(self, const FlowContext* record) except -1:
+        cdef const WfpdCallout* compiled
+        item, value = self.callouts.get(record.callout), record.value
+        if record.is_object:
+            value = <object><PyObject*><uintptr_t>record.value
+            Py_DECREF(value)
+        elif item is not None:
+            compiled = _compiled(item)
+            if compiled != NULL:
+                with nogil:
+                    compiled.flow_delete(compiled.state, record.flow_id, record.value)
+                return 0
+        self._deleted(item, FlowDeleted(record.flow_id, slot_name(record.slot), value))
+        return 0
 
     def _deleted(self, item, told):
         flow_delete = getattr(item, "flow_delete", None)

@@ -33,6 +33,9 @@ cdef uint8_t* edit_packet(const Visitor* visitor) noexcept nogil
 cdef ModifyStatus modify_check(const PacketView* before, uint32_t original, bint gso, uint8_t* packet, uint32_t n,
                                PacketView* after) noexcept nogil
 
+# What of it can be said before it is known what is written.
+cdef ModifyStatus modify_writable(const Visitor* visitor) noexcept nogil
+
 # The packet being visited becomes these bytes, or has these bytes at this offset; untouched unless MODIFY_OK.
 # What is classified from now on sees it; the layers passed already stay.  For callouts of any language.
 cdef ModifyStatus modify_replace(Visitor* visitor, const uint8_t* bytes, uint32_t n) noexcept nogil

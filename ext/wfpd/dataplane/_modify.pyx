@@ -247,6 +247,19 @@ cdef ModifyStatus modify_replace(Visitor* visitor, const uint8_t* bytes, uint32_
     return _keep(visitor, n)
 
 
+cdef ModifyStatus modify_writable(const Visitor* visitor) noexcept nogil:
+    cdef const PacketView* view = &visitor.view
+    if visitor.edit == NULL:
+        return MODIFY_NO_BUFFER
+    if view.truncated or view.captured < visitor.input.original:
+        return MODIFY_NOT_WHOLE
+    if view.length > EDIT_MOST:
+        return MODIFY_TOO_LONG
+    if view.status != PARSE_OK:
+        return MODIFY_MALFORMED
+    return MODIFY_ROUTED if view.fragment == FRAGMENT_NONE and _is_routed(view.data, view) else MODIFY_OK
+
+
 cdef ModifyStatus modify_write(Visitor* visitor, uint32_t offset, const uint8_t* bytes, uint32_t n) noexcept nogil:
     cdef uint32_t whole = visitor.view.captured
     cdef uint8_t* packet

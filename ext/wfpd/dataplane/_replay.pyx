@@ -54,6 +54,8 @@ cdef class Replayer:
         self.parse_flags = PARSE_VERIFY_CHECKSUMS if checksums else 0
         memset(&self.visitor, 0, sizeof(Visitor))
         self.visitor.live = live
+        if flows is not None:
+            flows.contexts.expect(snapshot.callouts)
         self.visitor.policy = &snapshot.policy
         self.visitor.flows = &flows.table if flows is not None else NULL
         self.visitor.host = &host.table if host is not None else NULL

@@ -12,13 +12,13 @@ and a failed reauthorization removes the flow.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from wfpd.callouts.api cimport WFPD_BLOCK, WFPD_CONTINUE, WFPD_PERMIT, WfpdAnswer, WfpdCall
+from wfpd.callouts.api cimport *
 
 from wfpd.model.fields import FIELD
 from wfpd.model.layers import BY_SLOT
 
 from ._arbitrate cimport (
-    ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, STEP_CALLOUT, STREAM_ALLOW_CONNECTION, STREAM_DEFER,
+    ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, ANSWER_SKIP, STEP_CALLOUT, STREAM_ALLOW_CONNECTION, STREAM_DEFER,
     STREAM_DROP_CONNECTION, STREAM_NEED_MORE, STREAM_NO_ACTION, Arbitration, CalloutAnswer, answer_on_error,
     arbitrate_answer, arbitrate_begin, arbitrate_run,
 )
@@ -32,14 +32,18 @@ from ._flow cimport (
     END_REAUTHORIZATION, END_REUSED, FLOW_BEGINS_IN, FLOW_BEGINS_OUT, FLOW_CLOSING, FLOW_CUT, FLOW_ESTABLISHED,
     FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL, FLOW_FIN_REMOTE, FLOW_GROUP, FLOW_OPENING, FLOW_OTHER, FLOW_OUTBOUND,
     FLOW_STREAM, FLOW_TOLD_BOTH, FLOW_TOLD_LOCAL, FLOW_TOLD_REMOTE, FlowEntry, FlowKey, FlowTable, flow_add_flags,
-    flow_answered, flow_find, flow_has_room, flow_hash, flow_keep_cut, flow_new_id, flow_note_group, flow_prefetch,
-    flow_remove, flow_store,
+    flow_answered, flow_find, flow_has_room, flow_hash, flow_is, flow_keep_cut, flow_new_id, flow_note_group,
+    flow_prefetch, flow_remove, flow_store,
+)
+from ._flow_contexts cimport (
+    CONTEXT_EXISTS, CONTEXT_OK, ContextStatus, context_add, context_find, context_remove, contexts_flow_ended,
 )
 from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
     FRAGMENT_NONE, N_PARSE_IP_STATUSES, PARSE_NOT_IP, PARSE_OK, PacketView, parse_packet,
 )
-from ._policy cimport CALLOUT_PASSES, FilterBrief
+from ._modify cimport modify_replace, modify_writable, modify_write
+from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, FilterBrief
 from ._reassembly cimport (
     SEGMENT_AFTER_FIN, SEGMENT_INCONSISTENT, SEGMENT_LIMIT, SEGMENT_NEW_SYN, Segment, half_begin, half_free, half_offset,
     half_reset_valid, half_segment, half_skip,
@@ -391,6 +395,8 @@ cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
         visit_native(visitor, &answer)
         if visitor.given != NULL and visitor.given[0]:
             return VISIT_CALLOUT
+        if visitor.stream_stage == STREAM_HELD_HALF:
+            _stream_answered(visitor, &answer)
         _keep_answer(visitor, &answer)
         arbitrate_answer(&visitor.arbitration, &answer)
 
@@ -461,6 +467,7 @@ cdef void _conclude(Visitor* visitor) noexcept nogil:
         if visitor.pending.filter != NO_FILTER:
             decision.filter = visitor.policy.layers[decision.slot].first + visitor.pending.filter
     _flow_close(visitor)
+    _settle_flow(visitor)
     visitor.finished = 1
 
 
@@ -487,6 +494,7 @@ cdef void _reset(Visitor* visitor) noexcept nogil:
     if visitor.resume != NULL and not visitor.resume.gone:
         visitor.counted, visitor.stats = visitor.stats, NULL
     visitor.n_answered = 0
+    _settle_flow(visitor)
     visitor.stream_stage = STREAM_NOT_BEGUN
     visitor.stream_passes = visitor.stream_partial = 0
     visitor.stream_reset = visitor.stream_bad_reset = 0
@@ -608,6 +616,7 @@ cdef bint visit_abandon(Visitor* visitor) noexcept nogil:
     _trace_row(visitor)
     _stream_let_go(visitor)
     if not visitor.in_twin:
+        _settle_flow(visitor)
         return False
     _conclude(visitor)
     return True
