@@ -8,8 +8,15 @@ class Told:
     @property
     def native(self) -> object: ...
     def say(
-        self, *, kind: int = 0, clear_right: int = 0, absorb: int = 0, reply: int = 0, required: int = 0,
-        enforced: int = 0, one_side: int = 0,
+        self,
+        *,
+        kind: int = 0,
+        clear_right: int = 0,
+        absorb: int = 0,
+        reply: int = 0,
+        required: int = 0,
+        enforced: int = 0,
+        one_side: int = 0,
     ) -> None: ...
     @property
     def statuses(self) -> list[int]: ...
