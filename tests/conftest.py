@@ -11,7 +11,7 @@ import pytest
 
 import wfpd.dataplane
 from tests.accounts import Accounts, read_accounts
-from tests.proven import need_root
+from tests.proven import must_run, need_root
 
 pytest_plugins = ["wfpd.testing.plugin"]
 AT_START = pytest.StashKey[Accounts | None]()
@@ -20,6 +20,11 @@ AT_START = pytest.StashKey[Accounts | None]()
 def pytest_report_header() -> str:
     kept = "kept" if read_accounts() else "not kept"
     return f"wfpd: {wfpd.dataplane.__path__[0]}, accounts {kept}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if must_run():
+        config.option.wfpd_live = True
 
 
 def pytest_sessionstart() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -13,9 +17,14 @@ import pytest
 from wfpd.testing.network import why_no_namespaces
 
 
+def must_run() -> bool:
+    """Whether no test may be skipped."""
+    return os.environ.get("CI", "").lower() in ("1", "true")
+
+
 def skip(reason: str) -> NoReturn:
     """Skip the test with this reason, or fail with it where CI=true."""
-    if os.environ.get("CI", "").lower() in ("1", "true"):
+    if must_run():
         pytest.fail(f"{reason}; and CI says that this test must run", pytrace=False)
     pytest.skip(reason)
 
@@ -31,6 +40,14 @@ def why_no_other_user() -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stderr.strip().splitlines()
     return f"the checkout cannot be read by another user: {said[-1] if said else ''}" if done.returncode else ""
+
+
+@contextlib.contextmanager
+def open_directory() -> Iterator[Path]:
+    """A directory that other users may enter; pytest's own are closed to them, whenever some pytest starts."""
+    with tempfile.TemporaryDirectory(prefix="wfpd-test-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
 
 
 def need_other_user() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proven import OTHER_USER, need_other_user
+from tests.proven import OTHER_USER, need_other_user, open_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("needs_root")
@@ -52,14 +52,12 @@ def test_all_of_a_new_project_passes_at_once(tmp_path: Path, native: bool) -> No
     assert "an empty netfilterqueue callback" in hook["cpu_ns_per_packet"] and hook["queued"] == 50
 
 
-def test_without_root_and_installation_all_but_the_live_ones_pass(tmp_path: Path) -> None:
+def test_without_root_and_installation_all_but_the_live_ones_pass() -> None:
     need_other_user()
-    run(tmp_path, "-P", "-m", "wfpd", "new-callout", "my-callout")
-    for path in (*tmp_path.parents[:2], tmp_path, *tmp_path.rglob("*")):
-        path.chmod(0o755)
-    said = pytest_in(tmp_path / "my-callout", "-rs", before=OTHER_USER)
-    assert "8 passed, 2 skipped" in said and "need root" in said
-    found = run(
-        tmp_path / "my-callout", "bench/bench_callout.py", "--rounds", "1", "--packets", "50", before=OTHER_USER
-    )
-    assert "on a real queue: run it as root" in found
+    with open_directory() as folder:
+        run(folder, "-P", "-m", "wfpd", "new-callout", "my-callout")
+        said = pytest_in(folder / "my-callout", "-rs", before=OTHER_USER)
+        assert "8 passed, 2 skipped" in said and "need root" in said
+        small = ["--rounds", "1", "--packets", "50"]
+        found = run(folder / "my-callout", "bench/bench_callout.py", *small, before=OTHER_USER)
+        assert "on a real queue: run it as root" in found

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from wfpd.errors import KernelError
 from wfpd.netfilter import namespace
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.own_namespaces import OwnNamespaces
@@ -166,6 +167,17 @@ class Line(OwnNamespaces):
             self.ip("-n", space.name, "addr", "add", f"{six}/64", "dev", device, "nodad")
         self.ip("-n", host.name, "route", "add", "default", "via", router4)
         self.ip("-n", host.name, "-6", "route", "add", "default", "via", router6)
+
+    def why_no_queue(self) -> str:
+        """Why no packet can be queued here; empty if one can.  Tries a rule in the router and takes it away."""
+        commands = Commands(self.router.path)
+        rule = ["FORWARD", "-j", "NFQUEUE", "--queue-num", "0", "--queue-bypass"]
+        try:
+            for action in ("-A", "-D"):
+                commands.run(["iptables", "-w", "-t", "mangle", action, *rule])
+        except KernelError as error:
+            return f"no NFQUEUE here: {error.message}"
+        return ""
 
     @staticmethod
     def ip(*arguments: str) -> None:

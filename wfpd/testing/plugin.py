@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -98,18 +98,28 @@ def callout(request: pytest.FixtureRequest) -> Iterator[Callouts]:
         runs.clear()
 
 
+def _skip(request: pytest.FixtureRequest, reason: str) -> NoReturn:
+    if request.config.getoption("--wfpd-live"):
+        pytest.fail(f"{reason}; and --wfpd-live says that this test must run", pytrace=False)
+    pytest.skip(reason)
+
+
 @pytest.fixture
 def live_callout(request: pytest.FixtureRequest) -> Iterator[LiveCallout]:
     """Runs callouts in the daemon, on real packets between network namespaces; skips where there can be none."""
+    from wfpd.errors import KernelError
     from wfpd.testing.live import LiveCallout
     from wfpd.testing.network import why_no_namespaces
 
     if reason := why_no_namespaces():
-        if request.config.getoption("--wfpd-live"):
-            pytest.fail(f"{reason}; and --wfpd-live says that this test must run", pytrace=False)
-        pytest.skip(reason)
-    live = request.node.stash[LIVE] = LiveCallout()
+        _skip(request, reason)
     try:
+        live = request.node.stash[LIVE] = LiveCallout()
+    except KernelError as error:
+        _skip(request, f"no network of namespaces here: {error.message}")
+    try:
+        if reason := live.network.why_no_queue():
+            _skip(request, reason)
         yield live
         live.check()
     finally:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.proven import OTHER_USER, need_other_user
 from wfpd.errors import KernelError
+from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.namespace import path_of
 from wfpd.testing.network import SERVER, Line, family_of, wait_until, why_no_namespaces
 
@@ -54,3 +55,12 @@ def test_who_may_make_none_is_told_why() -> None:
 def test_waiting_ends_when_it_holds_or_never_did() -> None:
     assert wait_until(lambda: True) and not wait_until(lambda: False, 0.01)
     assert family_of("::1") != family_of("127.0.0.1")
+
+
+def test_a_queue_that_can_be_made_leaves_no_rule_and_one_that_cannot_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Line() as line:
+        assert line.why_no_queue() == ""
+        assert "NFQUEUE" not in line.router.rules()
+        monkeypatch.setattr(Commands, "find", lambda self, tool: None)
+        assert line.why_no_queue() == "no NFQUEUE here: iptables is not installed"
+        monkeypatch.undo()

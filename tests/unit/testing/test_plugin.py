@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.proven import OTHER_USER, need_other_user, need_root
+from tests.proven import OTHER_USER, need_other_user, need_root, open_directory
 from wfpd.testing.plugin import Callouts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,16 +113,32 @@ def test_live_tests_have_a_marker(tmp_path: Path) -> None:
     assert status == 0 and "1 passed, 1 deselected" in said
 
 
-def test_without_root_a_live_test_is_skipped_and_says_why_or_fails_if_it_must_run(tmp_path: Path) -> None:
+def test_without_root_a_live_test_is_skipped_and_says_why_or_fails_if_it_must_run() -> None:
     need_root()
     need_other_user()
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    status, said = outcome(tmp_path, LIVE, "-rs", before=OTHER_USER)
-    assert status == 0 and "1 passed, 1 skipped" in said and "need root; running as uid 65534" in said
-    status, said = outcome(tmp_path, LIVE, "--wfpd-live", before=OTHER_USER)
-    assert status == 1 and "--wfpd-live says that this test must run" in said
+    with open_directory() as folder:
+        status, said = outcome(folder, LIVE, "-rs", before=OTHER_USER)
+        assert status == 0 and "1 passed, 1 skipped" in said and "need root; running as uid 65534" in said
+        status, said = outcome(folder, LIVE, "--wfpd-live", before=OTHER_USER)
+        assert status == 1 and "--wfpd-live says that this test must run" in said
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [("Line.why_no_queue = lambda self: 'no NFQUEUE here: as told'", "no NFQUEUE here: as told"),
+     ("def build(self): raise KernelError('ip is not installed')\nLine.build = build", "here: ip is not installed")],
+)  # fmt: skip
+def test_where_no_network_or_queue_can_be_made_it_is_skipped_and_says_why(
+    tmp_path: Path, broken: str, reason: str
+) -> None:
+    need_root()
+    (tmp_path / "conftest.py").write_text(
+        f"from wfpd.errors import KernelError\nfrom wfpd.testing.network import Line\n{broken}\n"
+    )
+    status, said = outcome(tmp_path, LIVE, "-rs")
+    assert status == 0 and "1 passed, 1 skipped" in said and reason in said
+    status, said = outcome(tmp_path, LIVE, "--wfpd-live")
+    assert status == 1 and f"{reason}; and --wfpd-live" in said
 
 
 @pytest.mark.usefixtures("callout")
