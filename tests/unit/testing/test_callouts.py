@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,32 @@ def test_a_conversation_can_be_led_segment_by_segment(runs: list[CalloutRun]) ->
     assert found.server_received == b"hello\n"
     found.server(b"no line yet")
     assert (found.verdict, found.client_received) == ("held", b"")
+
+
+def test_a_coroutine_runs_to_its_end_and_what_it_raises_is_raised(runs: list[CalloutRun]) -> None:
+    class Waits:
+        async def classify(self, c: Any) -> None:
+            await asyncio.sleep(0)
+            if bytes(c.payload) == b"boom":
+                raise LookupError("boom")
+            c.block()
+
+    runs.append(CalloutRun.of(Waits, "inbound_transport"))
+    assert runs[0].packet(dport=1).verdict == "block"
+    with pytest.raises(LookupError, match="boom"):
+        runs[0].packet(dport=1, payload=b"boom")
+
+
+def test_a_packet_that_a_callout_changes_is_seen_as_it_leaves(runs: list[CalloutRun]) -> None:
+    class Upper:
+        modifies = True
+
+        def classify(self, c: Any) -> None:
+            c.write(c.payload_offset, bytes(c.payload).upper())
+
+    runs.append(CalloutRun.of(Upper, "inbound_transport"))
+    found = runs[0].packet(proto="udp", dport=1, payload=b"hello")
+    assert found.packet is not None and found.packet.endswith(b"HELLO") and found.given.endswith(b"hello")
 
 
 def test_a_compiled_callout_is_asked_and_answers(runs: list[CalloutRun]) -> None:
