@@ -1,4 +1,4 @@
-"""A callout that hangs in one queue, with the interpreter's lock and without, while others go on in the same process."""
+"""A callout that hangs in one queue, with the interpreter's lock and without: other queues go on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Hangs:
         with open(self.log, "a") as log:
             print(what, file=log)
 '''
-FILTERS = """  - {name: ask, layer: ipforward, action: {callout: hangs}, when: {ip_protocol: udp, ip_destination_port: 6000}}
+FILTERS = """  - {name: ask, layer: ipforward, action: {callout: hangs}, when: {ip_destination_port: 6000}}
   - {name: blocked, layer: inbound_transport, action: block, when: {ip_protocol: udp, ip_local_port: 5001}}
   - {name: own, layer: inbound_transport, action: permit}"""
 
