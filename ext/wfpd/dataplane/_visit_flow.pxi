@@ -318,6 +318,25 @@ cdef bint _is_cut(Visitor* visitor) noexcept nogil:
     return True
 
 
+cdef bint _find_cut(Visitor* visitor) noexcept nogil:
+    """Prepare the entry of an untracked flow that is cut now; true if the packet comes from the lesser end.
+
+    It is looked for, so that one whose time is over is not gone on with.
+    """
+    cdef FlowEntry* flow = &visitor.pending
+    cdef FlowKey key
+    cdef bint lesser = _cut_key(visitor, &key)
+    visitor.flow_hash = flow_hash(visitor.flows, &key)
+    if not flow_find(visitor.flows, &key, visitor.flow_hash, visitor.input.now_ns, flow):
+        memset(flow, 0, sizeof(FlowEntry))
+        flow.key = key
+        flow.first_ns = visitor.input.now_ns
+        flow.filter = NO_FILTER
+        flow.slot = NO_SLOT
+        flow.state = FLOW_OTHER
+    return lesser
+
+
 cdef bint _cuts(Visitor* visitor) noexcept nogil:
     """Mark the flow as cut, if the block that stands does that."""
     cdef FlowEntry* flow = &visitor.pending
@@ -329,13 +348,7 @@ cdef bint _cuts(Visitor* visitor) noexcept nogil:
     if visitor.view.tcp_flags & TCP_RST and not visitor.flow_known:
         return False                # What it would end is nothing that is known, or ended already.
     if not visitor.tracked:
-        memset(flow, 0, sizeof(FlowEntry))
-        local = _cut_key(visitor, &flow.key)
-        visitor.flow_hash = flow_hash(visitor.flows, &flow.key)
-        flow.first_ns = visitor.input.now_ns
-        flow.filter = NO_FILTER
-        flow.slot = NO_SLOT
-        flow.state = FLOW_OTHER
+        local = _find_cut(visitor)
     elif flow.flags & FLOW_STREAM:
         stream_drop(visitor.flows.streams, flow.id)
     flow.flags |= FLOW_CUT
