@@ -280,3 +280,47 @@ def test_a_packet_that_is_blocked_is_not_written_back(place: Place, wfpd: Wfpd, 
         time.sleep(0.1)
         assert receiver.payloads == [b"b good b"]
     assert wfpd.metric("wfpd_modified_packets_total") == 1
+
+
+# ---- the layer stream
+
+LINES = '''
+class Lines:
+    """Holds what is no whole line, and blocks lines that have the word."""
+
+    def classify(self, c):
+        data = bytes(c.stream)
+        if b"evil" in data:
+            c.block()
+        elif "NO_MORE_DATA" in c.stream_flags:
+            c.permit()
+        elif b"\\n" in data:
+            c.permit()
+            c.enforce(data.rindex(b"\\n") + 1)
+        else:
+            c.need_more()
+'''
+
+
+@pytest.mark.parametrize("place", ["input", "output"], indirect=True)
+def test_a_block_of_the_stream_ends_the_connection_for_both_ends_and_what_was_held_passes_before(
+    place: Place, wfpd: Wfpd, tmp_path: pathlib.Path
+) -> None:
+    end = "ip_local_port" if place.name == "input" else "ip_remote_port"
+    filters = f"  - {{name: ask, layer: stream, action: {{callout: act}}, when: {{{end}: {PORT}}}}}"
+    place.start(wfpd, tmp_path, LINES, '{name: act, use: "acts:Lines"}', filters)
+    with serving(place) as server, place.connect() as sock:
+        for piece in (b"a good ", b"line\n", b"an ev"):
+            assert server.data == b""
+            sock.sendall(piece)
+            time.sleep(0.05)
+            if piece.endswith(b"\n"):
+                assert wait_until(lambda: server.data == b"a good line\n", 5.0)
+                server.data = b""
+        sock.sendall(b"il line\n")
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+        assert (server.data, server.ended) == (b"", "")
+        server.send(b"hello?\n")
+        assert server.wait() == "reset" and server.data == b""
+    assert wfpd.metric("wfpd_stream_events_total", event="cut") == 1
