@@ -237,3 +237,17 @@ def test_packets_are_injected_by_a_unit_of_its_own_and_only_then(box: Container,
     box.run("kill", "-KILL", helper)
     wait_for(arrives, 20, box.journal)
     assert "the helper that injects packets has ended" in box.journal()
+
+
+def test_without_that_unit_the_log_says_why_nothing_is_injected(box: Container, net: Network) -> None:
+    (box.etc / "callouts").mkdir(mode=0o755)
+    (box.etc / "callouts" / "longer.py").write_text(CALLOUT)
+    (box.etc / "callouts" / "longer.py").chmod(0o644)
+    box.policy(INJECTING)
+    start(box)
+    wait_for(lambda: "no packet can be injected: a child of wfpd: it cannot open raw sockets" in box.journal(), 20,
+             box.journal)  # fmt: skip
+    with net.udp_receiver(net.server, 5000) as receiver:
+        net.send_udp(net.client, 1, 64, 5000)
+        assert receiver.wait_for(1)  # on_error is permit: it passes as it was.
+    assert not receiver.payloads[0].endswith(b" and more")

@@ -194,8 +194,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The process's whole life."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments:
-        with contextlib.suppress(OSError):
-            drop_capabilities()  # Who has not got it cannot open raw sockets either, and says so.
+        with contextlib.suppress(Exception):
+            drop_capabilities()  # Who has not got it, or may not import ctypes, cannot open raw sockets and says so.
         serve(socket.socket(fileno=int(arguments[0])))
         return 0
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":

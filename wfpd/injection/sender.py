@@ -28,6 +28,8 @@ RATE = 50_000
 HELLO_SECONDS = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between the end of one helper and the start of the next: twice as long after each, until one has served."""
+LONGEST_ABSENCE = 30.0
+"""As LONGEST_PAUSE, where none can be had."""
 RESULTS = ("sent", "rate_limit", "queue_full", "no_helper", "loop", *wire.RESULTS[1:])
 """What can become of a packet that is to be injected."""
 
@@ -157,17 +159,18 @@ class Sender:
 
     def _keep(self, stop: threading.Event) -> None:
         """Thread body: a helper after the other."""
-        pause, last = FIRST_PAUSE, ""
+        pause, longest, last = FIRST_PAUSE, LONGEST_PAUSE, ""
         while not stop.is_set():
             try:
                 sock, child = self._connect()
             except OSError as error:
                 self._tried.set()
+                longest = LONGEST_ABSENCE
                 if str(error) != last:
                     logger.error("no packet can be injected: %s (docs/actions.md: the helper)", error)
                     last = str(error)
             else:
-                last = ""
+                longest, last = LONGEST_PAUSE, ""
                 if self._serve(sock, child, stop):
                     pause = FIRST_PAUSE
                 if not stop.is_set():
@@ -175,7 +178,7 @@ class Sender:
                         self.deaths += 1
                     logger.error("the helper that injects packets has ended; another one is started")
             stop.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, longest)
 
     def _serve(self, sock: socket.socket, child: subprocess.Popen[bytes] | None, stop: threading.Event) -> bool:
         """One helper's life; whether it served at all."""
