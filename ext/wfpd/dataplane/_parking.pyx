@@ -398,7 +398,7 @@ cdef class Parking:
     def counters(self) -> dict:
         """What is parked now, and what became of the rest."""
         return {"waiting": self.lot.used, "capacity": self.lot.capacity, "parked": self.lot.parked,
-                "again": self.lot.repeated, "completed": self.lot.completed, "late": self.lot.worker.queue.late, "lost": self.lot.lost,
+                "again": self.lot.repeated, "completed": self.lot.completed, "late": self.lot.worker.queues[0].late if self.lot.worker.n_queues else 0, "lost": self.lot.lost,
                 "refused": self.lot.refused, "bytes": self.lot.bytes, "most_bytes": self.lot.most_bytes}
 
 

@@ -26,7 +26,7 @@ def blocks(running: Live) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: one["count"])
 
 
-def test_a_parked_packet_has_the_rows_of_the_layers_before(net: Network, tmp_path: Path) -> None:
+def test_a_parked_packet_has_all_its_rows_when_its_visit_has_gone_on(net: Network, tmp_path: Path) -> None:
     handles: list[ParkedPacket] = []
     policy = snapshot_of(tmp_path, FILTERS, callouts={"watch": lambda c: handles.append(c.pend())})
     with live(Engine(1, late_after=30), policy) as running:
@@ -41,10 +41,23 @@ def test_a_parked_packet_has_the_rows_of_the_layers_before(net: Network, tmp_pat
         assert running.wait_for(9, 1)
         (one,) = blocks(running)
         assert (one["reason"], one["slot"], one["filter"], one["callout"]) == ("callout", DATAGRAM, 1, 0)
-        assert one["rows"] == SEEN
+        assert one["rows"] == [*SEEN, (DATAGRAM, "block", "set", 1, False)]
         assert running.engine.recorded_filters() == {(1, 0), (1, 1)}
         assert running.engine.recorder_counts()["oldest_ns"] <= one["timestamp_ns"]
         assert (one["hook"], one["length"], len(one["bytes"])) == ("input", 428, 128)
+
+
+def test_a_parked_packet_that_is_late_has_the_rows_of_the_layers_before(net: Network, tmp_path: Path) -> None:
+    policy = snapshot_of(tmp_path, FILTERS, callouts={"watch": lambda c: c.pend()}, faults="{on_late: block}")
+    with live(Engine(1, late_after=0.05), policy) as running:
+        running.add(net.router, 3)
+        running.add_parking(net.router, 9, 8)
+        queue_rule(net.router, 3, "-p", "udp", chain="INPUT")
+        running.start()
+        net.send_udp(net.client, 1, 400, 5000, to=ROUTER_CLIENT4)
+        assert running.wait_for(9, 1)
+        (one,) = blocks(running)
+        assert (one["reason"], one["slot"], one["rows"]) == ("late", DATAGRAM, SEEN)
 
 
 def test_a_packet_that_is_late_before_its_visit_has_no_rows_of_another(net: Network, tmp_path: Path) -> None:

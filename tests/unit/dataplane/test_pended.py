@@ -15,6 +15,7 @@ from scapy.packet import Packet
 
 from tests.oracle.arbitration import Answer, decide_layer
 from tests.registering import SECOND, Decided
+from wfpd.dataplane._engine import Engine
 from wfpd.errors import FwpError
 from wfpd.model.policy import Filter
 
@@ -278,6 +279,13 @@ def test_fail_is_the_on_error_of_the_filter(tmp_path: pathlib.Path) -> None:
     c.handles[0].fail("block")
     (line,) = world.due()
     assert (line["verdict"], line["reason"], line["filter"]) == ("block", "error", "ask")
+
+
+def test_a_parking_queue_has_counters_before_its_thread_has_turned_once() -> None:
+    engine = Engine(1)
+    engine.add_parking(9, 0, capacity=4, memory=100)
+    counters = engine.counters()["parking"]
+    assert (counters["late"], counters["capacity"], counters["most_bytes"], counters["bytes"]) == (0, 4, 100, 0)
 
 
 def test_no_more_wait_than_the_policy_says(tmp_path: pathlib.Path) -> None:
