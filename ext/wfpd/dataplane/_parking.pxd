@@ -69,6 +69,7 @@ cdef class Parking:
     cdef Lot lot
     cdef list handles               # [capacity] Of the tickets in use, and of some no more.
     cdef readonly dict joined       # As ClassifyContext.joined.
+    cdef uint64_t tidied            # `lot.epoch` when no handle was left.
 
     # 0, or -1 without memory.
     cdef int open(self, Shared* shared, WorkerStats* stats, FlowTable* flows, uint32_t index,

@@ -389,16 +389,31 @@ cdef class Parking:
         return 0
 
     cdef int tidy(self) except -1:
+        cdef ParkedPacket handle
+        cdef uint64_t epoch = self.lot.epoch
         cdef uint32_t i
+        cdef bint left = False
+        if self.tidied == epoch:
+            return 0
         for i in range(self.lot.capacity):
-            if self.handles[i] is not None and self.lot.tickets[i].state == TICKET_FREE:
+            if self.handles[i] is None:
+                continue
+            if self.lot.tickets[i].state == TICKET_FREE:
                 self.handles[i] = None
+            else:
+                left = True
+        for key, handle in list(self.joined.items()):
+            if not handle.open():
+                self.joined.pop(key, None)
+        if not left:
+            self.tidied = epoch
         return 0
 
     def counters(self) -> dict:
         """What is parked now, and what became of the rest."""
+        late = self.lot.worker.queues[0].late if self.lot.worker.n_queues else 0
         return {"waiting": self.lot.used, "capacity": self.lot.capacity, "parked": self.lot.parked,
-                "again": self.lot.repeated, "completed": self.lot.completed, "late": self.lot.worker.queues[0].late if self.lot.worker.n_queues else 0, "lost": self.lot.lost,
+                "again": self.lot.repeated, "completed": self.lot.completed, "late": late, "lost": self.lot.lost,
                 "refused": self.lot.refused, "bytes": self.lot.bytes, "most_bytes": self.lot.most_bytes}
 
 

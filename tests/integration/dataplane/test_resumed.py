@@ -21,15 +21,15 @@ from tests.integration.dataplane.test_parking import (
 )
 from tests.integration.live import (
     Live,
-    all_to_callout,
     blocked_port,
     live,
     monitor,
     proc_queue,
+    queue_rule,
     snapshot_of,
     wait_queue,
 )
-from tests.integration.netns import SERVER, Network, wait_until
+from tests.integration.netns import ROUTER_CLIENT4, SERVER, Network, wait_until
 from wfpd.dataplane._engine import Engine
 from wfpd.dataplane._parking import ParkedPacket
 from wfpd.dataplane._table import Snapshot
@@ -280,16 +280,21 @@ def test_a_callout_that_parks_again_and_raises_has_raised(net: Network, tmp_path
         assert (running.count(PARKING, "block"), parking(running)["again"], parking(running)["waiting"]) == (3, 0, 0)
 
 
-def test_handles_that_nobody_needs_are_let_go(net: Network, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layer", ["inbound_transport", "ale_auth_recv_accept"])
+def test_handles_that_nobody_needs_are_let_go(net: Network, tmp_path: Path, layer: str) -> None:
     def watch(c: Any) -> None:
         c.pend().complete("permit")
 
-    policy = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": watch})
+    filters = f"  - {{name: asked, layer: {layer}, action: {{callout: watch}}, when: {{ip_protocol: udp}}}}"
+    policy = snapshot_of(tmp_path, filters, callouts={"watch": watch})
     held = sys.getrefcount(watch)
     with live(Engine(1, late_after=30), policy) as running:
-        open_queues(net, running)
+        running.add(net.router, QUEUE, hook="input")
+        running.add_parking(net.router, PARKING)
+        queue_rule(net.router, QUEUE, "-p", "udp", chain="INPUT")
         running.start()
-        net.send_udp(net.client, 3, 64, 5000)
+        for port in (5000, 5001, 5002):
+            net.send_udp(net.client, 1, 64, port, to=ROUTER_CLIENT4)
         assert wait_until(lambda: parking(running)["completed"] == 3)
         running.engine.enforce_late()
         assert sys.getrefcount(watch) == held
