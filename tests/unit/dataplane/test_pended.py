@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +18,12 @@ from scapy.packet import Packet
 
 from tests.oracle.arbitration import Answer, decide_layer
 from tests.registering import SECOND, Decided
+from wfpd.capture import CapturedPacket
+from wfpd.config import load_policy
 from wfpd.dataplane._engine import Engine
 from wfpd.errors import FwpError
 from wfpd.model.policy import Filter
+from wfpd.replay import run
 
 HEAD = """version: 1
 faults: {on_late: block, on_error: block, late_after: 2s}
@@ -243,6 +249,46 @@ def test_a_change_that_is_refused_is_the_callouts_error(tmp_path: pathlib.Path) 
     c.handles[0].complete("permit", packet=bytes(datagram(port=54)))
     (line,) = world.due()
     assert (line["verdict"], line["reason"], world.errors) == ("block", "error", {"c": 1})
+
+
+RUN = """
+class Run:
+    parks = True
+
+    def __init__(self):
+        self.waiting = []
+
+    def classify(self, c):
+        if bytes(c.payload) == b"go":
+            for handle in self.waiting:
+                handle.complete("block")
+        else:
+            self.waiting.append(c.pend())
+"""
+
+
+def test_the_command_prints_a_packet_when_it_is_decided(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "pended_run.py").write_text(RUN)
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"""{HEAD}daemon: {{callout_path: [{tmp_path}]}}
+callouts: [{{name: c, use: "pended_run:Run"}}]
+filters: [{{name: ask, layer: ipforward, action: {{callout: c}}}}]
+""")
+    packets = []
+    for number, (at, word) in enumerate(((0, b"a"), (1, b"b"), (2, b"go"), (2, b"c"), (9, b"d")), 1):
+        data = bytes(datagram(data=word))
+        packets.append(CapturedPacket(number, at * SECOND // 2, data, len(data), True, None, 101))
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        policy = load_policy(str(path), trust="warn")
+        assert run(policy, iter(packets), as_json=True, out=out, err=err) == 0
+    finally:
+        sys.modules.pop("pended_run", None)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [(line["packet"], line["verdict"], line["reason"]) for line in lines] == [
+        (3, "permit", "no_match"), (1, "block", "callout"), (2, "block", "callout"), (4, "block", "late"),
+        (5, "block", "late")]  # fmt: skip
+    assert err.getvalue().startswith("5 packets, 1 permitted, 4 blocked")
 
 
 @pytest.mark.parametrize(("kind", "word", "verdict"), [
