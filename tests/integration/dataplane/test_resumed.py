@@ -30,6 +30,7 @@ from tests.integration.live import (
     wait_queue,
 )
 from tests.integration.netns import ROUTER_CLIENT4, SERVER, Network, wait_until
+from wfpd.callouts.counting import Counting
 from wfpd.dataplane._engine import Engine
 from wfpd.dataplane._parking import ParkedPacket
 from wfpd.dataplane._table import Snapshot
@@ -51,7 +52,7 @@ class Said:
         self.answer(c)
 
 
-def three(tmp_path: Path, before: Callout, watch: Callout, below: Callout, **words: Any) -> Snapshot:
+def three(tmp_path: Path, before: Any, watch: Callout, below: Any, **words: Any) -> Snapshot:
     """A policy with a callout above and one below that which parks."""
     return snapshot_of(tmp_path, FILTERS, callouts={"before": before, "watch": watch, "below": below}, **words)
 
@@ -278,6 +279,23 @@ def test_a_callout_that_parks_again_and_raises_has_raised(net: Network, tmp_path
         net.send_udp(net.client, 3, 64, 5000)
         assert running.wait_for(PARKING, 3)
         assert (running.count(PARKING, "block"), parking(running)["again"], parking(running)["waiting"]) == (3, 0, 0)
+
+
+def test_compiled_callouts_are_asked_once_before_and_once_after(net: Network, tmp_path: Path) -> None:
+    parks, before, below = Parker(), Counting(), Counting(answer="permit")
+    with (
+        live(Engine(1, late_after=30), three(tmp_path, before, parks, below)) as running,
+        net.udp_receiver(net.server, 5000) as receiver,
+    ):
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 40, 64, 5000)
+        assert wait_queue(net.router, PARKING, "waiting", 40)
+        assert (before.packets, below.packets) == (40, 0)
+        assert all(handle.complete("block") for handle in parks.handles.values())
+        assert receiver.wait_for(40)
+        assert (before.packets, below.packets, len(parks.handles)) == (40, 40, 40)
+        assert hits(running) == [40, 40, 40]
 
 
 @pytest.mark.parametrize("layer", ["inbound_transport", "ale_auth_recv_accept"])
