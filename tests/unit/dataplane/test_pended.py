@@ -49,8 +49,8 @@ class Pends:
         self.seen: list[Any] = []
 
     def classify(self, c: Any) -> None:
-        flags = c.values["flags"] if "flags" in c.values else 0
-        reason = c.values["reauthorize_reason"] if "reauthorize_reason" in c.values else None
+        flags = c.values.get("flags", 0)
+        reason = c.values.get("reauthorize_reason")
         self.seen.append((c.layer, c.action, c.write_right, flags & 4, reason))
         if len(self.handles) < self.times:
             self.handles.append(c.pend())
@@ -313,7 +313,7 @@ def test_what_no_callout_could_answer_is_refused_and_decides_nothing(tmp_path: p
     c = Pends()
     world = World(tmp_path, LAYERED, c=c, before=Counts(), below=Counts(), after=Counts())
     world.send(datagram())
-    with pytest.raises(ValueError, match="permit, block or continue|absorbed|goes with"):
+    with pytest.raises(ValueError, match=r"permit, block or continue|absorbed|goes with"):
         c.handles[0].complete(**words)
     assert world.due() == [] and c.handles[0].waits
 
