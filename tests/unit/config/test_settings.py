@@ -23,6 +23,7 @@ daemon:
   control: {path: /tmp/c.sock, read: [adm, users], operate: ops, administer: [wheel]}
   flows: {max: 1000, full: block}
   streams: {max: 500, memory: 1000000, pending: 65536, history: 0}
+  pended: {max: 9, memory: 5000}
   marks: {mask: 0x0fff0000}
   events: [journald, {file: /var/log/eve.json}]
   callout_path: [/opt/callouts, mine]
@@ -43,6 +44,8 @@ daemon:
         streams_memory=1000000,
         streams_pending=65536,
         streams_history=0,
+        pended_max=9,
+        pended_memory=5000,
         marks_mask=0x0FFF0000,
         events=({"type": "journald"}, {"type": "file", "path": "/var/log/eve.json"}),
         callout_path=("/opt/callouts", os.path.join(str(policies.folder), "mine")),
@@ -61,7 +64,8 @@ def test_workers_auto_is_the_cpu_count(policies):
     ["metrics: 9477", "metrics: 127.0.0.1:99999", "metrics: ::1:80", "metrics: example.org:80",
      "control: {path: run/x}",
      "control: {paths: /x}", "flows: {max: 0}", "flows: {full: drop}", "streams: {max: 0}", "streams: {memory: lots}",
-     "streams: {pending: 8388609}", "marks: {mask: 0xff}", "marks: {mask: 0}",
+     "streams: {pending: 8388609}", "pended: {max: 0}", "pended: {max: 65537}", "pended: {bytes: 5}",
+     "marks: {mask: 0xff}", "marks: {mask: 0}",
      "marks: {mask: 0xf0f0f000}", "events: [syslog]", "events: [{fil: x}]", "events: [{file: x}]", "workers: 0",
      "workers: few", "realtime: often", "metrics_filters: -1", "metric: x", "callout_path: [[]]"],
 )  # fmt: skip
