@@ -258,9 +258,7 @@ def test_a_context_of_nothing_and_one_without_flow_delete_are_refused(tmp_path: 
 
 def test_without_a_flow_there_is_no_context(tmp_path: Path) -> None:
     told = Told(steps=[("set", TRANSPORT, 1), ("remove", TRANSPORT, 0)])
-    run = decided(
-        tmp_path, told, CONTEXTS.replace("  - {name: authorize, layer: ale_auth_recv_accept, action: permit}\n", "")
-    )
+    run = decided(tmp_path, told, CONTEXTS.replace("ale_auth_recv_accept", "inbound_ippacket"))
     run.send(QUESTION)
     assert (told.statuses, told.call()["flow_id"]) == ([NO_FLOW, NO_FLOW], 0)
 

@@ -40,6 +40,11 @@ def answer(c: Any, how: str) -> None:
         refuse(c, how)
 
 
+def is_last(c: Any) -> bool:
+    """At stream: whether no more bytes can be asked for."""
+    return not c.stream_flags.isdisjoint(("NO_MORE_DATA", "BUFFER_LIMIT_REACHED"))
+
+
 def answer_stream(c: Any, how: str) -> None:
     """Give one of ANSWERS to a connection, once for all of its data; the layer resets both ends of a dropped one."""
     if how in REFUSALS:

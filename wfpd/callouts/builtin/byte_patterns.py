@@ -72,7 +72,7 @@ class BytePatterns:
         answer(c, self.answer if data is not None and self._found(packet[data[-2] : data[-1]]) else "continue")
 
     def flow_delete(self, f: Any) -> None:
-        """What is kept with a flow ends with it."""
+        """The last bytes of its directions go with the flow."""
 
     def _found(self, data: memoryview) -> bool:
         return self.patterns.are_in(bytes(data).lower() if self.any_case else data)

@@ -7,7 +7,7 @@ from typing import Any
 
 from wfpd.callouts._packet import udp_data
 from wfpd.callouts._question import read_question
-from wfpd.callouts.builtin.answers import REFUSALS, STREAM, answer, answer_stream
+from wfpd.callouts.builtin.answers import REFUSALS, STREAM, answer, is_last
 from wfpd.callouts.builtin.name_policy import NamePolicy
 
 PREFIX = 2
@@ -21,7 +21,8 @@ class DnsNames:
     what is below); a file has one a line.
     `listed` (reset), `unlisted` (continue): the answer to a name; with several questions a refused one decides.
     `no_name` (continue): to a query without a question.  `other` (continue): to a DNS answer.
-    `malformed` (block): to what is no DNS message, or asks more than 16 questions.
+    `malformed` (block): to what is no DNS message, or asks more than 16 questions; at stream also to one
+        that breaks off.
     Answers: continue, permit, block, absorb, reset, tcp_reset, icmp_unreachable; at the layer stream a message passes
     or the connection is dropped.
 
@@ -64,12 +65,12 @@ class DnsNames:
                 c.drop_connection()
                 return
             done = end
-        if done == 0 and len(stream):
-            if "NO_MORE_DATA" in c.stream_flags:
-                answer_stream(c, self.policy.answers["malformed"])
-            else:
-                c.need_more(end - len(stream))
+        if done < len(stream) and is_last(c) and self.policy.answers["malformed"] in REFUSALS:
+            c.drop_connection()
+            return
+        if done == 0 and len(stream) and not is_last(c):
+            c.need_more(end - len(stream))
             return
         c.permit()
-        if done < len(stream):
+        if done < len(stream) and not is_last(c):
             c.enforce(done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wfpd.callouts._rewrite import DscpWriter
 from wfpd.callouts.builtin.options import whole
 
 NAMES = {
@@ -17,7 +18,10 @@ class DscpSet:
     """Gives every packet the DSCP `dscp` and leaves its ECN bits; answers CONTINUE.
 
     `dscp`: 0 to 63, or cs0-cs7, af11-af43, ef, le.
+    The packet path calls the compiled side; classify() is the same in Python.
     """
+
+    modifies = True
 
     def __init__(self, dscp: int | str) -> None:
         if isinstance(dscp, str):
@@ -25,6 +29,8 @@ class DscpSet:
                 raise ValueError(f"dscp: {dscp[:20]!a} is no name of a DSCP: {', '.join(NAMES)}")
             dscp = NAMES[dscp]
         self.dscp = whole("dscp", dscp, 0, 63)
+        self._writer = DscpWriter(self.dscp)
+        self.native = self._writer.native
 
     def classify(self, c: Any) -> None:
         """Write it where it is another one."""

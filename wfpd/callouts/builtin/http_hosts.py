@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from wfpd.callouts.builtin.answers import REFUSALS, answer_stream
+from wfpd.callouts.builtin.answers import REFUSALS, answer_stream, is_last
 from wfpd.callouts.builtin.http_requests import Found, Requests
 from wfpd.callouts.builtin.name_policy import NamePolicy
 from wfpd.callouts.builtin.options import whole
@@ -19,7 +19,8 @@ class HttpHosts:
     `listed` (reset), `unlisted` (continue): the answer to a host.  Where a request names two, in its target and in its
     Host field, a refused one decides.
     `no_name` (continue): to a request without a host.  `other` (continue): to what is no HTTP/1.
-    `malformed` (block): to a request that RFC 9112 forbids or leaves open, or whose head has more than `most` bytes.
+    `malformed` (block): to a request that RFC 9112 forbids or leaves open, or whose head has more than `most` bytes
+        or breaks off.
     `most` (16384): 256 to 1048576.
     Answers: continue and permit let the request pass; block, absorb, reset, tcp_reset and icmp_unreachable drop the
     connection.
@@ -59,14 +60,15 @@ class HttpHosts:
             c.drop_connection()
         elif known[1].opaque:
             c.allow_connection()
-        elif done or not len(stream):
+        elif done == len(stream):
             c.permit()
-            if done < len(stream):
-                c.enforce(done)
-        elif "NO_MORE_DATA" in c.stream_flags:
+        elif is_last(c):
             answer_stream(c, self.policy.answers["malformed"])
+        elif done:
+            c.permit()
+            c.enforce(done)
         else:
             c.need_more(1)
 
     def flow_delete(self, f: Any) -> None:
-        """What is kept with a flow ends with it."""
+        """What is known of its requests goes with the flow."""

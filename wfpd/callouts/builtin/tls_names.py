@@ -7,7 +7,7 @@ from typing import Any
 
 from wfpd.callouts._client_hello import read_client_hello
 from wfpd.callouts._packet import tcp_segment
-from wfpd.callouts.builtin.answers import ANSWERS, STREAM, answer, answer_stream
+from wfpd.callouts.builtin.answers import ANSWERS, STREAM, answer, answer_stream, is_last
 from wfpd.callouts.builtin.beginnings import ACK, SYN, Beginning, Beginnings, other_way
 from wfpd.callouts.builtin.name_policy import NamePolicy
 from wfpd.callouts.builtin.options import whole, word
@@ -21,7 +21,8 @@ class TlsNames:
     `listed` (reset), `unlisted` (continue): the answer to a name.
     `no_name` (continue): to a ClientHello without one.
     `other` (continue): to what is no TLS, and to TLS that is met in its middle.
-    `malformed` (block): to a ClientHello that RFC 8446 or 6066 forbids, or of more than `most` bytes.
+    `malformed` (block): to a ClientHello that RFC 8446 or 6066 forbids, or of more than `most` bytes; at
+        stream also to one that breaks off.
     `ech` (outer): outer: an Encrypted ClientHello is answered by its outer name; else the answer to every such one.
     `most` (16384): bytes of a ClientHello, 512 to 131072.
     `entries` (65536): connections kept in mind at layers of packets.
@@ -68,7 +69,9 @@ class TlsNames:
             c.permit()
             return
         how, needed = self.decided(stream)
-        if how is None:
+        if how is None and is_last(c):
+            answer_stream(c, self.policy.answers["malformed"])
+        elif how is None:
             c.need_more(needed)
         else:
             answer_stream(c, how)

@@ -16,6 +16,7 @@ class FakeContext:
         self.flow_context: Any = None
         self.answer: tuple[str, dict[str, Any]] | None = None
         self.written: list[tuple[int, bytes]] = []
+        self.stream_flags: set[str] = set()
         self.asked: list[tuple[str, int]] = []
         self.__dict__.update(members)
 
