@@ -41,6 +41,7 @@ SMALL = {
         "http://127.0.0.1:9",
         "--json",
     ],
+    "bench_tls": ["--rounds", "1", "--packets", "200", "--names", "50", "--json"],
     "bench_stream": ["--rounds", "1", "--seconds", "1", "--filters", "50", "--json"],
 }
 TODAY = ["nf-queue.c", "an empty netfilterqueue callback", "netfilterqueue and Scapy"]
@@ -71,6 +72,12 @@ def tables(module: str) -> list[dict[str, Any]]:
 
 def firsts(table: dict[str, Any]) -> list[str]:
     return [row[0] for row in table["rows"]]
+
+
+def test_server_names_are_timed_beside_the_script() -> None:
+    (table,) = tables("bench_tls")
+    assert firsts(table) == ["wfpd", "an empty netfilterqueue callback", "netfilterqueue and Scapy"]
+    assert all(float(row[1].replace(",", "")) > 0 for row in table["rows"])
 
 
 def test_no_bench_is_without_a_small_setting() -> None:
