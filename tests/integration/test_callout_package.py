@@ -11,8 +11,11 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.utils import wrpcap
 
+from tests.builders import callout
 from tests.integration.netns import SERVER4, Network
 from tests.integration.running import Wfpd
+from tests.registering import Decided
+from wfpd.callouts.registry import load_callouts
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "tests" / "packages" / "counted_ports"
@@ -47,6 +50,31 @@ def test_replay_asks_it(installed: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["block", "permit", "permit", "permit"]
+
+
+FLOWS = """version: 1
+callouts: [{name: ports, use: "counted_ports:CountedPorts"}]
+filters:
+  - {name: authorize, layer: ale_auth_recv_accept, action: permit}
+  - {name: ask, layer: inbound_transport, action: {callout: ports, kind: unknown}}
+"""
+
+
+def test_it_keeps_a_context_with_a_flow_until_its_end_and_writes(installed: Path, tmp_path: Path) -> None:
+    options = {"port": 5001, "prefix": "no", "dscp": 46}
+    (item,) = load_callouts([callout("ports", "counted_ports:CountedPorts", **options)], [str(installed)])
+    assert item is not None
+    run = Decided(tmp_path, FLOWS, {"ports": item.instance})
+
+    def send(data: bytes, port: int = 9) -> str:
+        front = IP(src="198.51.100.2", dst="192.0.2.1", tos=1)
+        return str(run.send(front / UDP(sport=port, dport=5001) / data)["verdict"])
+
+    assert [send(b"yes"), send(b"no way"), send(b"yes"), send(b"yes", 10)] == ["permit", "block", "block", "permit"]
+    assert run.replay.passed is not None and IP(run.replay.passed).tos == 46 << 2 | 1
+    assert item.instance.counts == (4, 2, 0)
+    run.replay.close()
+    assert item.instance.counts == (4, 2, 1)
 
 
 @pytest.mark.usefixtures("needs_root")

@@ -55,7 +55,21 @@ cdef EditBuffer* edit_create() noexcept nogil:
     if edit.bytes == NULL:
         free(edit)
         return NULL
+    edit.writable, edit.write, edit.replace = _writable, _write, _replace
     return edit
+
+
+# As modify_writable() and so on, with the type that EditBuffer has.
+cdef int _writable(const Visitor* visitor) noexcept nogil:
+    return modify_writable(visitor)
+
+
+cdef int _write(Visitor* visitor, uint32_t offset, const uint8_t* bytes, uint32_t n) noexcept nogil:
+    return modify_write(visitor, offset, bytes, n)
+
+
+cdef int _replace(Visitor* visitor, const uint8_t* bytes, uint32_t n) noexcept nogil:
+    return modify_replace(visitor, bytes, n)
 
 
 cdef void edit_free(EditBuffer* edit) noexcept nogil:

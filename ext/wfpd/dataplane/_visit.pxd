@@ -61,9 +61,16 @@ cdef struct Trace:
     TraceRow rows[MAX_ROWS]
 
 # Where a packet that callouts change is kept (_modify): two places, of which one is free for the next change.
+cdef struct Visitor
+
+# The functions are modify_writable(), modify_write() and modify_replace(): a visit does not depend on _modify.
 cdef struct EditBuffer:
     uint8_t* bytes
     uint8_t current
+    int (*writable)(const Visitor* visitor) noexcept nogil
+    int (*write)(Visitor* visitor, uint32_t offset, const uint8_t* bytes, uint32_t n) noexcept nogil
+    int (*replace)(Visitor* visitor, const uint8_t* bytes, uint32_t n) noexcept nogil
+
 # WFP's names; the numbers are those of its headers as far as they are known, the last three our own.
 cdef enum StreamFlags:
     STREAM_FLAG_RECEIVE = 0x1

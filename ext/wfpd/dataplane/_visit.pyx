@@ -42,7 +42,6 @@ from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
     FRAGMENT_NONE, N_PARSE_IP_STATUSES, PARSE_NOT_IP, PARSE_OK, PacketView, parse_packet,
 )
-from ._modify cimport modify_replace, modify_writable, modify_write
 from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, FilterBrief
 from ._reassembly cimport (
     SEGMENT_AFTER_FIN, SEGMENT_INCONSISTENT, SEGMENT_LIMIT, SEGMENT_NEW_SYN, Segment, half_begin, half_free, half_offset,

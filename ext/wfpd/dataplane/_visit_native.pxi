@@ -93,20 +93,23 @@ cdef int _native_remove_flow_context(const WfpdCall* call, uint32_t layer) noexc
 
 
 cdef int _native_writable(const WfpdCall* call) noexcept nogil:
-    return modify_writable(<const Visitor*>call.host)
+    cdef const Visitor* visitor = <const Visitor*>call.host
+    return WFPD_REFUSED_NO_BUFFER if visitor.edit == NULL else visitor.edit.writable(visitor)
 
 
 cdef int _native_write(const WfpdCall* call, uint32_t offset, const uint8_t* bytes, uint32_t n) noexcept nogil:
-    cdef int status = modify_write(<Visitor*>call.host, offset, bytes, n)
+    cdef Visitor* visitor = <Visitor*>call.host
+    cdef int status = WFPD_REFUSED_NO_BUFFER if visitor.edit == NULL else visitor.edit.write(visitor, offset, bytes, n)
     if status == WFPD_OK:
-        _native_packet(<const Visitor*>call.host, <WfpdCall*>call)
+        _native_packet(visitor, <WfpdCall*>call)
     return status
 
 
 cdef int _native_replace(const WfpdCall* call, const uint8_t* bytes, uint32_t n) noexcept nogil:
-    cdef int status = modify_replace(<Visitor*>call.host, bytes, n)
+    cdef Visitor* visitor = <Visitor*>call.host
+    cdef int status = WFPD_REFUSED_NO_BUFFER if visitor.edit == NULL else visitor.edit.replace(visitor, bytes, n)
     if status == WFPD_OK:
-        _native_packet(<const Visitor*>call.host, <WfpdCall*>call)
+        _native_packet(visitor, <WfpdCall*>call)
     return status
 
 

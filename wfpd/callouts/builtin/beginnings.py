@@ -47,11 +47,13 @@ class Beginning:
             self._extend(offset, waited, most)
 
     def _wait(self, offset: int, data: bytes | memoryview, most: int) -> None:
-        if len(self.waiting) == WAITING or offset in self.waiting:
+        before = self.waiting.get(offset, b"")
+        more = bytes(data[len(before) :])
+        if not before and len(self.waiting) == WAITING:
             return
-        if offset + len(data) <= most and self.n_waiting + len(data) <= most:
-            self.waiting[offset] = bytes(data)
-            self.n_waiting += len(data)
+        if offset + len(before) + len(more) <= most and self.n_waiting + len(more) <= most:
+            self.waiting[offset] = before + more
+            self.n_waiting += len(more)
 
     def _extend(self, offset: int, data: bytes | memoryview, most: int) -> None:
         known = len(self.data) - offset
