@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from tests.integration.live import all_to_callout, live, monitor, proc_queue, queue_rule, snapshot_of, wait_queue
-from tests.integration.netns import Network, wait_until
+from tests.integration.netns import SERVER4, Network, wait_until
 from tests.integration.running import Wfpd
+from wfpd.callouts._told import Told
 from wfpd.callouts.counting import Counting
 from wfpd.callouts.registered import Registered
 from wfpd.dataplane._budget import Watch
 from wfpd.dataplane._engine import Engine
+from wfpd.model.layers import LAYER
 from wfpd.model.policy import Budget, Callout
 
 MILLISECOND = 1_000_000
@@ -75,6 +77,32 @@ def test_a_compiled_callouts_block_blocks_and_its_failures_are_counted(net: Netw
         assert running.wait_for(3, 40)
         assert running.count(3, "block") == 40
         assert running.engine.callout_errors() == running.engine.counters()["callout_errors"] == {"first": 40}
+
+
+def test_a_compiled_callout_keeps_a_context_with_a_live_flow_and_writes(net: Network, tmp_path: Path) -> None:
+    layer = LAYER["inbound_transport"].index
+    told = Told(kind=1, steps=[("set", layer, 77), ("write", 28, b"N")])
+
+    class Owner:
+        native, modifies = told.native, True
+
+    flows = "  - {name: flows, layer: ale_auth_recv_accept_v4, action: permit}\n"
+    filters = flows + "  - {name: ask, layer: inbound_transport_v4, action: {callout: watch, kind: unknown}}\n"
+    item = Registered(Callout("watch", uuid.UUID(int=1), "tests:made", {}), Owner())
+    with live(Engine(1), snapshot_of(tmp_path, filters, callouts={"watch": item})) as running:
+        running.add(net.server, 3, hook="input")
+        queue_rule(net.server, 3, "-p", "udp", chain="INPUT")
+        running.start()
+        with net.udp_receiver(net.server, 5000) as receiver, net.client.socket() as sock:
+            for _ in range(2):
+                sock.sendto(b"no", (SERVER4, 5000))
+            assert receiver.wait_for(2)
+            assert [bytes(one) for one in receiver.payloads] == [b"No", b"No"]
+        flow = told.call()["flow_id"]
+        assert (told.call()["flow_context"], told.statuses, told.ended) == (77, [12, 0], [])
+        assert running.engine.tend_flow_contexts() == 0
+        running.engine.swap(snapshot_of(tmp_path, flows, generation=2))
+        assert running.engine.tend_flow_contexts() == 0 and told.ended == [(flow, 77)]
 
 
 @pytest.mark.parametrize("order", ["compiled first", "Python first"])
