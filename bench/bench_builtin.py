@@ -5,9 +5,9 @@
 Callouts: replayed packets at ipforward, each put before the callout by its real context; nanoseconds of the calls as
 the packet path counts them, values and verdict included.  Scapy: `IP(bytes)`, then the same question asked of its
 fields; what netfilterqueue costs a packet comes on top.  Scapy's own TLS layer needs another package and costs more
-than the slices that find the name here.  A callout that writes finds nothing to be written.  Parsers: the same
-ClientHello, query or request given to each, Scapy's in its packet where it is TLS.  Both sides take turns, the median
-of the rounds stands.  No root needed.
+than the slices that find the name here.  A callout that writes finds nothing to be written, and is asked by its
+Python side (the packet path asks the compiled one).  Parsers: the same ClientHello, query or request given to each,
+Scapy's in its packet where it is TLS.  Both sides take turns, the median of the rounds stands.  No root needed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from scapy.layers.dns import DNS, DNSQR
@@ -133,8 +134,8 @@ def cases(count: int, entries: list[str]) -> list[Case]:
         Case("byte patterns", BytePatterns("needle"), tls, lambda data: b"needle" in bytes(IP(data)[TCP].payload)),
         Case("rate limit by source", RateLimit(rate=9 * 10**9, unit="bytes", per="source"), tls, counted),
         Case("rate limit by flow", RateLimit(rate=9 * 10**9, per="flow"), tls, counted),
-        Case("DSCP set", DscpSet(0), tls, lambda data: IP(data).tos >> 2 == 0),
-        Case("TCP MSS clamp", MssClamp(mss=1300), syn, lambda data: dict(IP(data)[TCP].options)["MSS"] > 1300),
+        Case("DSCP set, in Python", DscpSet(0), tls, lambda data: IP(data).tos >> 2 == 0),
+        Case("TCP MSS clamp, in Python", MssClamp(mss=1300), syn, lambda data: dict(IP(data)[TCP].options)["MSS"] > 1300),
         Case("reset", Reset(), tls, lambda data: TCP in IP(data)),
         Case("silent drop", SilentDrop(), tls, IP),
     ]  # fmt: skip
@@ -177,7 +178,7 @@ def callouts(given: argparse.Namespace, entries: list[str]) -> Table:
     assert __doc__ is not None
     table = Table("Callouts shipped", __doc__.rpartition("\n\n")[2].strip(), ["", "wfpd: ns", "Scapy: ns", "times"])
     for case in cases(given.connections, entries):
-        replayer = Replayer(_forward(case.callout.classify))
+        replayer = Replayer(_forward(partial(type(case.callout).classify, case.callout)))
         _row(table, case.name, lambda r=replayer, p=case.packets: _called(r, p),  # type: ignore[misc]
              lambda s=case.script, p=case.packets: _timed(s, p), given.rounds)  # type: ignore[misc]  # fmt: skip
     return table
