@@ -135,7 +135,7 @@ def cases(count: int, entries: list[str]) -> list[Case]:
         Case("rate limit by source", RateLimit(rate=9 * 10**9, unit="bytes", per="source"), tls, counted),
         Case("rate limit by flow", RateLimit(rate=9 * 10**9, per="flow"), tls, counted),
         Case("DSCP set, in Python", DscpSet(0), tls, lambda data: IP(data).tos >> 2 == 0),
-        Case("TCP MSS clamp, in Python", MssClamp(mss=1300), syn, lambda data: dict(IP(data)[TCP].options)["MSS"] > 1300),
+        Case("MSS clamp, in Python", MssClamp(mss=1300), syn, lambda data: dict(IP(data)[TCP].options)["MSS"] > 1300),
         Case("reset", Reset(), tls, lambda data: TCP in IP(data)),
         Case("silent drop", SilentDrop(), tls, IP),
     ]  # fmt: skip
