@@ -195,3 +195,34 @@ def test_what_is_deferred_arrives_after_it_is_resumed(wfpd, net, tmp_path):
         assert time.monotonic() - started >= 0.5
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "arrives"),
+    [("{kind: 1, enforced: 1}", b"good words"), ("{kind: 6}", b"good words"), ("{kind: 5}", b"")],
+    ids=["byte by byte", "allowed", "dropped"],
+)
+def test_a_compiled_callout_decides_a_stream(wfpd, net, options, arrives):
+    wfpd.write(
+        "  - {name: look, layer: stream, action: {callout: told, kind: unknown}, when: {ip_local_port: 7000}}",
+        head=f'callouts: [{{name: told, use: "wfpd.callouts._told:Told", options: {options}}}]',
+        attach=ATTACH,
+    )
+    wfpd.start()
+    server = Server(net, 4)
+    try:
+        sock = connect(net, 4)
+        in_pieces(sock, b"good ", b"words") if arrives else sock.sendall(b"good")
+        if arrives:
+            assert wait_until(lambda: server.data == arrives, 5.0)
+            sock.close()
+        else:
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+            server.connection.sendall(b"hello?\n")
+        server.thread.join(10)
+        assert (server.ended, server.data) == ("closed" if arrives else "reset", arrives)
+        # The end has no byte that could be enforced.
+        assert wfpd.metric("wfpd_callout_errors_total", callout="told") == ("enforced" in options)
+    finally:
+        server.close()
