@@ -212,11 +212,13 @@ def test_a_compiled_callout_decides_a_stream(wfpd, net, options, arrives):
     server = Server(net, 4)
     try:
         sock = connect(net, 4)
-        in_pieces(sock, b"good ", b"words") if arrives else sock.sendall(b"good")
+        assert wait_until(lambda: hasattr(server, "connection"))
         if arrives:
+            in_pieces(sock, b"good ", b"words")
             assert wait_until(lambda: server.data == arrives, 5.0)
             sock.close()
         else:
+            sock.sendall(b"good")
             with pytest.raises(ConnectionResetError):
                 sock.recv(1)
             server.connection.sendall(b"hello?\n")
