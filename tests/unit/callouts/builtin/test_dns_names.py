@@ -103,6 +103,6 @@ filters: [{name: one, layer: LAYER, action: {callout: dns}, when: {ip_protocol: 
 
 
 def test_a_message_that_ends_before_its_end_is_malformed() -> None:
-    for options, word in (({}, "drop_connection"), ({"malformed": "continue"}, "allow_connection")):
+    for options, word in (({}, "drop_connection"), ({"malformed": "continue"}, "permit")):
         c = FakeContext(layer="stream_v4", stream=memoryview(b"\0\x20abc"), stream_flags=frozenset({"NO_MORE_DATA"}))
         assert answer(DnsNames([".ads.example"], **options), c) == word
