@@ -99,3 +99,32 @@ class Conversation:
     def counters(self) -> dict[str, int]:
         """What the table of streams has counted."""
         return self.flows.streams.counters()
+
+
+PASSED, HELD, RESET = ("permit", None), ("block", None), ("block", "tcp_reset")
+
+
+class Recorder:
+    """Permits everything and keeps what it was shown."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.seen: list[tuple[str, int, bytes, set[str]]] = []
+        self.answer = answer
+
+    def __call__(self, c: Any) -> None:
+        self.seen.append((c.stream_direction, c.stream_offset, bytes(c.stream), c.stream_flags))
+        if self.answer is not None:
+            self.answer(c)
+        else:
+            c.permit()
+
+
+def block_keyword(c: Any) -> None:
+    """Wait for a line, and block what has the word."""
+    data = bytes(c.stream)
+    if b"evil" in data:
+        c.block()
+    elif "RECEIVE_DISCONNECT" in c.stream_flags or "NO_MORE_DATA" in c.stream_flags or data.endswith(b"\n"):
+        c.permit()
+    else:
+        c.need_more()

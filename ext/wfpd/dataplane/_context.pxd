@@ -1,43 +1,19 @@
 """The `c` that a Python callout's classify(c) gets, and the guard around the call."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from ._arbitrate cimport CalloutAnswer
-from ._batch cimport Worker
 from ._parking cimport ParkedPacket, Parking
-from ._reassembly cimport BlockPool
-from ._streams cimport Streams
+from ._stream_indication cimport StreamIndication
 from ._table cimport Snapshot
 from ._visit cimport Visitor
 
-# The bytes of one indication.  Views of them may outlive the call: the block is then this object's.
-cdef class StreamBytes:
-    cdef const uint8_t* data
-    cdef uint32_t length
-    cdef uint32_t exports           # Views that are not released.
-    cdef Streams streams
-    cdef uint8_t* block             # NULL: the stream's.
-    cdef uint8_t block_class
-
-# An inbound stream that a callout has deferred.
-cdef class DeferredStream:
-    cdef Streams streams
-    cdef readonly uint64_t flow_id
-
-cdef class ClassifyContext:
-    cdef Visitor* visitor           # NULL outside a call.
-    cdef Snapshot snapshot
-    cdef CalloutAnswer answer
-    cdef Worker* worker             # Whose batch the packet is in; NULL in replay.
+cdef class ClassifyContext(StreamIndication):
     cdef Parking parking            # Where packets may wait, or None.
     cdef ParkedPacket parked        # What this call has parked, or None.
     cdef ParkedPacket resumed       # With whose answers the visit goes on, or None.
     cdef dict joined                # By flow and filter: the packet whose authorization waits.
     cdef uint32_t replay_room       # Replay: packets that may be parked, and one more; 0: none, ever.
-    cdef uint32_t enforced          # What enforce() was told in this call.
-    cdef StreamBytes stream_bytes   # Of this call, or None.
-    cdef object view                # The packet's memoryview, made when asked for.
-    cdef object part                # That of its payload.
     cdef uint64_t provisional       # Flow id that has a context and that no packet has made yet; 0: none.
     cdef readonly dict errors       # Callout name -> exceptions counted.
     cdef readonly dict durations    # Callout name -> (calls, nanoseconds, buckets of powers of two from 256 ns).
@@ -49,18 +25,11 @@ cdef class ClassifyContext:
     cdef bytes _authorization(self)
     cdef bint _settled_elsewhere(self) except -1
     cdef int _forget_parked(self) except -1
-    cdef uint64_t _flow(self) except? 0
-    cdef object _item(self)
-    cdef object _meta(self, str name)
 
     # After the visit: a context of a flow that the packet has not made after all ends.
     cdef int settle_flow(self, Visitor* visitor) except -1
     # Or the packet is parked: it lives with its ticket.
     cdef int keep_flow(self, Visitor* visitor, ParkedPacket parked) except -1
-    cdef int _release_stream(self) except -1
-    cdef int _stream_action(self, uint8_t action) except -1
-    cdef Visitor* _streaming(self) except NULL
-    cdef Visitor* _live(self) except NULL
     cdef int _modified(self, int status) except -1
     cdef object _arrived(self)
     cdef object _injecting(self)
