@@ -107,7 +107,7 @@ class CalloutRun:
         self._notes = Notifications(self._failed)
         self._errors: list[BaseException] = []
         self._snapshot = make_snapshot(policy, callouts=list(callouts), notifications=self._notes)
-        self._replay = Replay(policy, local=self.local, snapshot=self._snapshot, flows_max=1 << 16)
+        self._replay = Replay(policy, local=self.local, snapshot=self._snapshot, flows_max=1 << 16, parks=True)
         self._replay.replayer.context.on_error = self._failed
         self._replay.flows.contexts.on_error = self._failed
         self._now_ns = self._number = 0
@@ -195,14 +195,17 @@ class CalloutRun:
             raise UsageError("the run is closed: its callouts have ended")
         self._number += 1
         packet = packet._replace(number=self._number)
-        line = self._replay.decide(packet, hooks=hooks, near=near, mark=mark)
+        return self._result(packet, self._replay.decide(packet, hooks=hooks, near=near, mark=mark), near >= 0)
+
+    def _result(self, packet: CapturedPacket, line: dict[str, Any], explained: bool) -> PacketResult:
+        __tracebackhide__ = True
         visits = self._replay.visits
         told = None
-        if near >= 0:
+        if explained and line["verdict"] != "parked":
             told = explanation(self._replay, packet, line) | {"called": True}
         errors, self._errors = tuple(self._errors), []
         result = PacketResult(
-            self._number, line["verdict"], line["reason"], visits[-1][1]["reply"] if visits else None, line["layer"],
+            packet.number, line["verdict"], line["reason"], visits[-1][1]["reply"] if visits else None, line["layer"],
             line["filter"], packet.data, self._replay.passed,
             tuple(Call(name, row["layer"]) for row in line["layers"] for name in row["callouts"]), errors, line, told,
         )  # fmt: skip
@@ -213,6 +216,16 @@ class CalloutRun:
                 raise AssertionError(f"a callout could not answer, and on_error decided\n{result.explain}")
         return result
 
+    def due(self, *, after: float = 0.0) -> list[PacketResult]:
+        """Packets that were `parked` and are decided by now: completed, or late.
+
+        `after`: seconds since the last packet.
+        """
+        __tracebackhide__ = True
+        _check(after=after)
+        self._now_ns += int(after * 1e9)
+        return [self._result(packet, line, False) for packet, line in self._replay.due(self._now_ns)]
+
     # --- captures and streams
 
     def capture(
@@ -220,19 +233,23 @@ class CalloutRun:
     ) -> CaptureResult:
         """Decide a pcap or pcapng file, with its times; `hook` or `local` says where its packets pass.
 
-        CaptureError for a file that breaks off.
+        What is parked at its end is late.  CaptureError for a file that breaks off.
         """
         __tracebackhide__ = True
         _check(hook=hook)
         prefixes = self.local if local is None else _prefixes(local)
-        results = []
+        results: dict[int, PacketResult] = {}
         before: int | None = None
         for packet in read_capture(os.fspath(path)):
             self._now_ns += max(0, packet.timestamp_ns - before) if before is not None else _GAP_NS
             before = packet.timestamp_ns
             hooks = hooks_for(packet.data, prefixes) if hook is None else (hook,)
-            results.append(self._decided(packet._replace(timestamp_ns=self._now_ns), hooks=hooks))
-        return CaptureResult(tuple(results))
+            found = self._decided(packet._replace(timestamp_ns=self._now_ns), hooks=hooks)
+            results[found.number] = found
+            results |= {one.number: one for one in self.due() if one.number in results}
+        late = (self._result(packet, line, False) for packet, line in self._replay.due())
+        results |= {one.number: one for one in late if one.number in results}
+        return CaptureResult(tuple(results.values()))
 
     def conversation(self, *, port: int = 80, family: int = 4, outbound: bool = False) -> Conversation:
         """A TCP connection whose handshake is done, to a server at this host (`outbound`: from this host to one)."""

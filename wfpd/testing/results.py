@@ -25,7 +25,7 @@ class PacketResult:
     number: int
     """From 1, over all packets of the run."""
     verdict: str
-    """permit or block"""
+    """permit or block; parked: a callout has taken it out of its queue, and due() tells what becomes of it."""
     reason: str
     """As `wfpd replay` has it: no_match, filter, callout, flow, error ..."""
     reply: str | None
@@ -37,7 +37,7 @@ class PacketResult:
     given: bytes
     """The IP packet as it came."""
     packet: bytes | None
-    """As it left, with what callouts have made of it; None: it was blocked."""
+    """As it left, with what callouts have made of it; None: it was blocked, or waits."""
     calls: tuple[Call, ...]
     """In order."""
     errors: tuple[BaseException, ...]

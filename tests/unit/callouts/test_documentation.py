@@ -94,7 +94,7 @@ def test_an_example_of_actions_does_what_stands_under_it(
 
 def test_every_block_of_python_is_such_an_example() -> None:
     assert CALLOUTS.count("```python") == len(examples(CALLOUTS)) == 8
-    assert ACTIONS.count("```python") == len(examples(ACTIONS)) == 4
+    assert ACTIONS.count("```python") == len(examples(ACTIONS)) == 5
 
 
 def test_the_page_of_actions_has_a_row_for_each_refusal() -> None:

@@ -316,3 +316,36 @@ def test_a_policy_file_runs_with_its_own_callouts(runs: list[CalloutRun], tmp_pa
     path.write_text("version: 1\ncallouts: [{name: c, use: 'no_such_module:C'}]\n")
     with pytest.raises(PolicyError, match="no_such_module"):
         CalloutRun.of_policy(path)
+
+
+class Parks:
+    """Takes each packet out of its queue; completes those of port 9 when the next comes."""
+
+    parks = True
+
+    def __init__(self) -> None:
+        self.waiting: list[Any] = []
+
+    def classify(self, c: Any) -> None:
+        for one in self.waiting:
+            one.complete("block")
+        self.waiting.clear()
+        handle = c.pend()
+        if c.values["ip_local_port"] == 9:
+            self.waiting.append(handle)
+
+
+def test_what_is_parked_is_decided_when_it_is_completed_or_late_in_a_capture_too(tmp_path: Path) -> None:
+    run = CalloutRun.of(
+        Parks, "inbound_transport", filters=[{"name": "later", "layer": "datagram_data", "action": "permit"}]
+    )
+    packets = [IP(src=PEER[4], dst=HOST[4]) / UDP(sport=7, dport=port) for port in (9, 10, 9)]
+    assert [run.packet(one).verdict for one in packets] == ["parked"] * 3
+    assert [(one.number, one.verdict, one.reason) for one in run.due()] == [(1, "block", "callout")]
+    assert [(one.number, one.reason) for one in run.due(after=60)] == [(2, "late"), (3, "late")]
+    wrpcap(str(tmp_path / "some.pcap"), packets)
+    found = run.capture(tmp_path / "some.pcap")
+    assert [(one.verdict, one.reason) for one in found.results] == [
+        ("block", "callout"), ("permit", "late"), ("permit", "late"),
+    ]  # fmt: skip
+    run.close()
