@@ -141,7 +141,8 @@ class Injections:
         by = self.marks.injected_by(mark)
         if not by:
             return NOT_INJECTED
-        number = self.number(callout)
+        with self._lock:
+            number = self._numbers.get(callout, 0)  # 0: it has injected nothing.
         if by == number:
             return BY_SELF
         return PREVIOUSLY if number in self.past_of(mark, packet).handles else BY_OTHER

@@ -278,9 +278,10 @@ cdef inline uint32_t _reply_mark(const Worker* worker, uint8_t reply) noexcept n
     return <uint32_t>(MARK_RESET if reply == REPLY_TCP_RESET else MARK_UNREACHABLE) << (8 + worker.shared.marks_shift)
 
 
-cdef inline bint _is_injected(uint32_t ours, uint8_t shift) noexcept nogil:
-    """Whether our bits of a mark are those of an injected packet (wfpd.netfilter.marks)."""
-    return ours >> shift <= 0xFF and (ours >> shift) & 63 != 0
+cdef inline bint _is_injected(const Shared* shared, uint32_t mark) noexcept nogil:
+    """Whether it is the mark of an injected packet, which keeps it at later hooks (wfpd.netfilter.marks)."""
+    cdef uint32_t ours = (mark & shared.marks_mask) >> shared.marks_shift
+    return shared.injects and ours <= 0xFF and ours & 63 != 0
 
 
 cdef void batch_outcome(const Worker* worker, const QueuedPacket* packet, const Decision* decision,
@@ -290,8 +291,8 @@ cdef void batch_outcome(const Worker* worker, const QueuedPacket* packet, const 
     outcome.mark = 0
     outcome.verdict = NF_ACCEPT
     if decision.verdict != ACTION_BLOCK:
-        if packet.mark & mask and not (worker.shared.injects and _is_injected(packet.mark & mask, worker.shared.marks_shift)):
-            # Left over from an earlier visit or set by others: rules of ours must not act on it.
+        # Left over from an earlier visit or set by others: rules of ours must not act on it.
+        if packet.mark & mask and not _is_injected(worker.shared, packet.mark):
             outcome.has_mark = 1
             outcome.mark = packet.mark & ~mask
     elif decision.reply != REPLY_NONE and packet.hook != HOOK_POSTROUTING:

@@ -371,9 +371,14 @@ cdef class ClassifyContext(StreamIndication):
     cdef bint _passes_own(self, CalloutAnswer* answer) except -1:
         """What the callout has injected itself passes it without a call."""
         cdef Visitor* visitor = self.visitor
-        if not self.injections.passes(self._item(), visitor.input.mark, self._arrived()):
-            return False
         answer[0] = self.answer
+        try:
+            if not self.injections.passes(self._item(), visitor.input.mark, self._arrived()):
+                return False
+        except Exception as error:      # A fault of ours, which is to cost this packet alone.
+            self.failed(self.snapshot.callout_name(self.snapshot.policy.briefs[visitor.arbitration.asked].callout), error)
+            answer_on_error(&self.snapshot.policy, visitor.arbitration.asked, answer)
+            return True
         answer.kind = ANSWER_PERMIT
         if self.snapshot.policy.briefs[visitor.arbitration.asked].action == FILTER_CALLOUT_INSPECTION:
             answer.kind = ANSWER_CONTINUE

@@ -106,6 +106,20 @@ def test_what_the_callout_has_injected_passes_it_without_a_call(tmp_path: pathli
     assert (other["verdict"], len(calls)) == ("block" if kind[0] == "t" else "permit", 2)
 
 
+def test_a_history_that_fails_costs_its_packet_the_filters_on_error_and_is_counted(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> bool:
+        raise RuntimeError("no history")
+
+    made = decided(tmp_path, lambda c: c.permit(), "ipforward")
+    monkeypatch.setattr(made.replay.replayer.context.injections, "passes", fails)
+    mark = MARKS.injected(9, Way.FORWARD)
+    assert made.replay.replayer.visit(bytes(THROUGH), "forward", 1, mark=mark)["reason"] == "error"
+    assert made.replay.replayer.visit(bytes(THROUGH), "forward", 2)["reason"] == "callout"
+    assert made.replay.replayer.context.errors == {"c": 1}
+
+
 def test_a_class_that_wants_to_sees_its_own_and_is_stopped_by_the_limit(tmp_path: pathlib.Path) -> None:
     states: list[str] = []
     answers: list[bool] = []

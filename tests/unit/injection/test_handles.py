@@ -25,10 +25,13 @@ from wfpd.injection.handles import (
     identity,
 )  # fmt: skip
 from wfpd.injection.wire import Order
+from wfpd.netfilter.marks import Marks, Way
 
 PACKET = bytes(IP(src="192.0.2.1", dst="198.51.100.2", id=7, ttl=9) / UDP(sport=5, dport=53) / b"question")
 OTHER = bytes(IP(src="192.0.2.1", dst="198.51.100.2", id=7, ttl=9) / UDP(sport=5, dport=53) / b"another")
 SIX = bytes(IPv6(src="2001:db8::1", dst="2001:db8::2", hlim=9) / TCP(sport=5, dport=53) / b"question")
+
+MARK = Marks().injected(63, Way.OUTBOUND)
 
 
 class Callout:
@@ -110,6 +113,7 @@ def test_numbers_are_given_back_and_used_again_late_and_there_are_63() -> None:
     assert [injections.number(one) for one in kept[-2:]] == [63, 1]
     with pytest.raises(ActionRefused, match="63"):
         injections.number(Callout())
+    assert injections.state(Callout(), MARK, PACKET) == BY_OTHER and not injections.passes(Callout(), MARK, PACKET)
     assert injections.number(kept[0]) == 2
 
 
