@@ -41,14 +41,20 @@ def start(place: Place, wfpd: Wfpd, folder: pathlib.Path, use: str, options: str
     place.start(wfpd, folder, "", callouts, filters)
 
 
+def send_datagram(sock: socket.socket, data: bytes) -> None:
+    """Send it, although the socket may have to tell first what became of those before."""
+    for _ in range(9):
+        with contextlib.suppress(ConnectionRefusedError):
+            sock.send(data)
+            return
+    raise AssertionError("nothing can be sent")
+
+
 def arrive(place: Place, datagrams: list[bytes], expected: int) -> list[bytes]:
     """What of these datagrams arrives at the receiver."""
     with place.net.udp_receiver(place.receiver, PORT, place.family) as receiver, place.datagrams() as sock:
         for data in datagrams:
-            try:
-                sock.send(data)
-            except ConnectionRefusedError:  # What became of the one before; this one was not sent.
-                sock.send(data)
+            send_datagram(sock, data)
         assert receiver.wait_for(expected)
         time.sleep(0.1)
         return list(receiver.payloads)
