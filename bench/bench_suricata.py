@@ -166,7 +166,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, default=300)
     parser.add_argument("--names", type=int, default=1000)
     parser.add_argument("--root", type=Path, default=suricata.PLACE, help="root file system with Suricata")
-    parser.add_argument("--mirror", default=suricata.MIRROR, help="Debian mirror that it is made from")
+    parser.add_argument("--mirror", help="Debian mirror that it is made from (default: that of this machine's apt)")
     return parser
 
 

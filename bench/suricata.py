@@ -16,7 +16,6 @@ from wfpd.bench.network import Ring
 PROGRAM = "usr/bin/suricata"
 PLACE = ROOT / "build" / "suricata"
 """Where its root file system is kept from one run to the next; 280 MB."""
-MIRROR = "http://deb.debian.org/debian"
 SECONDS = 600.0
 """For downloading and unpacking it."""
 PENDING = 16384
@@ -65,11 +64,29 @@ def version(root: Path) -> str:
     return found
 
 
-def get(root: Path, mirror: str) -> str:
-    """Make a root file system with Debian's package where there is none; its version."""
+def own_mirror() -> str:
+    """Where this machine's apt has bookworm from; NoSuricataError where it has no such source."""
+    argv = ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise NoSuricataError("there is no apt-get, by which Debian's package is found") from None
+    for line in done.stdout.splitlines():
+        release, _, address = line.partition(" ")
+        if release == "bookworm":
+            return address
+    raise NoSuricataError("apt has no source of bookworm")
+
+
+def get(root: Path, mirror: str | None) -> str:
+    """Make a root file system with Debian's package where there is none; its version.
+
+    `mirror`: an address; None: that of this machine's apt.
+    """
     if not (root / PROGRAM).exists():
         if shutil.which("mmdebstrap") is None:
             raise NoSuricataError("mmdebstrap, which fetches Debian's package, is not installed")
+        mirror = mirror or own_mirror()
         root.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(root, ignore_errors=True)
         packages = "suricata/bookworm-backports,libhtp2/bookworm-backports"
