@@ -36,6 +36,8 @@ FLOW_IDS = 0x5DEECE66D
 """So that every replay of a capture gives its flows the same ids."""
 SWEEP_NS = 1_000_000_000
 """Of the capture's clock, between two looks for flows whose contexts are to end."""
+MOST_PARKED = 1000
+"""Times that one packet is parked; its time does not pass meanwhile, so that nothing else would end it."""
 _HOOKS_OF = {"input": ("input",), "output": ("output",), "forward": ("forward",)}
 
 
@@ -144,6 +146,7 @@ class Way:
     """What on_late says then."""
     due_ns: int = 0
     """Of the replay's clock: when it is late; 0: it was not parked."""
+    n_parked: int = 0
 
 
 @dataclass(slots=True)
@@ -240,9 +243,10 @@ class Replay:
         """The packet's way from where it stands to its end, or to where it is parked."""
         while way.passed is not None and (way.parked is not None or len(way.visits) < len(way.hooks)):
             visit = self._visit(way)
-            if visit["parked"] is not None:
+            if visit["parked"] is None:
+                self._take(way, visit)
+            elif self._waits(way, visit):
                 return self._park(way, visit)
-            self._take(way, visit)
         self._end_contexts()
         self.visits, self.passed = way.visits, way.passed
         visits = [visit for _, visit in way.visits]
@@ -268,11 +272,16 @@ class Replay:
         way.visits.append((way.hooks[len(way.visits)], visit))
         way.passed = None if visit["verdict"] == "block" else visit["modified"] or way.passed
 
+    def _waits(self, way: Way, visit: Result) -> bool:
+        """Whether a packet that was parked is not completed within the call."""
+        way.parked, way.late = visit["parked"], visit
+        way.n_parked += 1
+        if way.n_parked > MOST_PARKED:
+            self._expire(way)
+            return False
+        return bool(way.parked.waits)
+
     def _park(self, way: Way, visit: Result) -> Result:
-        way.parked = visit["parked"]
-        if not visit["parked"].waits:  # Completed within the call.
-            return self._go(way)
-        way.late = visit
         way.due_ns = way.due_ns or self._now_ns + self._late_ns
         self._waiting[way.packet.number] = way
         self.visits, self.passed, self.told = [*way.visits, (way.hooks[len(way.visits)], visit)], None, {}
@@ -289,14 +298,18 @@ class Replay:
                 if way.parked.waits:
                     if timestamp_ns is not None and way.due_ns >= now_ns:
                         continue
-                    self.replayer.expire(way.parked)
-                    way.parked = None
-                    self._take(way, way.late)
+                    self._expire(way)
                 del self._waiting[number]
                 line = self._go(way)
                 again = True
                 if line["verdict"] != "parked":
                     yield way.packet, line
+
+    def _expire(self, way: Way) -> None:
+        assert way.parked is not None
+        self.replayer.expire(way.parked)
+        way.parked = None
+        self._take(way, way.late)
 
     def _end_contexts(self) -> None:
         """Flows whose time is over by the capture's clock end, where callouts keep something with flows."""

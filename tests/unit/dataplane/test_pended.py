@@ -534,3 +534,14 @@ def test_what_is_kept_with_a_flow_that_is_not_made_yet_waits_with_the_packet(
     assert len(world.due(2 * SECOND + 1)) == 1
     world.decided.replay.flows.contexts.drain()
     assert (keeps.found, keeps.ended) == (found, ended)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_in_replay_what_is_asked_again_without_an_end_is_late(tmp_path: pathlib.Path, n: int) -> None:
+    """One packet that is completed within the call, or two that complete each other."""
+    c = Pends()
+    c.at_once = lambda handle: len(c.handles) >= n and c.handles[-n].complete()
+    world = World(tmp_path, "  - {name: ask, layer: datagram_data, action: {callout: c}}", c=c)
+    lines = [world.send(datagram()) for _ in range(n)] + world.due() + world.due(None)
+    late = [(line["packet"], line["reason"]) for line in lines if line["verdict"] == "block"]
+    assert sorted(late) == [(packet, "late") for packet in range(1, n + 1)]
