@@ -147,6 +147,8 @@ class Way:
     due_ns: int = 0
     """Of the replay's clock: when it is late; 0: it was not parked."""
     n_parked: int = 0
+    injected: list[Order] = field(default_factory=list)
+    """What callouts have injected before it was parked."""
 
 
 @dataclass(slots=True)
@@ -282,6 +284,7 @@ class Replay:
         return bool(way.parked.waits)
 
     def _park(self, way: Way, visit: Result) -> Result:
+        way.injected = list(self.injected)
         way.due_ns = way.due_ns or self._now_ns + self._late_ns
         self._waiting[way.packet.number] = way
         self.visits, self.passed, self.told = [*way.visits, (way.hooks[len(way.visits)], visit)], None, {}
@@ -300,6 +303,7 @@ class Replay:
                         continue
                     self._expire(way)
                 del self._waiting[number]
+                self.injected[:] = way.injected
                 line = self._go(way)
                 again = True
                 if line["verdict"] != "parked":

@@ -545,3 +545,29 @@ def test_in_replay_what_is_asked_again_without_an_end_is_late(tmp_path: pathlib.
     lines = [world.send(datagram()) for _ in range(n)] + world.due() + world.due(None)
     late = [(line["packet"], line["reason"]) for line in lines if line["verdict"] == "block"]
     assert sorted(late) == [(packet, "late") for packet in range(1, n + 1)]
+
+
+class Injects:
+    """Injects a packet that says what it was asked about."""
+
+    injects = True
+
+    def classify(self, c: Any) -> None:
+        c.inject(bytes(datagram(data=bytes(c.payload) + c.layer.encode())))
+        c.continue_()
+
+
+def test_what_is_injected_because_of_a_pended_packet_is_told_with_its_line(tmp_path: pathlib.Path) -> None:
+    c = Pends()
+    world = World(tmp_path, LAYERED, c=c, before=Injects(), below=Counts(), after=Injects())
+    replay = world.decided.replay
+    world.send(datagram(data=b"1"))
+    assert [order.packet[28:] for order in replay.injected] == [b"1inbound_transport_v4"]
+    for number in (2, 3):
+        world.send(datagram(data=b"%d" % number))
+    c.handles[0].complete("permit")
+    (line,) = world.due()
+    assert (line["packet"], line["injected"]) == (1, 2)
+    assert [order.packet[28:] for order in replay.injected] == [b"1inbound_transport_v4", b"1datagram_data_v4"]
+    told = [(line["packet"], line["injected"], replay.injected[0].packet[28:29]) for _, line in replay.due(None)]
+    assert told == [(2, 1, b"2"), (3, 1, b"3")]
