@@ -285,6 +285,7 @@ cdef class Engine:
             self.stats.append(stats)
         context = ClassifyContext()
         context.on_error = (<ClassifyContext>self.contexts[0]).on_error
+        context.injections = (<ClassifyContext>self.contexts[0]).injections
         self.contexts.append(context)
         self.states.append("new")
         self.queue_workers[number] = self.n_workers

@@ -34,6 +34,8 @@ from wfpd.callouts.counting import Counting
 from wfpd.dataplane._engine import Engine
 from wfpd.dataplane._parking import ParkedPacket
 from wfpd.dataplane._table import Snapshot
+from wfpd.injection.handles import Injections
+from wfpd.injection.wire import Order
 
 Callout = Callable[[Any], None]
 FILTERS = """  - {name: above, layer: ipforward, sublayer: first, action: {callout: before}, when: {ip_protocol: udp}}
@@ -316,3 +318,28 @@ def test_handles_that_nobody_needs_are_let_go(net: Network, tmp_path: Path, laye
         assert wait_until(lambda: parking(running)["completed"] == 3)
         running.engine.enforce_late()
         assert sys.getrefcount(watch) == held
+
+
+class Injects(Said):
+    """Injects a packet whenever it is asked."""
+
+    injects = True
+
+
+def test_a_callout_asked_in_the_visit_that_goes_on_may_inject(net: Network, tmp_path: Path) -> None:
+    orders: list[Order] = []
+    first, last = Parker(), Injects(lambda c: c.inject(bytes(c.packet)) and c.permit())
+    engine = Engine(1, late_after=30)
+    engine.set_injections(Injections(orders.append))  # The parking queue comes later, as at the daemon's start.
+    with (
+        live(engine, three(tmp_path, Said(), first, last)) as running,
+        net.udp_receiver(net.server, 5000) as receiver,
+    ):
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 1, 64, 5000)
+        assert wait_queue(net.router, PARKING, "waiting", 1)
+        assert first.handles[0].complete("permit")
+        assert wait_until(lambda: parking(running)["completed"] == 1)
+        assert (running.engine.callout_errors(), len(orders)) == ({}, 1)
+        assert receiver.wait_for(1)
