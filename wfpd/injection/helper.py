@@ -75,7 +75,7 @@ class RawSockets:
         sock = self._sockets[family, order.local]
         if self._marks.get(sock) != order.mark:
             self._marks.pop(sock, None)
-            sock.setsockopt(socket.SOL_SOCKET, SO_MARK, order.mark)
+            sock.setsockopt(socket.SOL_SOCKET, SO_MARK, struct.pack("=I", order.mark))  # A number would be signed.
             self._marks[sock] = order.mark
         return sock
 

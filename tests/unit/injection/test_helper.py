@@ -100,6 +100,18 @@ def test_what_the_kernel_says_is_a_result(number: int, result: str) -> None:
     assert raw.send(Order(six, 1)) == "no_route"
 
 
+@pytest.mark.parametrize("mark", [1 << 31, (1 << 32) - 1])
+def test_a_mark_has_32_bits(mark: int) -> None:
+    class Marks(socket.socket):
+        def sendto(self, *_: Any) -> int:  # type: ignore[override]
+            return 0
+
+    raw = RawSockets.__new__(RawSockets)
+    with Marks(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        raw._marks, raw._sockets = {}, {(4, False): sock}
+        assert raw.send(Order(PACKET, mark)) in ("sent", "refused")  # Refused: without CAP_NET_ADMIN.
+
+
 def test_without_raw_sockets_it_says_so_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(family: int) -> socket.socket:
         raise OSError(errno.EPERM, "no")
