@@ -191,7 +191,8 @@ class Sender:
             return not stop.is_set() and self._read_counts(sock)
         finally:
             with self._lock:
-                self._socket = None
+                if self._socket is sock:  # Else it is that of a later start().
+                    self._socket = None
             sock.close()
             if child is not None:
                 child.kill()

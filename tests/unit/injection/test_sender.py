@@ -174,3 +174,32 @@ def test_a_child_says_whether_it_can() -> None:
     assert "NoNewPrivs:\t1" in status
     sock.close()
     assert child.wait(10) == 0
+
+
+def test_a_helper_that_comes_after_the_stop_takes_nothing_from_the_next_one(
+    helpers: Helpers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "HELLO_SECONDS", 0.01)
+    comes = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def connect() -> tuple[socket.socket, None]:
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
+            comes.wait(10)
+        return helpers()
+
+    made = Sender(connect)
+    made.start()
+    assert wait_until(lambda: len(threads) == 1)
+    made.stop()
+    made.start(10)
+    try:
+        assert made.ready
+        comes.set()
+        threads[0].join(10)
+        assert not threads[0].is_alive() and made.ready
+        made.send(ORDER)
+    finally:
+        comes.set()
+        made.stop()
