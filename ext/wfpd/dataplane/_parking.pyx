@@ -488,7 +488,8 @@ cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot):
         resume.answers[i] = visitor.answered[i]
     resume.answers[n].filter = visitor.arbitration.asked
     resume.flow_id = visitor.pending.id if visitor.tracked and not visitor.flow_known else 0
-    resume.provisional = visitor.resume != NULL and visitor.resume.provisional
+    if visitor.resume != NULL and visitor.resume.provisional:   # Also where another packet has made the flow since.
+        resume.provisional, resume.flow_id = 1, visitor.resume.flow_id
     handle.filters = [_named(snapshot, resume.answers[i].filter) for i in range(n + 1)]
     handle.followers = []
     handle.absorbs = BY_SLOT[visitor.slot][0].absorb

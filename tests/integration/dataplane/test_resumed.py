@@ -343,3 +343,43 @@ def test_a_callout_asked_in_the_visit_that_goes_on_may_inject(net: Network, tmp_
         assert wait_until(lambda: parking(running)["completed"] == 1)
         assert (running.engine.callout_errors(), len(orders)) == ({}, 1)
         assert receiver.wait_for(1)
+
+
+class Keeps(Said):
+    """Keeps something with every flow that its packet would make."""
+
+    number = 1
+
+    def __init__(self) -> None:
+        super().__init__(lambda c: c.set_flow_context("datagram_data", number_of(c.packet[28:32])))
+        self.ended: list[int] = []
+
+    def flow_delete(self, flow: Any) -> None:
+        self.ended.append(flow.context)
+
+
+KEEPS = """  - {name: above, layer: inbound_transport, sublayer: first, action: {callout: keeps}}
+  - {name: asked, layer: inbound_transport, action: {callout: watch}}
+  - {name: flows, layer: ale_auth_recv_accept, action: permit}
+  - {name: under, layer: datagram_data, action: {callout: below}}"""
+
+
+def test_what_is_kept_with_a_flow_ends_where_another_packet_makes_it_and_the_first_is_parked_again(
+    net: Network, tmp_path: Path
+) -> None:
+    keeps, first, last = Keeps(), Parker(), Parker()
+    policy = snapshot_of(tmp_path, KEEPS, callouts={"keeps": keeps, "watch": first, "below": last})
+    with live(Engine(1, late_after=30), policy) as running:
+        running.add(net.router, QUEUE, hook="input")
+        running.add_parking(net.router, PARKING)
+        queue_rule(net.router, QUEUE, "-p", "udp", chain="INPUT")
+        running.start()
+        net.send_udp(net.client, 2, 64, 5000, to=ROUTER_CLIENT4)
+        assert wait_queue(net.router, PARKING, "waiting", 2)
+        for done, number in enumerate((1, 0), 1):
+            assert first.handles[number].complete("permit")
+            assert wait_until(lambda number=number: number in last.handles)  # type: ignore[misc]
+            assert last.handles[number].complete("permit")
+            assert wait_until(lambda done=done: parking(running)["completed"] == done)  # type: ignore[misc]
+        running.engine.tend_flow_contexts()
+        assert (keeps.ended, running.engine.counters()["flow_contexts"]["used"]) == ([0], 1)
