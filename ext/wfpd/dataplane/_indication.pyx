@@ -139,9 +139,12 @@ cdef class Indication:
 
     @property
     def packet(self):
-        """The IP packet from its header on, read-only, without a copy."""
+        """The IP packet from its header on, read-only; a copy in replay and of what was parked."""
         cdef Visitor* visitor = self._live()
-        if self.view is None:
+        if self.view is None and (self.worker == NULL or self.worker.resumed_ns):
+            # Replay's bytes and what was parked are freed after the visit.
+            self.view = memoryview((<const char*>visitor.view.data)[:visitor.view.captured])
+        elif self.view is None:
             self.view = PyMemoryView_FromMemory(<char*>visitor.view.data, visitor.view.captured, PyBUF_READ)
         return self.view
 

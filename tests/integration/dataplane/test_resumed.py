@@ -383,3 +383,16 @@ def test_what_is_kept_with_a_flow_ends_where_another_packet_makes_it_and_the_fir
             assert wait_until(lambda done=done: parking(running)["completed"] == done)  # type: ignore[misc]
         running.engine.tend_flow_contexts()
         assert (keeps.ended, running.engine.counters()["flow_contexts"]["used"]) == ([0], 1)
+
+
+def test_a_slice_that_a_callout_keeps_in_the_visit_that_goes_on_stays_what_it_was(net: Network, tmp_path: Path) -> None:
+    kept: list[tuple[memoryview, bytes]] = []
+    first, last = Parker(), Said(lambda c: kept.append((c.packet[:], bytes(c.packet))))
+    with live(Engine(1, late_after=30), three(tmp_path, Said(), first, last)) as running:
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 8, 64, 5000)
+        assert wait_queue(net.router, PARKING, "waiting", 8)
+        assert all(handle.complete("permit") for handle in first.handles.values())
+        assert wait_until(lambda: parking(running)["completed"] == 8)
+        assert [bytes(part) == copy for part, copy in kept] == [True] * 8

@@ -38,6 +38,15 @@ def test_a_packet_view_is_not_copied(tmp_path: pathlib.Path) -> None:
     assert sizes and sizes[0] < 1000
 
 
+def test_a_slice_that_is_kept_stays_what_it_was(tmp_path: pathlib.Path) -> None:
+    kept: list[tuple[memoryview, bytes]] = []
+    replayed, _ = decided(tmp_path, lambda c: kept.append((c.packet[4:], bytes(c.packet[4:]))), "inbound_transport")
+    for number in range(4):
+        replayed.send(IN / UDP(sport=9, dport=53) / (b"%d" % number * 100))
+        replayed.send(IN / UDP(sport=9, dport=53) / bytes(100))
+    assert len(kept) == 8 and all(bytes(part) == copy for part, copy in kept)
+
+
 def test_metadata_is_read_by_name(tmp_path: pathlib.Path) -> None:
     seen: list[dict[str, Any]] = []
     replayed, _ = decided(tmp_path, lambda c: seen.append(dict(c.metadata.items())), "inbound_transport")
