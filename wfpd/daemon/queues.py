@@ -117,12 +117,12 @@ class QueueSet:
             self._engine.add_queue(number, index % self._engine.n_workers, queue.fd)
 
     def open_parking(self, faults: Faults, settings: DaemonSettings) -> bool:
-        """Bind the parking queue, the first free number above the others; False if it is there already."""
+        """Bind the parking queue, the first free number above the others, or of all; False if it is there already."""
         if self._parking is not None or not self.bound:
             return False
         taken = {*self.numbers, *proc.queues()}
         self._parking = BoundQueue(
-            next(number for number in range(max(self.numbers) + 1, 1 << 16) if number not in taken),
+            next(number for number in (*range(max(self.numbers) + 1, 1 << 16), *range(1 << 16)) if number not in taken),
             fail_open=self._fail_open,
             error_permits=faults.on_error is Word.PERMIT,
             copy_bytes=PARKED_BYTES,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pathlib
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from wfpd.daemon import queues
 from wfpd.daemon.queues import BoundQueue
+from wfpd.dataplane import Engine
 from wfpd.errors import KernelError
 from wfpd.netfilter import proc
 from wfpd.netfilter.proc import QueueStatus
@@ -48,3 +51,18 @@ def test_a_queue_whose_last_ids_were_lost_is_settled_once_it_is_empty(monkeypatc
     assert settled_with(monkeypatch, decided_through=90, mark=100, waiting=0)
     assert settled_with(monkeypatch, decided_through=90, mark=100, waiting=None)
     assert not settled_with(monkeypatch, decided_through=90, mark=100, waiting=1)
+
+
+@pytest.mark.parametrize(("numbers", "others", "number"), [
+    ((3, 4), (5, 0), 6), ((65535,), (0, 1), 2), ((0, 65534), (65535,), 1)
+])  # fmt: skip
+def test_the_parking_queue_is_the_first_free_one_above_the_others_or_of_all(
+    monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], others: tuple[int, ...], number: int
+) -> None:
+    monkeypatch.setattr(queues, "BoundQueue", lambda number, **words: SimpleNamespace(number=number, fd=0))
+    monkeypatch.setattr(proc, "queues", lambda: dict.fromkeys(others))
+    made = queues.QueueSet(Engine(1), numbers)
+    settings = SimpleNamespace(pended_max=4, pended_memory=1000)
+    faults: Any = SimpleNamespace(on_full=None, on_error=None)
+    made.bind(faults, whole=False)
+    assert made.open_parking(faults, settings) and made.all_numbers == (*numbers, number)  # type: ignore[arg-type]
