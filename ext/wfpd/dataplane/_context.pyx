@@ -11,6 +11,7 @@ from wfpd.model.layers import BY_SLOT, slot_name
 from ._arbitrate cimport (
     ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, ANSWER_SKIP, CalloutAnswer, answer_on_error,
 )
+from ._batch cimport batch_is_late
 from ._budget cimport (
     ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_took, wfpd_budget_clock, wfpd_budget_write,
 )
@@ -435,7 +436,7 @@ cdef class ClassifyContext(StreamIndication):
             raise ActionRefused("the copy of the packet is cut", hint="say `modifies = True` in the callout's class")
         if visitor.input.gso:
             raise ActionRefused("a GSO packet is several packets", hint="use modify(), or a proxy")
-        if self.parked is not None or (visitor.given != NULL and visitor.given[0]):
+        if self.parked is not None or (self.worker != NULL and batch_is_late(self.worker)):
             raise ActionRefused("the packet has its verdict already", hint="answer within late_after, and without pend()")
         direction = "forward" if visitor.input.hook == HOOK_FORWARD else ("outbound" if visitor.outbound else "inbound")
         sent = self._inject(self.packet if packet is None else packet, direction, True)

@@ -21,6 +21,9 @@ from tests.integration.live import (
 )
 from tests.integration.netns import ROUTER_CLIENT4, SERVER4, Network, wait_until
 from wfpd.dataplane._engine import Engine
+from wfpd.errors import ActionRefused
+from wfpd.injection.handles import Injections
+from wfpd.injection.wire import Order
 
 
 def drop_rule(*match: str) -> list[str]:
@@ -118,6 +121,28 @@ def test_a_late_answer_counts_as_late_without_a_monitor_too(net: Network, tmp_pa
         net.send_udp(net.client, 2, 64, 5000)
         assert running.wait_for(3, 2)
         assert running.engine.counters()["drops"] == {(24, 8): 2}
+
+
+def test_a_packet_that_is_late_already_is_not_reinjected_beside_its_verdict(net: Network, tmp_path: Path) -> None:
+    orders: list[Order] = []
+
+    class Reinjects:
+        injects = True
+
+        def __call__(self, c: Any) -> None:
+            threading.Event().wait(0.1)
+            with pytest.raises(ActionRefused, match="verdict"):
+                c.reinject()
+
+    policy = snapshot_of(tmp_path, all_to_callout(), callouts={"watch": Reinjects()}, faults="{on_late: permit}")
+    with live(Engine(1, late_after=0.02), policy) as running, net.udp_receiver(net.server, 5000) as receiver:
+        running.engine.set_injections(Injections(orders.append))
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        running.start()
+        net.send_udp(net.client, 1, 64, 5000)
+        assert receiver.wait_for(1)
+        assert (orders, running.engine.callout_errors()) == ([], {})
 
 
 @pytest.mark.parametrize("watched", [True, False])
