@@ -487,6 +487,7 @@ cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot):
     for i in range(n):
         resume.answers[i] = visitor.answered[i]
     resume.answers[n].filter = visitor.arbitration.asked
+    resume.stage = visitor.stage
     resume.flow_id = visitor.pending.id if visitor.tracked and not visitor.flow_known else 0
     if visitor.resume != NULL and visitor.resume.provisional:   # Also where another packet has made the flow since.
         resume.provisional, resume.flow_id = 1, visitor.resume.flow_id

@@ -97,6 +97,7 @@ cdef struct Resume:
     uint32_t n                      # At least 1.
     GivenAnswer answers[MAX_ANSWERS]
     uint64_t flow_id                # Of the flow that the packet was about to make; 0: none was given.
+    uint8_t stage                   # How far it had come in the hook's order.
     uint8_t asks                    # The last one is asked again all the same.
     uint8_t provisional             # Callouts keep something with that flow, which is not made yet.
     uint8_t gone                    # Its filter is gone: nothing tells how far the earlier visit has come.

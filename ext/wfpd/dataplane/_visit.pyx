@@ -418,6 +418,8 @@ cdef bint _enter_next(Visitor* visitor) noexcept nogil:
         if place == END:
             return False
         visitor.stage += 1
+        if visitor.counted != NULL and visitor.stage > visitor.resume.stage:
+            _caught_up(visitor)     # The layer that it had stopped at is not needed any more.
         if place == LAYER_STREAM:
             if _stream_enter(visitor):
                 return True

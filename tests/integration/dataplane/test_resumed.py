@@ -396,3 +396,22 @@ def test_a_slice_that_a_callout_keeps_in_the_visit_that_goes_on_stays_what_it_wa
         assert all(handle.complete("permit") for handle in first.handles.values())
         assert wait_until(lambda: parking(running)["completed"] == 8)
         assert [bytes(part) == copy for part, copy in kept] == [True] * 8
+
+
+AUTHORIZED = """  - {name: asked, layer: ale_auth_recv_accept, action: {callout: watch}}
+  - {name: above, layer: datagram_data, sublayer: first, action: permit}
+  - {name: under, layer: datagram_data, sublayer: last, action: permit}"""
+
+
+def test_layers_behind_an_authorization_that_is_not_needed_any_more_count(net: Network, tmp_path: Path) -> None:
+    watch = Parker()
+    with live(Engine(1, late_after=30), snapshot_of(tmp_path, AUTHORIZED, callouts={"watch": watch})) as running:
+        running.add(net.router, QUEUE, hook="input")
+        running.add_parking(net.router, PARKING)
+        queue_rule(net.router, QUEUE, "-p", "udp", chain="INPUT")
+        running.start()
+        net.send_udp(net.client, 3, 64, 5000, to=ROUTER_CLIENT4)  # Two wait with the first, whose flow is theirs then.
+        assert wait_queue(net.router, PARKING, "waiting", 3)
+        assert watch.handles[0].complete("permit")
+        assert wait_until(lambda: parking(running)["completed"] == 3)
+        assert hits(running) == [3, 3, 3]
