@@ -207,7 +207,7 @@ class Replay:
         self._sublayers: dict[int, str] = {}
         self._timestamp_ns = 0
         self._next_sweep_ns = 0
-        self._room = policy.daemon.pended_max if parks else None
+        self._room = policy.daemon.pended_max if parks and self.snapshot.parks else None
         self._late_ns = int(policy.faults.late_after * 1e9)
         self._waiting: dict[int, Way] = {}
         """Packets that are parked, by their number, in the order in which they came."""

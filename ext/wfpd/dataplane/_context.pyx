@@ -172,7 +172,7 @@ cdef class ClassifyContext(StreamIndication):
         if visitor.layer == LAYER_STREAM:
             raise RuntimeError("pend(): at the stream layer bytes wait, not packets: need_more() or defer()")
         if self.replay_room == 0 and (self.parking is None or self.worker == NULL):
-            raise RuntimeError("pend() needs a live queue, and a callout that says `parks = True`")
+            raise RuntimeError("pend() needs a class that says `parks = True`, and a run in which packets may wait")
         if visitor.in_twin:
             raise RuntimeError("pend(): the packet is blocked already")
         if visitor.n_edited:

@@ -199,6 +199,15 @@ def test_a_packet_completed_within_the_call_goes_on_at_once(tmp_path: pathlib.Pa
     assert world.send(datagram())["filter"] == "data" and after.n == 1
 
 
+def test_a_class_that_does_not_say_that_it_parks_cannot_in_replay_either(tmp_path: pathlib.Path) -> None:
+    c = Pends()
+    c.parks = False
+    world = World(tmp_path, LAYERED, c=c, before=Counts(), below=Counts(), after=Counts())
+    line = world.send(datagram())
+    assert (line["verdict"], line["reason"], line["filter"]) == ("block", "error", "ask")
+    assert (c.handles, sum(world.errors.values())) == ([], 1)
+
+
 def test_what_waits_too_long_by_the_captures_clock_gets_on_late(tmp_path: pathlib.Path) -> None:
     c = Pends()
     world = World(tmp_path, LAYERED, c=c, before=Counts(), below=Counts(), after=Counts())
