@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from wfpd.callouts.waiting import Waiting
+from wfpd.model.layers import LAYER
 from wfpd.model.policy import Callout
 
 logger = logging.getLogger("wfpd.callouts")
@@ -64,10 +65,14 @@ class Registered:
         if isinstance(layers, str) or not all(isinstance(layer, str) for layer in layers):
             raise TypeError(f"{type(instance).__name__}.layers is a sequence of layer names")
         self.layers: tuple[str, ...] = tuple(layers)
+        if unknown := [layer for layer in self.layers if re.sub("_v[46]", "", layer) not in LAYER]:
+            raise TypeError(f"{type(instance).__name__}.layers: there is no layer {unknown[0]!r} here")
         """Names with or without the family; empty: any layer."""
         self.parks = _flag(instance, "parks", False) or self.is_async
         self.stream_mode: object = getattr(instance, "stream_mode", "hold")
         """Whether packets wait for what it decides of a stream: hold, or pass."""
+        if self.stream_mode not in ("hold", "pass"):
+            raise TypeError(f"{type(instance).__name__}.stream_mode is {self.stream_mode!r}: hold or pass")
         self.needs_payload = _flag(instance, "needs_payload", True)
         self.conditional_on_flow = _flag(instance, "conditional_on_flow", False)
         self.modifies = _flag(instance, "modifies", False)
@@ -81,6 +86,8 @@ class Registered:
             raise TypeError(f"{type(instance).__name__}.injects_at_most is a number from 1 to 255")
         if self.injects and (self.classify is None or self.is_async):
             raise TypeError(f"{type(instance).__name__}.injects needs a classify that is no coroutine")
+        if self.modifies and self.is_async and self.native is None:
+            raise TypeError(f"{type(instance).__name__}.modifies needs a classify that is no coroutine")
         self._closed = False
 
     def __call__(self, c: Any) -> None:

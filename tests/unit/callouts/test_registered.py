@@ -58,6 +58,30 @@ def test_layers_are_names(layers: object) -> None:
         Registered(ONE, instance)
 
 
+@pytest.mark.parametrize("name", ["ipforwad", "inbound_transport_v5", "discard"])
+def test_layers_are_those_that_there_are(name: str) -> None:
+    instance = Plain()
+    instance.layers = ("ipforward", name)  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match=f"no layer '{name}'"):
+        Registered(ONE, instance)
+
+
+def test_a_stream_is_held_or_passes() -> None:
+    instance = Plain()
+    for instance.stream_mode in ("hold", "pass"):  # type: ignore[attr-defined]
+        assert Registered(ONE, instance).stream_mode == instance.stream_mode  # type: ignore[attr-defined]
+    instance.stream_mode = "both"  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="stream_mode is 'both'"):
+        Registered(ONE, instance)
+
+
+def test_a_coroutine_cannot_modify() -> None:
+    instance = Waits()
+    instance.modifies = True  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="modifies needs a classify that is no coroutine"):
+        Registered(ONE, instance)
+
+
 def test_a_close_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Bad(Plain):
         def close(self) -> None:
