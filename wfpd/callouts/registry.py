@@ -10,8 +10,9 @@ import importlib
 import os
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from wfpd.callouts._capsule import check_capsule
 from wfpd.callouts.registered import Registered
@@ -32,10 +33,19 @@ def _search_path(directories: Sequence[str]) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _make(callout: Callout, old: Registered | None) -> Registered:
+_FOUND = 'use is "module:Class"; the module is looked for in daemon: callout_path and in installed packages'
+_MADE = "the class is called with the options as keyword arguments, and what it raises is an error of the policy"
+
+
+def _class_of(callout: Callout) -> Callable[..., Any]:
     module_name, _, class_name = callout.use.partition(":")
-    module = importlib.import_module(module_name)
-    made = getattr(module, class_name)(**dict(callout.options))
+    made: Callable[..., Any] = getattr(importlib.import_module(module_name), class_name)
+    if not callable(made):
+        raise TypeError(f"{class_name} is no class")
+    return made
+
+
+def _register(callout: Callout, made: Any, old: Registered | None) -> Registered:
     inherits = old is not None and old.use == callout.use and callable(getattr(made, "inherit", None))
     if old is not None and inherits:
         made.inherit(old.instance)
@@ -70,13 +80,18 @@ class Registry:
                     old.budget = callout.budget  # Tables that are built from now on have it.
                     found.append(old)
                     continue
+                hint = _FOUND
                 try:
-                    found.append(_make(callout, old))
+                    made_by = _class_of(callout)
+                    hint = _MADE
+                    made = made_by(**dict(callout.options))
+                    hint = ""
+                    found.append(_register(callout, made, old))
                 except BaseException as error:  # A callout's import may do anything, exit included.
                     if isinstance(error, KeyboardInterrupt):
                         raise
                     found.append(None)
-                    problems.append(_problem(callout, error))
+                    problems.append(_problem(callout, error, hint))
         if problems:
             raise PolicyError(problems)
         return found
@@ -96,10 +111,10 @@ def load_callouts(callouts: Sequence[Callout], callout_path: Sequence[str] = ())
     return Registry().load(callouts, callout_path)
 
 
-def _problem(callout: Callout, error: BaseException) -> Problem:
+def _problem(callout: Callout, error: BaseException, hint: str) -> Problem:
     return Problem(
         f"use: {callout.use!r} cannot be loaded: {type(error).__name__}: {error}",
         callout.location,
         f'callout "{callout.name}"',
-        'use is "module:Class"; the module is looked for in daemon: callout_path and in installed packages',
+        hint,
     )

@@ -34,6 +34,25 @@ def test_what_cannot_be_imported_is_an_error_of_the_policy(use: str) -> None:
         load_callouts([callout(use)])
 
 
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ("no_such_module:X", "the module is looked for"),
+        ("wfpd.callouts.registry:_FOUND", "the module is looked for"),
+        ("wfpd.callouts.fixed:Fixed", "the class is called with the options"),
+    ],
+)
+def test_the_hint_is_of_what_failed(use: str, said: str) -> None:
+    with pytest.raises(PolicyError, match=said):
+        load_callouts([callout(use, no_such_option=1)])
+
+
+def test_what_a_class_says_wrongly_of_itself_needs_no_hint() -> None:
+    with pytest.raises(PolicyError, match="neither classify nor native") as raised:
+        load_callouts([callout("builtins:dict")])
+    assert "hint" not in str(raised.value)
+
+
 def test_the_working_directory_is_never_searched(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "planted_callout.py").write_text("class C:\n    def classify(self, c): pass\n")
     monkeypatch.chdir(tmp_path)
