@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
+import stat
 from collections.abc import Sequence
 from typing import Any
+
+MOST_BYTES = 64 << 20
+"""Of a file of lines."""
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:
@@ -41,15 +47,26 @@ def texts(name: str, value: object) -> list[str]:
 def lines(name: str, path: object) -> list[str]:
     """The lines of a UTF-8 file that say something: without what follows a #, and without blanks around them.
 
-    The path is absolute: a daemon's working directory means nothing.
+    The path is absolute: a daemon's working directory means nothing.  It is a regular file of at most MOST_BYTES.
     """
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError(f"{name}: {_shown(path)} is no absolute path of a file")
     try:
-        with open(path, encoding="utf-8") as file:
-            return [text for line in file if (text := line.partition("#")[0].strip())]
-    except (OSError, UnicodeError) as error:
+        text = _read(path).decode("utf-8")
+    except (OSError, ValueError) as error:
         raise ValueError(f"{name}: {path}: {error}") from None
+    return [said for line in io.StringIO(text, None) if (said := line.partition("#")[0].strip())]
+
+
+def _read(path: str) -> bytes:
+    # Opened so that a FIFO is not waited for.
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no regular file")
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES} bytes")
+    return data
 
 
 def _shown(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import pytest
@@ -51,3 +52,16 @@ def test_a_file_gives_its_lines_without_comments(tmp_path: pathlib.Path) -> None
     ):
         with pytest.raises(ValueError, match=f"file: .*{said}"):
             options.lines("file", wrong)
+
+
+def test_a_file_is_a_regular_one_of_bounded_size(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", pathlib.Path("/dev/zero")):
+        with pytest.raises(ValueError, match=r"file: .*no regular file"):
+            options.lines("file", str(path))
+    monkeypatch.setattr(options, "MOST_BYTES", 4)
+    (tmp_path / "list").write_text("abc\n")
+    assert options.lines("file", str(tmp_path / "list")) == ["abc"]
+    (tmp_path / "list").write_text("abcd\n")
+    with pytest.raises(ValueError, match=r"file: .*more than 4 bytes"):
+        options.lines("file", str(tmp_path / "list"))
