@@ -460,6 +460,13 @@ class PassedWriter:
         self._file.write(struct.pack("<IIII", seconds & 0xFFFFFFFF, nanoseconds, len(passed), original) + passed)
 
 
+def failure(name: str, error: BaseException) -> str:
+    """What a callout raised and where, for a person."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.endswith(".pyx")]  # Not ours.
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f'callout "{name}" raised {error!r:.200}{place}'
+
+
 class CalloutFailures:
     """Says on `err` what a callout raised, once for each callout; its packets have the reason `error`."""
 
@@ -472,9 +479,7 @@ class CalloutFailures:
         if name in self._said:
             return
         self._said.add(name)
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.endswith(".pyx")]  # Not ours.
-        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-        print(f'error: callout "{name}" raised {error!r:.200}{place}; only its first failure is shown', file=self._err)
+        print(f"error: {failure(name, error)}; only its first failure is shown", file=self._err)
 
 
 def describe(line: Result) -> str:

@@ -17,7 +17,7 @@ from wfpd.config import load_policy
 from wfpd.errors import CaptureError, ControlError, PolicyError, Problem, UsageError
 from wfpd.explaining import NEAR, answers_of, bare_snapshot, explanation
 from wfpd.model.policy import Policy
-from wfpd.replay import Replay, close_callouts, make_snapshot, read_capture
+from wfpd.replay import Replay, close_callouts, failure, make_snapshot, read_capture
 from wfpd.testing.cases import Case, Difference, FromCapture, Step, Suite
 from wfpd.testing.coverage import Coverage
 from wfpd.testing.missing import why_not
@@ -57,7 +57,7 @@ class Result:
     explanation: dict[str, Any] | None = None
     """Of the first packet that failed, as `wfpd explain --json` has it."""
     missing: list[str] = field(default_factory=list)
-    """Why the expected filter of that packet did not decide."""
+    """Why the expected filter of that packet did not decide, and what callouts raised for it."""
 
     @property
     def outcome(self) -> str:
@@ -214,6 +214,7 @@ class Runner:
         for step in itertools.islice(found, place):
             replay.decide(step.packet, mark=step.mark, hooks=step.hooks)
         step = next(found)
+        replay.replayer.context.on_error = lambda name, error: result.missing.append(failure(name, error))
         line = replay.decide(step.packet, near=NEAR, mark=step.mark, hooks=step.hooks)
         result.explanation = explanation(replay, step.packet, line)
         if result.case.run_callouts:

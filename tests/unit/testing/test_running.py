@@ -75,6 +75,12 @@ def test_an_answer_of_no_callout_fails_the_case(tmp_path: Path) -> None:
     assert "no callout 'x'" in result(tmp_path, "answers: {x: block}, expect: permit").error
 
 
+def test_what_a_callout_raised_is_told_of_a_case_that_failed(tmp_path: Path) -> None:
+    found = result(tmp_path, "proto: udp, callouts: run, expect: block", RUNS.replace("answer: block", "answer: raise"))
+    (line,) = found.missing
+    assert line.startswith('callout "') and "raised" in line and "fixed.py:" in line
+
+
 def test_a_late_callout_can_be_tested_and_explained(tmp_path: Path) -> None:
     slow = RUNS.replace("answer: block", "answer: sleep, seconds: 0.05").replace(
         "version: 1", "version: 1\nfaults: {on_late: block, late_after: 1ms}"
