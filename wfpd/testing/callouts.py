@@ -19,7 +19,7 @@ from wfpd.config import load_policy
 from wfpd.config.layer_names import LAYER_NAMES
 from wfpd.errors import UsageError
 from wfpd.explaining import NEAR, explanation
-from wfpd.imagined import imagine, parse_end, protocol_number
+from wfpd.imagined import WITH_PORTS, imagine, parse_end, protocol_number
 from wfpd.model.policy import Policy
 from wfpd.replay import LocalPrefixes, Replay, hooks_for, make_snapshot, parse_local, read_capture
 from wfpd.testing.conversation import Conversation
@@ -175,6 +175,8 @@ class CalloutRun:
         family = parse_end(said)[0].version if said else family
         source = _with_port(src or self._ends[0][family], sport)
         destination = _with_port(dst or self._ends[1][family], dport)
+        if protocol_number(proto, family) in WITH_PORTS and parse_end(destination)[1] is None:
+            raise UsageError(f"{proto} goes to a port: dport=")
         if flags is None and payload and protocol_number(proto, family) == 6:
             flags = "psh,ack"
         return dataclasses.replace(imagine(proto, source, destination, flags=flags, icmp=icmp), content=payload).data()
@@ -208,6 +210,7 @@ class CalloutRun:
             packet.number, line["verdict"], line["reason"], visits[-1][1]["reply"] if visits else None, line["layer"],
             line["filter"], packet.data, self._replay.passed,
             tuple(Call(name, row["layer"]) for row in line["layers"] for name in row["callouts"]), errors, line, told,
+            tuple(order.packet for order in self._replay.injected),
         )  # fmt: skip
         self.results.append(result)
         if not self._expects_errors:

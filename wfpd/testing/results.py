@@ -46,6 +46,8 @@ class PacketResult:
     """What `wfpd replay --json` prints of it."""
     explanation: Mapping[str, Any] | None = field(default=None, repr=False)
     """What `wfpd explain --json` prints of it; None for packets of a capture."""
+    injected: tuple[bytes, ...] = ()
+    """The IP packets that callouts have injected because of it, in order; they are not decided in turn."""
 
     @property
     def explain(self) -> str:

@@ -111,8 +111,9 @@ def test_packets_may_be_bytes_or_of_scapy_and_pass_where_one_says(runs: list[Cal
 
 @pytest.mark.parametrize(
     ("said", "message"),
-    [({"dst": "192.0.2.1:5", "dport": 6}, "has a port"), ({}, "goes to a port"), ({"proto": "nothing"}, "no protocol"),
-     ({"proto": 300}, "no protocol"), ({"src": PEER[6], "dst": HOST[4], "dport": 1}, "families"),
+    [({"dst": "192.0.2.1:5", "dport": 6}, "has a port"), ({}, "goes to a port: dport="),
+     ({"proto": "nothing"}, "no protocol"), ({"proto": 300}, "no protocol"),
+     ({"src": PEER[6], "dst": HOST[4], "dport": 1}, "families"),
      *(({"dport": 1, **more}, message) for more, message in [
          ({"payload": bytes(65_001)}, "at most"), ({"family": 5}, "4 or 6"), ({"hook": "moon"}, "one of input"),
          ({"dport": -1}, "no address"), ({"dport": 70000}, "at most"), ({"mark": 1 << 32}, "32 bits"),
@@ -296,6 +297,25 @@ def test_a_packet_that_a_callout_changes_is_seen_as_it_leaves(runs: list[Callout
     runs.append(CalloutRun.of(Upper, "inbound_transport"))
     found = runs[0].packet(proto="udp", dport=1, payload=b"hello")
     assert found.packet is not None and found.packet.endswith(b"HELLO") and found.given.endswith(b"hello")
+
+
+class Echo:
+    """Injects what came, then a longer one in its place."""
+
+    injects = True
+
+    def classify(self, c: Any) -> None:
+        if len(c.payload):
+            c.inject(bytes(c.packet))
+            c.reinject(bytes(c.packet) + b"!")
+
+
+def test_what_a_callout_injects_is_seen(runs: list[CalloutRun]) -> None:
+    run = CalloutRun.of(Echo, "inbound_transport")
+    runs.append(run)
+    found = run.packet(proto="udp", dport=9, payload=b"a")
+    assert (found.verdict, [one[28:] for one in found.injected]) == ("block", [b"a", b"a!"])
+    assert run.packet(proto="udp", dport=9).injected == ()
 
 
 def test_a_compiled_callout_is_asked_and_answers(runs: list[CalloutRun]) -> None:
