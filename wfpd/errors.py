@@ -67,6 +67,15 @@ class WfpdError(Exception):
         self.hint = hint
 
 
+def told(error: BaseException, at_most: int = 1000) -> str:
+    """What a callout raised as a text of at most so many characters, whatever its repr() does; a hint of ours, too."""
+    try:
+        text = repr(error)[:at_most]
+    except Exception:
+        return f"{type(error).__name__} (its repr() fails)"
+    return f"{text}: {error.hint}" if isinstance(error, WfpdError) and error.hint else text
+
+
 class UsageError(WfpdError):
     """The command was given something that it cannot mean."""
 

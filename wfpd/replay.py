@@ -17,7 +17,7 @@ from wfpd.callouts.registry import load_callouts
 from wfpd.capture import CapturedPacket, read_capture
 from wfpd.compiler.pack import pack
 from wfpd.dataplane import Flows, Host, ParkedPacket, Replayer, Snapshot, Streams
-from wfpd.errors import CaptureError
+from wfpd.errors import CaptureError, told
 from wfpd.injection.handles import Injections
 from wfpd.injection.wire import Order
 from wfpd.model.layers import BY_SLOT, slot_name
@@ -464,7 +464,7 @@ def failure(name: str, error: BaseException) -> str:
     """What a callout raised and where, for a person."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.endswith(".pyx")]  # Not ours.
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f'callout "{name}" raised {error!r:.200}{place}'
+    return f'callout "{name}" raised {told(error, 200)}{place}'
 
 
 class CalloutFailures:

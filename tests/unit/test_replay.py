@@ -12,9 +12,9 @@ from scapy.layers.inet import IP, UDP
 
 from wfpd.capture import CapturedPacket, read_capture
 from wfpd.config import load_policy
-from wfpd.errors import CaptureError
+from wfpd.errors import ActionRefused, CaptureError
 from wfpd.model.policy import Policy
-from wfpd.replay import Replay, hooks_for, parse_local, run
+from wfpd.replay import Replay, failure, hooks_for, parse_local, run
 
 PACKET = bytes(IP(src="192.0.2.1", dst="198.51.100.2") / UDP(sport=1, dport=53))
 
@@ -147,6 +147,15 @@ def test_a_file_that_is_no_capture_is_said_with_its_hint(tmp_path: pathlib.Path)
         "error: not a capture: unknown magic number 00000000",
         "  hint: wfpd reads pcap and pcapng, not compressed",
     ]
+
+
+def test_what_a_callout_raised_is_told_with_its_hint_and_whatever_its_repr_does() -> None:
+    class Bad(Exception):
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert failure("c", Bad()) == 'callout "c" raised Bad (its repr() fails)'
+    assert failure("c", ActionRefused("no", hint="say so")) == "callout \"c\" raised ActionRefused('no'): say so"
 
 
 def test_what_a_callout_raises_is_said_once_and_names_the_place(tmp_path: pathlib.Path) -> None:

@@ -7,6 +7,8 @@ one, and two of them may be a packet apart.
 import logging
 import time
 
+from wfpd.errors import told
+
 from ._arbitrate import REASON_NAMES
 from ._batch cimport QueueState
 from ._context cimport ClassifyContext
@@ -16,7 +18,6 @@ from ._types cimport *
 
 logger = logging.getLogger("wfpd.engine")
 BURST_SECONDS = 10.0
-LONGEST_TEXT = 1000
 MOST_FRAMES = 10                    # At either end.
 OURS = ("wfpd.dataplane.", "wfpd.callouts.registered", "wfpd.callouts.waiting", "asyncio.")
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
@@ -75,14 +76,6 @@ def add_counts(total, more):
             total[key] = total.get(key, 0) + value
 
 
-def _said(error):
-    """The exception as a text of bounded length, whatever its repr() does."""
-    try:
-        return repr(error)[:LONGEST_TEXT]
-    except Exception:
-        return f"{type(error).__name__} (its repr() fails)"
-
-
 def own_frames(error):
     """Where the callout was when it raised, innermost last: its own frames and those below, none of wfpd's or asyncio's."""
     trace, found = error.__traceback__, []
@@ -109,4 +102,4 @@ class CalloutFailures:
             return
         self._logged[name] = (now, 0)
         more = f" ({left_out} more before it)" if left_out else ""
-        logger.error("callout %s raised %s%s%s", name, _said(error), more, "".join("\n" + one for one in own_frames(error)))
+        logger.error("callout %s raised %s%s%s", name, told(error), more, "".join("\n" + one for one in own_frames(error)))
