@@ -150,6 +150,8 @@ class ObjectReader:
             use = reader.text(about, found.entries["use"], "use", self.limits) or ""
             if use and not _USE.fullmatch(use):
                 about.error(found.entries["use"], f"use: {shown(use)} is no class", 'use is written "module:Class"')
+        elif "options" in found.entries:
+            about.error(found.entries["options"], "options: there is no use that they are for", 'use: "module:Class"')
         options = self._options(about, found.entries["options"]) if "options" in found.entries else {}
         budget = read_budget(about, found.entries["budget"]) if "budget" in found.entries else None
         if common is None:

@@ -94,8 +94,12 @@ def test_use_is_a_module_and_a_class(policies, use):
     assert "use:" in policies.error(HEAD + f'callouts: [{{name: a, use: "{use}"}}]\n').message
 
 
+def test_a_callout_without_use_has_no_options(policies):
+    assert "no use" in policies.error(HEAD + "callouts: [{name: a, options: {n: 1}}]\n").message
+
+
 def test_options_are_names_of_arguments(policies):
-    assert "options" in policies.error(HEAD + "callouts: [{name: a, options: {no-name: 1}}]\n").message
+    assert "options" in policies.error(HEAD + 'callouts: [{name: a, use: "m:C", options: {no-name: 1}}]\n').message
 
 
 def test_provider_contexts_keep_their_data(policies):
