@@ -25,6 +25,12 @@ cdef extern from "wfpd_callout.h" nogil:
         WFPD_NEED_MORE
         WFPD_DROP_CONNECTION
         WFPD_ALLOW_CONNECTION
+        WFPD_DEFER
+        WFPD_PEND
+    enum:
+        WFPD_FRAGMENT_NONE
+        WFPD_FRAGMENT_FIRST
+        WFPD_FRAGMENT_LATER
     enum:
         WFPD_REPLY_NONE
         WFPD_REPLY_TCP_RESET
@@ -109,6 +115,13 @@ cdef extern from "wfpd_callout.h" nogil:
         int (*writable)(const WfpdCall* call) noexcept nogil
         int (*write)(const WfpdCall* call, uint32_t offset, const uint8_t* bytes, uint32_t n) noexcept nogil
         int (*replace)(const WfpdCall* call, const uint8_t* bytes, uint32_t n) noexcept nogil
+        uint32_t in_interface
+        uint32_t out_interface
+        uint32_t compartment
+        uint8_t ale_classify_required
+        uint8_t fragment
+        uint64_t streams
+        int (*resume)(uint64_t streams, uint64_t flow_id) noexcept nogil
 
     ctypedef struct WfpdAnswer:
         uint32_t size
@@ -178,6 +191,14 @@ cdef inline void answer_drop_connection(WfpdAnswer* answer) noexcept nogil:
 cdef inline void answer_allow_connection(WfpdAnswer* answer) noexcept nogil:
     answer.kind = WFPD_ALLOW_CONNECTION
 
+# Layer stream: nothing passes until call.resume(call.streams, call.flow_id) of any thread.
+cdef inline void answer_defer(WfpdAnswer* answer) noexcept nogil:
+    answer.kind = WFPD_DEFER
+
+# The answer comes later: the class says `parks = True`, and its method pended(c, handle) is called.
+cdef inline void answer_pend(WfpdAnswer* answer) noexcept nogil:
+    answer.kind = WFPD_PEND
+
 # A field of up to 64 bits, or `absent` where it is EMPTY or not the layer's.
 cdef inline uint64_t call_number(const WfpdCall* call, uint32_t field, uint64_t absent) noexcept nogil:
     cdef uint64_t lo = 0
@@ -198,3 +219,55 @@ cdef inline const uint8_t* call_payload(const WfpdCall* call, uint32_t* n) noexc
     if n[0] > call.payload_length:
         n[0] = call.payload_length
     return call.packet + call.payload_offset if n[0] else NULL
+
+# Bytes of the transport header, 0: unknown.  That of IP with its extension headers has call.transport_offset.
+cdef inline uint32_t call_transport_header_size(const WfpdCall* call) noexcept nogil:
+    if call.payload_offset == 0 or call.transport_offset == 0:
+        return 0
+    return call.payload_offset - call.transport_offset
+
+cdef inline uint32_t call_big_endian(const uint8_t* bytes, uint32_t n) noexcept nogil:
+    cdef uint32_t i, value = 0
+    for i in range(n):
+        value = value << 8 | bytes[i]
+    return value
+
+# Of a fragment: identification, offset in bytes, and whether more follow.  False: it is none, or the copy is too short.
+cdef inline bint call_fragment(const WfpdCall* call, uint32_t* identification, uint32_t* offset,
+                               bint* more) noexcept nogil:
+    cdef const uint8_t* header = call.packet
+    cdef uint32_t at = 40, word
+    cdef uint8_t kind
+    if call.fragment == WFPD_FRAGMENT_NONE or call.captured < (20 if call.family == 4 else 40):
+        return False
+    if call.family == 4:
+        word = call_big_endian(header + 6, 2)
+        identification[0] = call_big_endian(header + 4, 2)
+        offset[0] = (word & 0x1FFF) * 8
+        more[0] = word & 0x2000 != 0
+        return True
+    kind = header[6]
+    while (kind == 0 or kind == 43 or kind == 60 or kind == 51) and at + 8 <= call.captured:
+        word = (header[at + 1] + 2) * 4 if kind == 51 else (header[at + 1] + 1) * 8
+        kind = header[at]
+        at += word
+    if kind != 44 or at + 8 > call.captured:
+        return False
+    word = call_big_endian(header + at + 2, 2)
+    identification[0] = call_big_endian(header + at + 4, 4)
+    offset[0] = word & 0xFFF8
+    more[0] = word & 1
+    return True
+
+# Identifier and sequence number of an ICMP or ICMPv6 echo.  False: it is none, or the copy is too short.
+cdef inline bint call_icmp_echo(const WfpdCall* call, uint32_t* identifier, uint32_t* sequence) noexcept nogil:
+    cdef const uint8_t* header = call_bytes(call, call.transport_offset, 8)
+    if not call.has_protocol or call.transport_offset == 0 or header == NULL:
+        return False
+    if call.family == 4 and (call.protocol != 1 or (header[0] != 0 and header[0] != 8)):
+        return False
+    if call.family == 6 and (call.protocol != 58 or (header[0] != 128 and header[0] != 129)):
+        return False
+    identifier[0] = call_big_endian(header + 4, 2)
+    sequence[0] = call_big_endian(header + 6, 2)
+    return True

@@ -31,7 +31,7 @@ class Registered:
     __slots__ = (
         "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "injects",
         "injects_at_most", "instance", "is_async", "key", "layers", "modifies", "name", "native", "needs_payload",
-        "notify", "number", "options", "parks", "sees_injected", "stream_mode", "use", "watch",
+        "notify", "number", "options", "parks", "pended", "sees_injected", "stream_mode", "use", "watch",
     )  # fmt: skip
 
     def __init__(self, callout: Callout, instance: Any, number: int = 0) -> None:
@@ -54,9 +54,11 @@ class Registered:
         self.classify: Callable[[Any], object] | None = getattr(instance, "classify", None)
         self.notify: Callable[[Any], object] | None = getattr(instance, "notify", None)
         self.flow_delete: Callable[[Any], object] | None = getattr(instance, "flow_delete", None)
+        self.pended: Callable[[Any, Any], object] | None = getattr(instance, "pended", None)
+        """What a compiled callout's packets that wait are given to, with their handles."""
         if self.native is None and self.classify is None:
             raise TypeError(f"{type(instance).__name__} has neither classify nor native")
-        for name in ("classify", "notify", "flow_delete"):
+        for name in ("classify", "notify", "flow_delete", "pended"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise TypeError(f"{type(instance).__name__}.{name} is not callable")
         if self.classify is not None and inspect.iscoroutinefunction(self.classify):

@@ -17,11 +17,13 @@
 enum { WFPD_ACTION_NONE = 0, WFPD_ACTION_PERMIT = 1, WFPD_ACTION_BLOCK = 2 };
 
 /* WfpdAnswer.kind.  FAILED: the callout cannot answer; the filter's on_error does, and the failure is counted.
- * Those after it are answers at the layer stream only. */
+ * Those from NEED_MORE to DEFER are answers at the layer stream only, PEND one at all others. */
 enum { WFPD_CONTINUE = 0, WFPD_PERMIT = 1, WFPD_BLOCK = 2, WFPD_FAILED = 3,
        WFPD_NEED_MORE = 4,          /* Decide nothing: called again with these bytes and `required` more. */
        WFPD_DROP_CONNECTION = 5,    /* Has an effect only for a filter of the kind unknown. */
-       WFPD_ALLOW_CONNECTION = 6 }; /* This and all that follows, both ways: the filter does not call again. */
+       WFPD_ALLOW_CONNECTION = 6,   /* This and all that follows, both ways: the filter does not call again. */
+       WFPD_DEFER = 7,              /* Decide nothing and let nothing pass until resume(). */
+       WFPD_PEND = 8 };             /* Answer later: the class's method pended() gets the handle. */
 
 enum { WFPD_REPLY_NONE = 0, WFPD_REPLY_TCP_RESET = 1, WFPD_REPLY_ICMP_UNREACHABLE = 2 };
 
@@ -36,6 +38,9 @@ enum { WFPD_LAYER_INBOUND_IPPACKET = 0, WFPD_LAYER_INBOUND_TRANSPORT = 1, WFPD_L
 
 /* Added to a layer: its discard twin. */
 #define WFPD_LAYER_DISCARD 16
+
+/* WfpdCall.fragment. */
+enum { WFPD_FRAGMENT_NONE = 0, WFPD_FRAGMENT_FIRST = 1, WFPD_FRAGMENT_LATER = 2 };
 
 /* WfpdCall.stream_flags. */
 enum { WFPD_STREAM_EXPEDITED = 1,       /* The packet has the URG flag. */
@@ -111,6 +116,17 @@ typedef struct WfpdCall {
     int (*write)(const struct WfpdCall *call, uint32_t offset, const uint8_t *bytes, uint32_t n);
     /* The packet becomes these bytes, from the IP header on; as write(). */
     int (*replace)(const struct WfpdCall *call, const uint8_t *bytes, uint32_t n);
+    uint32_t in_interface;      /* Index of the interface that it came in by; 0: none, or unknown. */
+    uint32_t out_interface;     /* The same of the one that it goes out by. */
+    uint32_t compartment;       /* The network namespace, by its inode; 0: unknown. */
+    uint8_t ale_classify_required;  /* 1: the packet goes on to an authorizing layer. */
+    uint8_t fragment;           /* WFPD_FRAGMENT_*; an IPv6 fragment that is the whole packet is none. */
+    uint16_t reserved4;
+    uint64_t streams;           /* Layer stream: what resume() is given beside flow_id; else 0. */
+    /* After WFPD_DEFER: the callouts are asked again when the peer sends again, as it does.  1: they will be; 0: nothing
+     * is deferred.  Both numbers may be kept, and this be called by any thread at any time: also before classify() has
+     * returned, and when flow and policy are gone. */
+    int (*resume)(uint64_t streams, uint64_t flow_id);
 } WfpdCall;
 
 /* Filled with WFPD_CONTINUE and zeros before the call.  An answer that cannot be given counts as WFPD_FAILED. */

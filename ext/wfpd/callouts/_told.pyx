@@ -4,7 +4,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from wfpd.callouts.api cimport (
-    WfpdAnswer, WfpdCall, WfpdCallout, call_bytes, call_payload, callout_capsule, callout_fill,
+    WfpdAnswer, WfpdCall, WfpdCallout, call_bytes, call_fragment, call_icmp_echo, call_payload,
+    call_transport_header_size, callout_capsule, callout_fill,
 )
 
 cdef enum:
@@ -17,6 +18,7 @@ cdef enum Deed:
     WRITE = 3
     REPLACE = 4
     ASK_WRITABLE = 5
+    RESUME = 6
 
 cdef struct Step:
     uint8_t deed
@@ -41,6 +43,14 @@ cdef struct Heard:
     uint8_t present[N_ASKED]
     uint32_t n_payload
     uint8_t payload_fits
+    uint32_t transport_header
+    bint is_fragment
+    uint32_t identification
+    uint32_t fragment_offset
+    bint more
+    bint is_echo
+    uint32_t identifier
+    uint32_t sequence
 
 
 cdef void _classify(void* state, const WfpdCall* call, WfpdAnswer* answer) noexcept nogil:
@@ -52,6 +62,9 @@ cdef void _classify(void* state, const WfpdCall* call, WfpdAnswer* answer) noexc
         heard.present[field] = call.value(call, field, &heard.hi[field], &heard.lo[field])
     payload = call_payload(call, &heard.n_payload)
     heard.payload_fits = payload == NULL or call_bytes(call, call.payload_offset, heard.n_payload) == payload
+    heard.transport_header = call_transport_header_size(call)
+    heard.is_fragment = call_fragment(call, &heard.identification, &heard.fragment_offset, &heard.more)
+    heard.is_echo = call_icmp_echo(call, &heard.identifier, &heard.sequence)
     if call.stream_length:
         memcpy(heard.stream, call.stream, min(call.stream_length, <uint32_t>sizeof(heard.stream)))
     heard.n_calls += 1
@@ -71,6 +84,8 @@ cdef void _take(const WfpdCall* call, Step* step) noexcept nogil:
         step.status = call.write(call, step.where, step.bytes, step.n)
     elif step.deed == REPLACE:
         step.status = call.replace(call, step.bytes, step.n)
+    elif step.deed == RESUME:
+        step.status = call.resume(call.streams, call.flow_id)
     else:
         step.status = call.writable(call)
 
@@ -82,7 +97,8 @@ cdef void _flow_delete(void* state, uint64_t flow_id, uint64_t context) noexcept
     heard.n_ended += 1
 
 
-_DEEDS = {"set": SET_CONTEXT, "remove": REMOVE_CONTEXT, "write": WRITE, "replace": REPLACE, "writable": ASK_WRITABLE}
+_DEEDS = {"set": SET_CONTEXT, "remove": REMOVE_CONTEXT, "write": WRITE, "replace": REPLACE, "writable": ASK_WRITABLE,
+          "resume": RESUME}
 
 
 cdef dict _members(const WfpdCall* call):
@@ -94,7 +110,9 @@ cdef dict _members(const WfpdCall* call):
         "filter_context": call.filter_context, "flow_id": call.flow_id, "flow_context": call.flow_context,
         "now_ns": call.now_ns, "stream_offset": call.stream_offset, "stream_length": call.stream_length,
         "stream_direction": call.stream_direction, "stream_flags": call.stream_flags,
-        "stream_missed": call.stream_missed,
+        "stream_missed": call.stream_missed, "in_interface": call.in_interface, "out_interface": call.out_interface,
+        "compartment": call.compartment, "ale_classify_required": call.ale_classify_required,
+        "fragment": call.fragment,
     }
 
 
@@ -102,7 +120,7 @@ cdef class Told:
     """`kind`, `clear_right` and so on: the answer's bytes.  For one thread.
 
     `steps`: what it does in each call: ("set", layer, context), ("remove", layer, 0), ("write", offset, bytes),
-    ("replace", 0, bytes), ("writable", 0, 0).  `keeps`: whether it has a flow_delete.
+    ("replace", 0, bytes), ("writable", 0, 0), ("resume", 0, 0).  `keeps`: whether it has a flow_delete.
     """
 
     cdef Heard heard
@@ -159,6 +177,23 @@ cdef class Told:
             "n_payload": self.heard.n_payload, "payload_fits": bool(self.heard.payload_fits),
             "stream": (<const char*>self.heard.stream)[:min(self.heard.call.stream_length, sizeof(self.heard.stream))],
         }
+
+    def metadata(self) -> dict:
+        """The last call's metadata that are not members, as a Python callout sees them."""
+        heard = &self.heard
+        return {
+            "transport_header_size": heard.transport_header or None,
+            "fragment_data": ((heard.identification, heard.fragment_offset, bool(heard.more))
+                              if heard.is_fragment else None),
+            "icmp_id_and_sequence": (heard.identifier, heard.sequence) if heard.is_echo else None,
+        }
+
+    def resume(self) -> bool:
+        """Resume the flow of the last call, as a thread without the interpreter's lock does."""
+        cdef bint was
+        with nogil:
+            was = self.heard.call.resume(self.heard.call.streams, self.heard.call.flow_id)
+        return was
 
     def values(self) -> dict:
         """(hi, lo) by field id, of those that have a value."""

@@ -64,7 +64,8 @@ cdef class ClassifyContext(StreamIndication):
         self.visitor = visitor
         self.snapshot = snapshot
         self.stream_bytes = None
-        if snapshot.policy.callout_registered[item.callout] & CALLOUT_CONDITIONAL and self.flow_context is None:
+        if (slot.native == NULL and snapshot.policy.callout_registered[item.callout] & CALLOUT_CONDITIONAL
+                and self.flow_context is None):
             answer[0] = self.answer
             answer.kind = ANSWER_SKIP
             self._release()

@@ -526,7 +526,7 @@ cdef class Engine:
                 if visit_is_native(&worker.visitor):
                     with nogil:
                         visit_native(&worker.visitor, &answer)
-                else:
+                if not visit_is_native(&worker.visitor):
                     parked = context.call(&worker.visitor, snapshot, &answer)
                 if parked is not None or batch_is_late(worker):
                     break

@@ -557,6 +557,7 @@ cdef class ParkedPacket:
         if done:
             last.answer = answer
             self.resume.asks = asks
+            self.resume.changes = packet is not None
             self.packet = packet
             self.said = said
             if self.parking is not None:

@@ -170,7 +170,7 @@ cdef class Replayer:
                 if visit_is_native(&self.visitor):
                     with nogil:
                         visit_native(&self.visitor, &answer)
-                else:
+                if not visit_is_native(&self.visitor):
                     parked = self.context.call(&self.visitor, self.snapshot, &answer)
                     if parked is not None:
                         self.context.keep_flow(&self.visitor, parked)

@@ -25,6 +25,20 @@ def says(item, name, default):
     return getattr(item, name, getattr(getattr(item, "__self__", None), name, default))
 
 
+def _called(given):
+    """What the interpreter calls of a callout; of a compiled one only when it pends."""
+    if says(given, "native", None) is None:
+        return getattr(given, "classify", None) or given
+    told = says(given, "pended", None)
+
+    def pends(c):
+        if told is None:
+            raise TypeError("a compiled callout pends, and its class has no method pended(c, handle)")
+        told(c, c.pend())
+
+    return pends
+
+
 cdef uint8_t _registered(given) except 0xFF:
     """CalloutBits of a callable, 0 without one."""
     if given is None:
@@ -244,7 +258,7 @@ cdef class Root:
             self.callouts_kept.append(kept)
             self.registered[<uint32_t>number] = _registered(given)
             self.callouts.append(given)
-            self.calls.append(getattr(given, "classify", None) or given)
+            self.calls.append(_called(given))
             self.callout_names.append(part.name(item.name))
             self.callout_numbers.setdefault(key, number)
         return number

@@ -24,6 +24,7 @@ cdef struct StreamHalf:
     int64_t permitted               # All that do not merely inspect have permitted the bytes below.
     uint8_t busy                    # A worker has it.
     uint8_t deferred                # A callout has asked to wait.
+    uint8_t woken                   # It is to go on, said while a worker has the half: before the wait has begun.
     uint8_t fin_told
     uint8_t abort_told
     uint8_t holds                   # Packets wait for a callout of the last pass.
@@ -63,6 +64,8 @@ cdef enum StreamCount:
     STREAM_BAD_RESET = 8            # RSTs that end nothing.
     N_STREAM_COUNTS = 9
 
+cdef struct StreamTable
+
 cdef struct StreamTable:
     StreamShard shards[N_STREAM_SHARDS]
     uint32_t each                   # Streams of one shard.
@@ -71,6 +74,8 @@ cdef struct StreamTable:
     BlockPool pool
     uint64_t counts[N_STREAM_COUNTS]
     void* owner                     # The Streams object, borrowed.
+    uint64_t number                 # That no other table of the process has, ever; above 0.
+    StreamTable* other              # The next of all that there are.
 
 cdef enum StreamStatus:
     STREAM_READY = 0
@@ -91,6 +96,12 @@ cdef void stream_acked(StreamTable* table, uint64_t id, int side, uint32_t ackno
 # Remember why the connection was ended, and tell it; false if the stream is not known.
 
 cdef void stream_count(StreamTable* table, StreamCount which, uint64_t n) noexcept nogil
+
+# A callout has asked to wait; in vain if it was told to go on meanwhile.  The caller has the direction.
+cdef void stream_defer(StreamTable* table, Stream* stream, int side) noexcept nogil
+
+# Go on with the received direction of a flow of a table by its number; 0: nothing waits, or table or flow is gone.
+cdef int stream_resume(uint64_t number, uint64_t id) noexcept nogil
 
 # The progress of a filter; NULL if too many have one.
 cdef StreamFilter* stream_filter(StreamHalf* half, uint32_t filter) noexcept nogil

@@ -89,6 +89,7 @@ cdef StreamStatus stream_acquire(StreamTable* table, uint64_t id, int side, bint
         status = STREAM_IN_USE
     else:
         shard.streams[index].halves[side].busy = 1
+        shard.streams[index].halves[side].woken = 0
         found[0] = &shard.streams[index]
     wfpd_unlock(&shard.lock)
     return status
@@ -128,6 +129,70 @@ cdef void stream_acked(StreamTable* table, uint64_t id, int side, uint32_t ackno
             stream.acked[side] = acknowledgment
             stream.acked_known[side] = 1
     wfpd_unlock(&shard.lock)
+
+
+cdef void stream_defer(StreamTable* table, Stream* stream, int side) noexcept nogil:
+    cdef StreamShard* shard = _shard(table, stream.id)
+    wfpd_lock(&shard.lock)
+    stream.halves[side].deferred = not stream.halves[side].woken
+    stream.halves[side].woken = 0
+    wfpd_unlock(&shard.lock)
+
+
+cdef bint _resume(StreamTable* table, uint64_t id, int side) noexcept nogil:
+    cdef StreamShard* shard = _shard(table, id)
+    cdef StreamHalf* half
+    cdef uint32_t index
+    cdef bint was = False
+    wfpd_lock(&shard.lock)
+    index = _find(table, shard, id)
+    if index != NIL:
+        half = &shard.streams[index].halves[side]
+        was = half.deferred or half.busy
+        if not half.deferred:
+            half.woken = half.busy
+        half.deferred = 0
+    wfpd_unlock(&shard.lock)
+    return was
+
+
+# All tables that there are, so that who resumes needs to hold none.
+cdef StreamTable* _tables = NULL
+cdef int32_t _tables_lock = 0
+cdef uint64_t _last_number = 0
+
+
+cdef void _enlist(StreamTable* table) noexcept nogil:
+    global _tables, _last_number
+    wfpd_lock(&_tables_lock)
+    _last_number += 1
+    table.number = _last_number
+    table.other = _tables
+    _tables = table
+    wfpd_unlock(&_tables_lock)
+
+
+cdef void _strike(StreamTable* table) noexcept nogil:
+    cdef StreamTable** link = &_tables
+    wfpd_lock(&_tables_lock)
+    while link[0] != NULL and link[0] != table:
+        link = &link[0].other
+    if link[0] != NULL:
+        link[0] = table.other
+    wfpd_unlock(&_tables_lock)
+
+
+cdef int stream_resume(uint64_t number, uint64_t id) noexcept nogil:
+    cdef StreamTable* table
+    cdef int was = 0
+    wfpd_lock(&_tables_lock)
+    table = _tables
+    while table != NULL and table.number != number:
+        table = table.other
+    if table != NULL:
+        was = _resume(table, id, 0)
+    wfpd_unlock(&_tables_lock)
+    return was
 
 
 cdef void stream_count(StreamTable* table, StreamCount which, uint64_t n) noexcept nogil:
@@ -214,9 +279,11 @@ cdef class Streams:
                 raise MemoryError()
             memset(self.table.shards[i].buckets, 0xFF, self.table.n_buckets * sizeof(uint32_t))
             self.table.shards[i].free = NIL
+        _enlist(&self.table)
 
     def __dealloc__(self):
         cdef uint32_t i, k
+        _strike(&self.table)
         for i in range(N_STREAM_SHARDS):
             if self.table.shards[i].streams != NULL:
                 for k in range(self.table.shards[i].fresh):
@@ -241,14 +308,5 @@ cdef class Streams:
         return found
 
     def resume(self, uint64_t flow_id, bint outbound) -> bool:
-        """Ask again, when its next packet comes, what was deferred; false if nothing was."""
-        cdef StreamShard* shard = _shard(&self.table, flow_id)
-        cdef uint32_t index
-        cdef bint was = False
-        wfpd_lock(&shard.lock)
-        index = _find(&self.table, shard, flow_id)
-        if index != NIL:
-            was = shard.streams[index].halves[outbound].deferred != 0
-            shard.streams[index].halves[outbound].deferred = 0
-        wfpd_unlock(&shard.lock)
-        return was
+        """Ask again, when its next packet comes, what was deferred or is about to be; false if nothing was."""
+        return _resume(&self.table, flow_id, outbound)

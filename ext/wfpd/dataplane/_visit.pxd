@@ -101,6 +101,7 @@ cdef struct Resume:
     uint8_t asks                    # The last one is asked again all the same.
     uint8_t provisional             # Callouts keep something with that flow, which is not made yet.
     uint8_t gone                    # Its filter is gone: nothing tells how far the earlier visit has come.
+    uint8_t changes                 # The last answer changes the packet, which is Python's to do.
 
 # What the callout that is asked at the stream layer is shown.
 cdef struct StreamIndication:
@@ -157,6 +158,7 @@ cdef struct Visitor:
     uint8_t calls_native            # Live: a visit calls compiled callouts itself, and budgets count.
     const uint8_t* given            # 1: the packet has its verdict, whatever else is decided.  NULL: nobody gives it one.
     uint32_t n_native               # Calls of compiled callouts.
+    uint8_t pends                   # The compiled callout that is asked has answered that it pends: Python goes on.
     const CalloutSlot* called       # The callout with a budget that is being called; of meaning while `called_ns` is set.
     uint64_t called_ns              # CLOCK_MONOTONIC of that call, 0: none.  Read by others.
     EditBuffer* edit                # NULL: callouts change nothing.
@@ -206,7 +208,7 @@ cdef bint visit_reauthorizes(const Visitor* visitor) noexcept nogil
 # Compute further fields of the layer being decided (a callout asks for what no filter names).
 cdef void visit_fill(Visitor* visitor, const uint64_t* needed) noexcept nogil
 
-# Whether the callout that arbitration asks for is compiled.
+# Whether the callout that arbitration asks for is compiled, and has to be called: not after it has pended.
 cdef bint visit_is_native(const Visitor* visitor) noexcept nogil
 # Call it.  Needs no interpreter's lock; it may take as long as the callout likes.
 cdef void visit_native(Visitor* visitor, CalloutAnswer* answer) noexcept nogil

@@ -51,8 +51,8 @@ from ._stats cimport histogram_add, stats_hit
 from ._streams cimport (
     STREAM_BAD_RESET, STREAM_BUSY, STREAM_BYTES, STREAM_CUT, STREAM_FULL, STREAM_HELD, STREAM_INCONSISTENT,
     STREAM_IN_USE, STREAM_LIMIT, STREAM_LOST, STREAM_READY, STREAM_SKIPPED, StreamFilter, StreamHalf, StreamStatus,
-    StreamTable, stream_acked, stream_acquire, stream_allow, stream_count, stream_drop, stream_filter,
-    stream_is_allowed, stream_release, stream_renew,
+    StreamTable, stream_acked, stream_acquire, stream_allow, stream_count, stream_defer, stream_drop,
+    stream_filter, stream_is_allowed, stream_release, stream_renew, stream_resume,
 )
 from ._table cimport CompiledPolicy
 from ._types cimport *
@@ -342,6 +342,7 @@ cdef VisitStep _arbitrate(Visitor* visitor) noexcept nogil:
         return VISIT_DONE
     if visitor.trace != NULL:
         visitor.trace.n_callouts += 1
+    visitor.pends = 0
     return VISIT_CALLOUT
 
 
@@ -392,7 +393,7 @@ cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
         if not visitor.calls_native or visitor.in_twin or not visit_is_native(visitor):
             return VISIT_CALLOUT
         visit_native(visitor, &answer)
-        if visitor.given != NULL and visitor.given[0]:
+        if visitor.pends or (visitor.given != NULL and visitor.given[0]):
             return VISIT_CALLOUT
         if visitor.stream_stage == STREAM_HELD_HALF:
             _stream_answered(visitor, &answer)

@@ -120,6 +120,7 @@ cdef void _native_packet(const Visitor* visitor, WfpdCall* call) noexcept nogil:
     call.packet = view.data
     call.captured = view.captured
     call.original = view.length
+    call.fragment = view.fragment
     call.transport_offset = call.payload_offset = call.payload_length = 0
     if view.status == PARSE_OK:
         call.transport_offset = view.transport_offset
@@ -151,6 +152,7 @@ cdef void _native_stream(const Visitor* visitor, WfpdCall* call) noexcept nogil:
     call.stream_length = visitor.indication.length if visitor.indication.data != NULL else 0
     call.stream_direction = visitor.indication.direction
     call.stream_missed = visitor.indication.missed
+    call.streams = visitor.flows.streams.number
     if flags & (STREAM_FLAG_RECEIVE_EXPEDITED | STREAM_FLAG_SEND_EXPEDITED):
         call.stream_flags |= WFPD_STREAM_EXPEDITED
     if flags & (STREAM_FLAG_RECEIVE_DISCONNECT | STREAM_FLAG_SEND_DISCONNECT):
@@ -177,6 +179,10 @@ cdef void _native_call(Visitor* visitor, WfpdCall* call) noexcept nogil:
     call.has_protocol = view.has_protocol
     call.protocol = view.protocol if view.has_protocol else 0
     _native_packet(visitor, call)
+    call.in_interface, call.out_interface = visitor.input.in_interface, visitor.input.out_interface
+    if visitor.host != NULL:
+        call.compartment = visitor.host.compartment
+    call.ale_classify_required = visitor.tracked and (not visitor.flow_known or visitor.reauthorizing)
     call.filter = visitor.arbitration.asked
     if visitor.policy.filter_contexts != NULL:
         call.filter_context = visitor.policy.filter_contexts[call.filter]
@@ -191,6 +197,15 @@ cdef void _native_call(Visitor* visitor, WfpdCall* call) noexcept nogil:
     call.writable = _native_writable
     call.write = _native_write
     call.replace = _native_replace
+    call.resume = stream_resume
+
+
+cdef bint _may_defer(const Visitor* visitor) noexcept nogil:
+    """Only what is received, for a callout that packets wait for, and not at the end."""
+    cdef const FilterBrief* item = &visitor.policy.briefs[visitor.arbitration.asked]
+    return not (visitor.indication.direction or item.action == FILTER_CALLOUT_INSPECTION
+                or visitor.policy.callout_registered[item.callout] & CALLOUT_PASSES
+                or visitor.indication.flags & (STREAM_FLAG_NO_MORE_DATA | STREAM_FLAG_BUFFER_LIMIT))
 
 
 cdef bint _native_streamed(const Visitor* visitor, const WfpdAnswer* said, CalloutAnswer* answer) noexcept nogil:
@@ -201,6 +216,9 @@ cdef bint _native_streamed(const Visitor* visitor, const WfpdAnswer* said, Callo
     if said.kind == WFPD_NEED_MORE:
         answer.stream_action = STREAM_NEED_MORE
         return not visitor.indication.flags & (STREAM_FLAG_NO_MORE_DATA | STREAM_FLAG_BUFFER_LIMIT)
+    if said.kind == WFPD_DEFER:
+        answer.stream_action = STREAM_DEFER
+        return _may_defer(visitor)
     answer.stream_action = STREAM_DROP_CONNECTION if said.kind == WFPD_DROP_CONNECTION else STREAM_ALLOW_CONNECTION
     return said.kind <= WFPD_ALLOW_CONNECTION
 
@@ -234,15 +252,26 @@ cdef void _ask_native(Visitor* visitor, const CalloutSlot* slot, CalloutAnswer* 
     said.size = sizeof(said)
     memset(answer, 0, sizeof(CalloutAnswer))
     slot.native.classify(slot.native.state, &call, &said)
+    if said.kind == WFPD_PEND:
+        visitor.pends = 1
+        return
     if not _native_answered(visitor, &said, answer):
         memset(answer, 0, sizeof(CalloutAnswer))
         wfpd_budget_add(&slot.watch.n_failed, 1)
         answer_on_error(visitor.policy, visitor.arbitration.asked, answer)
 
 
+cdef bint _changed_by_completion(const Visitor* visitor) noexcept nogil:
+    """Whether the callout that is asked has been completed with what the packet becomes."""
+    cdef const Resume* resume = visitor.resume
+    return (resume != NULL and resume.changes and not visitor.in_twin
+            and resume.answers[resume.n - 1].filter == visitor.arbitration.asked)
+
+
 cdef bint visit_is_native(const Visitor* visitor) noexcept nogil:
     cdef const CompiledPolicy* policy = visitor.policy
-    return policy.has_native and _asked_slot(visitor).native != NULL
+    return (policy.has_native and _asked_slot(visitor).native != NULL and not visitor.pends
+            and not _changed_by_completion(visitor))
 
 
 cdef void visit_native(Visitor* visitor, CalloutAnswer* answer) noexcept nogil:

@@ -366,7 +366,7 @@ cdef void _stream_answered(Visitor* visitor, CalloutAnswer* answer) noexcept nog
     if answer.stream_action == STREAM_NEED_MORE or answer.stream_action == STREAM_DEFER:
         n = 0
         if answer.stream_action == STREAM_DEFER:
-            half.deferred = 1
+            stream_defer(visitor.flows.streams, visitor.stream, visitor.outbound_stream)
         elif entry != NULL:
             entry.wants = start + visitor.indication.length + max(answer.required, <uint32_t>1)
     elif answer.kind != ANSWER_CONTINUE and 0 < answer.enforced < n:

@@ -58,6 +58,10 @@ def test_members_keep_their_places() -> None:
         "filter", "filter_context", "flow_id", "flow_context", "now_ns", "stream", "stream_offset", "stream_length",
         "stream_direction", "stream_flags", "host", "value", "stream_missed",
     ]  # fmt: skip
+    assert declared["WfpdCall"][30:] == [
+        "set_flow_context", "remove_flow_context", "writable", "write", "replace", "in_interface", "out_interface",
+        "compartment", "ale_classify_required", "fragment", "streams", "resume",
+    ]  # fmt: skip
     assert declared["WfpdAnswer"][:5] == ["size", "kind", "clear_right", "absorb", "reply"]
     assert declared["WfpdCallout"] == ["abi", "size", "state", "classify", "flow_delete"]
 

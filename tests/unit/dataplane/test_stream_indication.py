@@ -92,6 +92,21 @@ def test_defer_lets_nothing_pass_until_it_is_resumed():
     assert talk.send(0, b"abc") == PASSED
 
 
+def test_what_is_resumed_before_the_answer_is_asked_again_at_once() -> None:
+    told: list[bool] = []
+
+    def at_once(c: Any) -> None:
+        if told:
+            c.permit()
+        else:
+            told.append(c.defer().resume())
+
+    talk = Conversation(a_snapshot(at_once))
+    talk.open()
+    assert talk.send(0, b"abc") == HELD
+    assert talk.send(0, b"abc") == PASSED and told == [True]
+
+
 def test_what_cannot_be_honoured_is_refused_with_the_reason():
     told: list[str] = []
 

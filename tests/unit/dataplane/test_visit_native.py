@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
 from tests.builders import a_filter, a_policy, callout, slot, snapshot
@@ -17,7 +18,7 @@ from tests.streams import Conversation
 from wfpd.callouts._told import Told
 from wfpd.compiler.pack import pack
 from wfpd.config import load_policy
-from wfpd.dataplane import Flows, Replayer, Snapshot
+from wfpd.dataplane import Flows, Host, Replayer, Snapshot
 from wfpd.errors import ActionRefused
 from wfpd.model.fields import FIELD
 from wfpd.model.layers import LAYER
@@ -31,6 +32,18 @@ PACKETS = {
     "a ping": IP(src="192.0.2.1", dst="198.51.100.2") / ICMP(type=8, id=7),
     "a ping over IPv6": IPv6(src="2001:db8::1", dst="2001:db8::2") / ICMPv6EchoRequest(id=7),
     "a fragment": IP(src="192.0.2.1", dst="198.51.100.2", frag=100, proto=17) / Raw(b"the rest"),
+    "a first fragment": IP(src="192.0.2.1", dst="198.51.100.2", id=7, flags="MF")
+    / UDP(sport=9, dport=53, len=99)
+    / Raw(b"x" * 16),
+    "an echo's answer": IP(src="192.0.2.1", dst="198.51.100.2") / ICMP(type=0, id=7, seq=3),
+    "unreachable": IP(src="192.0.2.1", dst="198.51.100.2") / ICMP(type=3, code=1) / IP(dst="192.0.2.1") / UDP(),
+    "a fragment of IPv6": IPv6(src="2001:db8::1", dst="2001:db8::2")
+    / IPv6ExtHdrDestOpt()
+    / IPv6ExtHdrFragment(id=1 << 31, offset=5, m=1, nh=17)
+    / (b"x" * 8),
+    "an atomic fragment": IPv6(src="2001:db8::1", dst="2001:db8::2")
+    / IPv6ExtHdrFragment(id=5, nh=17)
+    / UDP(sport=9, dport=53),
 }
 PLACES = [
     ("forward", "ipforward"), ("input", "inbound_ippacket"), ("input", "inbound_transport"),
@@ -98,6 +111,63 @@ def test_the_members_of_a_call_are_the_packets(tmp_path: Path) -> None:
     assert {name: found[name] for name in expected} == expected
 
 
+def as_metadata(told: Told) -> dict[str, Any]:
+    """Metadata by Python's names, of a call's members."""
+    found = told.call()
+    return told.metadata() | {
+        "flow_handle": found["flow_id"] != 0, "ip_header_size": found["transport_offset"] or None,
+        "compartment_id": found["compartment"] or None,
+        "packet_direction": None if found["hook"] == 2 else ("inbound", "outbound")[found["outbound"]],
+        "ale_classify_required": bool(found["ale_classify_required"]),
+        "source_interface_index": found["in_interface"] or None,
+        "destination_interface_index": found["out_interface"] or None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("packet", PACKETS.values(), ids=PACKETS)
+@pytest.mark.parametrize(("hook", "layer"), PLACES)
+def test_it_is_told_the_metadata_that_a_python_callout_sees(tmp_path: Path, hook: str, layer: str, packet: Any) -> None:
+    told, seen = Told(), {}
+
+    def classify(c: Any) -> None:
+        seen.update(c.metadata.items())
+        seen.update({name: bool(value) for name, value in c.metadata.items() if name == "flow_handle"})
+
+    for one in (told, classify):
+        replayer = Replayer(tables(tmp_path, layer, one), Flows(16), Host(compartment=77))
+        replayer.visit(bytes(packet), hook, 77, in_interface=3, out_interface=4)
+    if told.calls:
+        known = as_metadata(told)
+        assert seen and {name: known[name] for name in seen if name in known} == {
+            name: value for name, value in seen.items() if name in known
+        }
+        assert {value for name, value in seen.items() if name not in known} <= {None}
+    else:
+        assert not seen
+
+
+@pytest.mark.parametrize("name", ["a first fragment", "a fragment of IPv6", "a ping", "a ping over IPv6"])
+def test_of_what_the_copy_lacks_it_knows_no_more_than_python(tmp_path: Path, name: str) -> None:
+    packet, found = bytes(PACKETS[name]), []
+    for cut in range(len(packet), 0, -1):
+        told, seen = Told(), []
+        for one in (told, lambda c: seen.append(dict(c.metadata.items()))):  # noqa: B023
+            replayer = Replayer(tables(tmp_path, "inbound_ippacket", one), Flows(16))
+            replayer.visit(packet[:cut], "input", 77, original=len(packet))
+        assert told.calls == len(seen)
+        found += [(told.metadata()["fragment_data"], seen[0]["fragment_data"])] if seen else []
+    assert [one for one, _ in found] == [one for _, one in found]
+    assert bool(found[0][0]) == ("fragment" in name)
+
+
+def test_a_copy_that_breaks_off_in_an_echo_has_no_echo(tmp_path: Path) -> None:
+    told, packet = Told(), bytes(PACKETS["a ping"])
+    for cut, expected in ((28, (7, 0)), (27, None), (24, None), (20, None)):
+        replayer = Replayer(tables(tmp_path, "ipforward", told), Flows(16))
+        replayer.visit(packet[:cut], "forward", 77, original=len(packet))
+        assert told.metadata()["icmp_id_and_sequence"] == expected
+
+
 @pytest.mark.parametrize("cut", [20, 25, 28, 30])
 def test_a_payload_that_is_not_all_there_is_told_as_far_as_it_is(tmp_path: Path, cut: int) -> None:
     told = Told()
@@ -141,8 +211,9 @@ def test_replies_and_absorb_are_taken_where_they_are_possible(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "answer",
     [
-        {"kind": 3}, {"kind": 4}, {"kind": 255}, {"kind": 2, "reply": 3}, {"kind": 2, "absorb": 1, "reply": 1},
-        {"kind": 2, "absorb": 1}, {"kind": 1, "absorb": 1}, {"kind": 1, "reply": 1},
+        {"kind": 3}, {"kind": 4}, {"kind": 9}, {"kind": 255}, {"kind": 2, "reply": 3},
+        {"kind": 2, "absorb": 1, "reply": 1}, {"kind": 2, "absorb": 1}, {"kind": 1, "absorb": 1},
+        {"kind": 1, "reply": 1},
     ],
 )  # fmt: skip
 def test_an_answer_that_cannot_be_given_is_decided_by_on_error(
@@ -400,7 +471,8 @@ def test_it_drops_and_allows_connections(tmp_path: Path) -> None:
     "answer",
     [
         {"kind": 1, "enforced": 4},
-        {"kind": 7},
+        {"kind": 9},
+        {"kind": 7, "reply": 1},
         {"kind": 4, "reply": 1},
         {"kind": 6, "absorb": 1},
         {"kind": 5, "enforced": 1},
@@ -423,7 +495,182 @@ def test_asking_for_more_at_the_end_is_decided_by_on_error() -> None:
     assert (found["reason"], told.call()["stream_flags"]) == ("error", NO_MORE)
 
 
-@pytest.mark.parametrize("kind", [4, 5, 6])
+DEFER, PEND = 7, 8
+
+
+def test_it_defers_what_it_receives_until_a_thread_resumes_it() -> None:
+    told = Told(kind=DEFER)
+    conversation = talk(told)
+    conversation.open()
+    assert conversation.send(0, b"abc") == ("block", None)
+    assert conversation.send(0, b"abc") == ("block", None) and told.calls == 1
+    told.say(kind=1)
+    assert conversation.send(0, b"reply", server=True)[0] == "permit" and told.calls == 2
+    assert told.resume() and not told.resume()
+    assert conversation.send(0, b"abc")[0] == "permit"
+    assert (told.calls, told.call()["stream"]) == (3, b"abc")
+
+
+def test_it_may_be_resumed_before_it_has_answered_and_is_asked_again() -> None:
+    told = Told(kind=DEFER, steps=[("resume", 0, 0)])
+    conversation = talk(told)
+    conversation.open()
+    assert conversation.send(0, b"abc") == ("block", None)
+    assert told.statuses == [1] and not told.resume()
+    told.say(kind=1)
+    assert conversation.send(0, b"abc")[0] == "permit" and told.calls == 2
+
+
+def test_what_is_resumed_when_all_is_gone_is_in_vain() -> None:
+    told = Told(kind=DEFER)
+    conversation = talk(told)
+    conversation.open()
+    conversation.send(0, b"abc")
+    other = Told(kind=DEFER)
+    second = talk(other)
+    second.open()
+    second.send(0, b"abc")
+    del conversation
+    gc.collect()
+    assert not told.resume() and other.resume()
+
+
+@pytest.mark.parametrize("on_error", [Word.BLOCK, Word.PERMIT])
+def test_defer_is_refused_where_python_refuses_it(on_error: Word) -> None:
+    for refused in ("sent", "at the end", "passes", "inspects"):
+        told = Told(kind=DEFER)
+
+        class Owner:
+            native = told.native
+            stream_mode = "pass" if refused == "passes" else "hold"
+
+        kind = Action.CALLOUT_INSPECTION if refused == "inspects" else Action.CALLOUT_UNKNOWN
+        policy = a_policy([a_filter("f", kind, at=slot("stream"), callout="c")], callouts=[callout("c")])
+        made = snapshot(policy, [Owner()], on_error=on_error)
+        conversation = Conversation(made)
+        conversation.open()
+        server = refused == "sent"
+        flags = "FPA" if refused == "at the end" else "PA"
+        found = conversation.visit(conversation.packet(0, b"abc", flags, server=server, ack=0), server=server)
+        blocks = on_error is Word.BLOCK and refused != "inspects"
+        assert (found["verdict"] == "block") == blocks, refused
+        assert made.root.watches()["c"]["failed"] == told.calls > 0, refused
+
+
+# ------------------------------------------------------------------------------------- pending
+
+PENDS = CONTEXTS.replace("version: 1", "version: 1\nfaults: {on_late: block, on_error: block, late_after: 2s}")
+
+
+class Pended:
+    """A compiled callout that pends, and keeps what it is handed."""
+
+    parks = modifies = True
+
+    def __init__(self, **answer: Any) -> None:
+        self.told = Told(**{"kind": PEND, **answer})
+        self.native = self.told.native
+        self.handles: list[Any] = []
+        self.seen: list[tuple[str, bytes]] = []
+
+    def pended(self, c: Any, handle: Any) -> None:
+        self.seen.append((c.layer, bytes(c.payload)))
+        self.handles.append(handle)
+
+
+def due(run: Decided) -> list[dict[str, Any]]:
+    return [line for _, line in run.replay.due(run.at)]
+
+
+@pytest.mark.parametrize("verdict", ["permit", "block", "continue"])
+def test_what_it_pends_is_completed_by_the_handle_and_it_is_not_asked_again(tmp_path: Path, verdict: str) -> None:
+    c = Pended()
+    run = Decided(tmp_path, PENDS, {"c": c}, parks=True)
+    assert run.send(QUESTION)["verdict"] == "parked"
+    assert c.seen == [("inbound_transport_v4", b"question")] and due(run) == []
+    assert c.handles[0].complete(verdict) and not c.handles[0].complete("block")
+    (line,) = due(run)
+    assert line["verdict"] == verdict.replace("continue", "permit") and c.told.calls == 1
+    assert run.snapshot.root.watches()["c"]["failed"] == 0
+
+
+def test_without_an_answer_it_is_asked_again_and_may_pend_again(tmp_path: Path) -> None:
+    c = Pended()
+    run = Decided(tmp_path, PENDS, {"c": c}, parks=True)
+    run.send(QUESTION)
+    assert c.handles[0].complete() and due(run) == [] and len(c.handles) == 2
+    c.told.say(kind=2)
+    assert c.handles[1].complete()
+    (line,) = due(run)
+    assert (line["verdict"], c.told.calls, len(c.handles)) == ("block", 3, 2)
+
+
+def test_what_it_pends_may_become_another_packet(tmp_path: Path) -> None:
+    c = Pended()
+    run = Decided(tmp_path, PENDS, {"c": c}, parks=True)
+    run.send(QUESTION)
+    other = bytes(IP(src="198.51.100.2", dst="192.0.2.1") / UDP(sport=9, dport=53) / Raw(b"else"))
+    assert c.handles[0].complete("permit", packet=other)
+    (line,) = due(run)
+    assert line["verdict"] == "permit" and c.told.calls == 1 and len(c.handles) == 1
+    assert run.replay.visits[-1][1]["modified"] == other
+
+
+def test_what_nobody_completes_is_late(tmp_path: Path) -> None:
+    run = Decided(tmp_path, PENDS, {"c": Pended()}, parks=True)
+    run.send(QUESTION)
+    run.at += 3_000_000_000
+    assert [(line["verdict"], line["reason"]) for line in due(run)] == [("block", "late")]
+
+
+def test_a_flow_that_waits_hands_over_its_first_packet_only(tmp_path: Path) -> None:
+    c = Pended()
+    text = PENDS.replace("inbound_transport", "ale_auth_recv_accept").replace("permit}", "permit, weight: 1}")
+    run = Decided(tmp_path, text.replace("action: {callout", "weight: 9, action: {callout"), {"c": c}, parks=True)
+    assert [run.send(QUESTION)["verdict"] for _ in range(2)] == ["parked", "parked"]
+    assert (len(c.handles), c.told.calls) == (1, 2)
+    assert c.handles[0].complete("permit")
+    assert [line["verdict"] for line in due(run)] == ["permit", "permit"] and c.told.calls == 2
+
+
+def test_a_flow_context_of_what_it_pends_lives_with_the_packet(tmp_path: Path) -> None:
+    c = Pended(steps=[("set", TRANSPORT, 77)])
+    run = Decided(tmp_path, PENDS, {"c": c}, parks=True)
+    run.send(QUESTION)
+    run.send(IP(src="198.51.100.3", dst="192.0.2.1") / UDP(sport=9, dport=53) / Raw(b"other"))
+    assert c.told.ended == []
+    assert c.handles[0].complete("permit") and c.handles[1].complete("block") and len(due(run)) == 2
+    assert [value for _, value in c.told.ended] == [77]
+
+
+def test_what_may_not_wait_is_decided_by_on_error_and_counted(tmp_path: Path) -> None:
+    class Parkless(Pended):
+        parks = False
+
+    class Deaf(Pended):
+        pended = None  # type: ignore[assignment]
+
+    class Raises(Pended):
+        def pended(self, c: Any, handle: Any) -> None:
+            raise ValueError("it cannot")
+
+    established = PENDS.replace("inbound_transport", "ale_flow_established")
+    for made, text, room in ((Deaf(), PENDS, True), (Raises(), PENDS, True), (Pended(), established, True),
+                             (Parkless(), PENDS, False)):  # fmt: skip
+        run = Decided(tmp_path, text, {"c": made}, parks=room)
+        line = run.send(QUESTION)
+        assert (line["verdict"], line["reason"]) == ("block", "error") and due(run) == []
+        assert run.replay.replayer.context.errors == {"c": 1} and made.told.calls == 1
+
+
+def test_at_the_stream_layer_packets_do_not_wait() -> None:
+    conversation = talk(Told(kind=PEND))
+    conversation.open()
+    found = conversation.visit(conversation.packet(0, b"abc", "PA", ack=0))
+    assert (found["verdict"], found["reason"]) == ("block", "error")
+
+
+@pytest.mark.parametrize("kind", [4, 5, 6, 7])
 def test_a_stream_answer_elsewhere_is_decided_by_on_error(tmp_path: Path, kind: int) -> None:
     result = visit(tables(tmp_path, "ipforward", Told(kind=kind)), PACKETS["UDP"], "forward")
     assert (result["verdict"], result["reason"]) == ("block", "error")
