@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -103,6 +105,88 @@ def test_a_compiled_callout_keeps_a_context_with_a_live_flow_and_writes(net: Net
         assert running.engine.tend_flow_contexts() == 0
         running.engine.swap(snapshot_of(tmp_path, flows, generation=2))
         assert running.engine.tend_flow_contexts() == 0 and told.ended == [(flow, 77)]
+
+
+def received(listener: socket.socket, into: bytearray) -> None:
+    """What comes by the first connection, until it ends or nothing comes for long."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(10)
+        while data := connection.recv(4096):
+            into.extend(data)
+
+
+def test_what_a_compiled_callout_defers_arrives_after_a_thread_has_resumed_it(net: Network, tmp_path: Path) -> None:
+    told, data = Told(kind=7), bytearray()
+    filters = "  - {name: look, layer: stream_v4, action: {callout: watch, kind: unknown}, when: {ip_local_port: 7000}}"
+    with live(Engine(1), snapshot_of(tmp_path, filters, callouts={"watch": told})) as running:
+        running.add(net.server, 3, hook="input")
+        queue_rule(net.server, 3, "-p", "tcp", chain="INPUT")
+        running.start()
+        with (
+            net.server.socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
+            net.client.socket(socket.AF_INET, socket.SOCK_STREAM) as sock,
+        ):
+            listener.bind(("", 7000))
+            listener.listen()
+            reader = threading.Thread(target=received, args=(listener, data), daemon=True)
+            reader.start()
+            sock.settimeout(5)
+            sock.connect((SERVER4, 7000))
+            sock.sendall(b"later")
+            assert wait_until(lambda: running.count(3, "block") >= 2)  # It comes again, and nobody is asked.
+            assert (told.calls, told.call()["stream"], bytes(data)) == (1, b"later", b"")
+            told.say(kind=1)
+            assert told.resume() and not told.resume()
+            assert wait_until(lambda: bytes(data) == b"later", 5.0)
+            sock.close()
+            reader.join(10)
+        assert running.engine.callout_errors() == {}
+
+
+class Pended:
+    """A compiled callout that pends, and keeps the handles."""
+
+    parks = modifies = True
+
+    def __init__(self) -> None:
+        self.told = Told(kind=8)
+        self.native = self.told.native
+        self.handles: list[Any] = []
+        self.packets: list[bytes] = []
+
+    def pended(self, c: Any, handle: Any) -> None:
+        self.packets.append(bytes(c.packet))
+        self.handles.append(handle)
+
+
+def test_what_a_compiled_callout_pends_waits_outside_the_queue_until_it_is_completed(
+    net: Network, tmp_path: Path
+) -> None:
+    c = Pended()
+    item = Registered(Callout("watch", uuid.UUID(int=1), "tests:made", {}), c)
+    filters = all_to_callout(kind="unknown").replace("udp}", "udp, ip_destination_port: 6000}")
+    policy = snapshot_of(tmp_path, filters, callouts={"watch": item}, faults="{on_late: block, on_error: block}")
+    with live(Engine(1, late_after=10.0), policy) as running:
+        running.add(net.router, 3)
+        running.add_parking(net.router, 9)
+        queue_rule(net.router, 3)
+        with net.udp_receiver(net.server, 6000) as waits, net.udp_receiver(net.server, 5000) as goes:
+            net.send_udp(net.client, 4, 64, 6000)
+            net.send_udp(net.client, 4, 64, 5000)
+            assert wait_queue(net.router, 3, "waiting", 8)  # Of one batch.
+            running.start()
+            assert goes.wait_for(4) and wait_until(lambda: len(c.handles) == 4)
+            assert waits.count == 0
+            assert c.handles[0].complete("permit") and c.handles[1].complete("block")
+            c.told.say(kind=1)
+            assert c.handles[2].complete() and c.handles[3].complete("continue", packet=c.packets[3][:-1] + b"!")
+            assert waits.wait_for(3)
+            assert sorted((one[3], one[-1:]) for one in waits.payloads) == [(0, b"\0"), (2, b"\0"), (3, b"!")]
+        assert c.told.calls == 5
+        found = running.engine.counters()["parking"]
+        assert (found["parked"], found["completed"], found["late"], found["waiting"]) == (4, 4, 0, 0)
+        assert running.engine.callout_errors() == {}
 
 
 @pytest.mark.parametrize("order", ["compiled first", "Python first"])

@@ -21,6 +21,21 @@ def _flag(instance: object, name: str, default: bool) -> bool:
     return bool(getattr(instance, name, default))
 
 
+def _pended(instance: Any) -> Callable[[Any, Any], object] | None:
+    """The method of a compiled callout that takes packets that wait; TypeError for a class that cannot be honoured."""
+    name = type(instance).__name__
+    if getattr(instance, "injects", False):
+        raise TypeError(f"{name} is compiled, and such callouts cannot inject")
+    found: Callable[[Any, Any], object] | None = getattr(instance, "pended", None)
+    if found is None and getattr(instance, "parks", False):
+        raise TypeError(f"{name} is compiled and parks, and has no method pended(c, handle)")
+    if found is not None and not callable(found):
+        raise TypeError(f"{name}.pended is not callable")
+    if inspect.iscoroutinefunction(found):
+        raise TypeError(f"{name}.pended is a coroutine: it is called, and not awaited")
+    return found
+
+
 class Registered:
     """A callout that the engine may call.
 
@@ -54,11 +69,11 @@ class Registered:
         self.classify: Callable[[Any], object] | None = getattr(instance, "classify", None)
         self.notify: Callable[[Any], object] | None = getattr(instance, "notify", None)
         self.flow_delete: Callable[[Any], object] | None = getattr(instance, "flow_delete", None)
-        self.pended: Callable[[Any, Any], object] | None = getattr(instance, "pended", None)
+        self.pended = None if self.native is None else _pended(instance)
         """What a compiled callout's packets that wait are given to, with their handles."""
         if self.native is None and self.classify is None:
             raise TypeError(f"{type(instance).__name__} has neither classify nor native")
-        for name in ("classify", "notify", "flow_delete", "pended"):
+        for name in ("classify", "notify", "flow_delete"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise TypeError(f"{type(instance).__name__}.{name} is not callable")
         if self.classify is not None and inspect.iscoroutinefunction(self.classify):

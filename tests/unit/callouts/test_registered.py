@@ -41,6 +41,35 @@ def test_a_coroutine_parks_by_itself() -> None:
     assert found.parks and found.is_async
 
 
+def test_a_compiled_one_that_parks_has_somebody_to_give_its_packets_to() -> None:
+    class Compiled:
+        native = object()
+        parks = True
+
+    with pytest.raises(TypeError, match="no method pended"):
+        Registered(ONE, Compiled())
+
+    class Awaits(Compiled):
+        async def pended(self, c: Any, handle: Any) -> None: ...
+
+    with pytest.raises(TypeError, match="not awaited"):
+        Registered(ONE, Awaits())
+
+    class Takes(Compiled):
+        def pended(self, c: Any, handle: Any) -> None: ...
+
+    assert Registered(ONE, Takes()).parks and Registered(ONE, Plain()).pended is None
+
+
+def test_a_compiled_one_cannot_inject() -> None:
+    class Compiled:
+        native = object()
+        injects = True
+
+    with pytest.raises(TypeError, match="cannot inject"):
+        Registered(ONE, Compiled())
+
+
 def test_layers_are_named_with_or_without_their_family() -> None:
     found = Registered(ONE, Picky())
     served = [layer for layer in ("inbound_transport_v4", "inbound_transport_v6", "ipforward_v4", "ipforward_v6",

@@ -648,6 +648,7 @@ def test_what_may_not_wait_is_decided_by_on_error_and_counted(tmp_path: Path) ->
         parks = False
 
     class Deaf(Pended):
+        parks = False
         pended = None  # type: ignore[assignment]
 
     class Raises(Pended):
