@@ -123,9 +123,9 @@ typedef struct WfpdCall {
     uint8_t fragment;           /* WFPD_FRAGMENT_*; an IPv6 fragment that is the whole packet is none. */
     uint16_t reserved4;
     uint64_t streams;           /* Layer stream: what resume() is given beside flow_id; else 0. */
-    /* After WFPD_DEFER: the callouts are asked again when the peer sends again, as it does.  1: they will be; 0: nothing
-     * is deferred.  Both numbers may be kept, and this be called by any thread at any time: also before classify() has
-     * returned, and when flow and policy are gone. */
+    /* After WFPD_DEFER: the callouts are asked again when the peer sends again, as it does.  1: they will be, or are
+     * being asked; 0: nothing is deferred.  Both numbers may be kept, and this be called by any thread at any time: also
+     * before classify() has returned, and when flow and policy are gone. */
     int (*resume)(uint64_t streams, uint64_t flow_id);
 } WfpdCall;
 

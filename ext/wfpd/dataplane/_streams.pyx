@@ -148,7 +148,7 @@ cdef bint _resume(StreamTable* table, uint64_t id, int side) noexcept nogil:
     index = _find(table, shard, id)
     if index != NIL:
         half = &shard.streams[index].halves[side]
-        was = half.deferred or half.busy
+        was = half.deferred or (half.busy and not half.woken)
         if not half.deferred:
             half.woken = half.busy
         half.deferred = 0
