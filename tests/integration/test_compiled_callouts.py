@@ -160,11 +160,14 @@ class Pended:
         self.handles.append(handle)
 
 
+@pytest.mark.parametrize("budget", [False, True], ids=["no budget", "a budget"])
 def test_what_a_compiled_callout_pends_waits_outside_the_queue_until_it_is_completed(
-    net: Network, tmp_path: Path
+    net: Network, tmp_path: Path, budget: bool
 ) -> None:
     c = Pended()
     item = Registered(Callout("watch", uuid.UUID(int=1), "tests:made", {}), c)
+    if budget:
+        item = budgeted(c, time_ns=3600 * 10**9, times=1)
     filters = all_to_callout(kind="unknown").replace("udp}", "udp, ip_destination_port: 6000}")
     policy = snapshot_of(tmp_path, filters, callouts={"watch": item}, faults="{on_late: block, on_error: block}")
     with live(Engine(1, late_after=10.0), policy) as running:
