@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_GROUP = "wfpd"
 """Owns the socket where the policy names no group that may read."""
-BACKLOG = 128
+BACKLOG = 64
 """Connections that may wait to be accepted: few, for who comes last waits for all of them."""
 ACCEPTS, ACCEPT_PAUSE = 32, 0.002
 """So many connections are accepted without a pause of so many seconds: a flood of them takes no whole processor."""
@@ -218,6 +218,9 @@ class AdminServer:
                 return
             self._refusing = False
             self._admit(accepted)
+            if (wait := self._accounts.arrivals.wait(self._loop.time())) > 0:
+                self._accept_pause(max(wait, ACCEPT_PAUSE))
+                return
         self._accept_pause(ACCEPT_PAUSE)
 
     def _admit(self, accepted: socket.socket) -> None:
@@ -228,6 +231,8 @@ class AdminServer:
             accepted.close()
             return
         account = self._accounts.of(uid, role is Role.ADMINISTER)
+        if not account.administers:
+            self._accounts.arrivals.charge(1 / limits.ARRIVALS, self._loop.time())
         if not self._accounts.take_place(account) and not (
             self._end_silent(account) and self._accounts.take_place(account)
         ):

@@ -33,6 +33,10 @@ READ_COST = 50e-6
 LINE_COST = 100e-6
 """Seconds that one request costs about, apart from what its method does."""
 
+ARRIVALS, ARRIVALS_AT_ONCE = 2000, 256
+"""Connections a second, and at once, that are taken of users who do not administer: who comes without end waits in the
+kernel, and takes no processor."""
+
 AHEAD = 0.05
 """Seconds that are charged while a call that may wait for others runs, so that not many of one user begin at once."""
 
@@ -117,6 +121,8 @@ class Accounts:
         self._n_others = 0
         self._n_subscribers = 0
         self._shared = Budget(SHARE, BURST)
+        self.arrivals = Budget(1.0, ARRIVALS_AT_ONCE / ARRIVALS)
+        """Seconds that accepting takes; who comes is known only then."""
         self._accounts: dict[tuple[int, bool], Account] = {}
 
     def of(self, uid: int, administers: bool) -> Account:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.control_schema import check_error, check_notification, check_params, check_result
 from wfpd.client import Client, DaemonFault, NotAllowed, Refused
-from wfpd.control import admin, protocol
+from wfpd.control import admin, limits, protocol
 from wfpd.control.admin import AdminServer, Method, Peer, Roles
 from wfpd.control.limits import CALLS_OF_USER, Places
 from wfpd.control.protocol import INVALID_PARAMS, MAX_LINE, Role
@@ -388,3 +388,29 @@ def test_users_who_do_not_administer_run_few_calls_at_once(tmp_path, monkeypatch
     finally:
         server.close()
     assert most[0] == CALLS_OF_USER
+
+
+def test_connections_without_end_wait_in_the_kernel_and_those_of_administrators_are_not_counted(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ARRIVALS", 0.01)
+    monkeypatch.setattr(limits, "ARRIVALS_AT_ONCE", 4)
+    server = AdminServer(str(tmp_path / "c.sock"), METHODS, Roles())
+    role = [Role.ADMINISTER]
+    monkeypatch.setattr(server, "_role", lambda uid, gid: role[0])
+    server.start()
+    try:
+        for _ in range(8):
+            with Client(server._path) as client:
+                assert client.call("status")
+        role[0] = Role.READ
+        with contextlib.ExitStack() as held:
+            for _ in range(5):
+                held.enter_context(Client(server._path))
+            waiting = held.enter_context(raw(server))
+            waiting.sendall(HELLO)
+            waiting.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                waiting.recv(1)
+    finally:
+        server.close()
