@@ -24,19 +24,13 @@ _KINDS = {FILTER_CALLOUT_TERMINATING: "terminating", FILTER_CALLOUT_INSPECTION: 
           FILTER_CALLOUT_UNKNOWN: "unknown"}
 
 
-class Values:
-    """The layer's fields by name; None is FWP_EMPTY.  Valid while classify() runs.
-
-    Integers are ints (host order), addresses `ipaddress` objects, texts str.
-    """
+class _Fields:
+    """Fields of the layer by name, each read when it is asked for; what has them says which there are."""
 
     __slots__ = ("_context",)
 
     def __init__(self, context):
         self._context = context
-
-    def __getitem__(self, name):
-        return self._context.value(name)
 
     def __contains__(self, name):
         return name in self.keys()
@@ -46,6 +40,22 @@ class Values:
 
     def __len__(self):
         return len(self.keys())
+
+    def items(self):
+        """(name, value) of every field."""
+        return [(name, self[name]) for name in self.keys()]
+
+
+class Values(_Fields):
+    """The layer's fields by name; None is FWP_EMPTY.  Valid while classify() runs.
+
+    Integers are ints (host order), addresses `ipaddress` objects, texts str.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, name):
+        return self._context.value(name)
 
     def keys(self):
         """Names of the layer's fields."""
@@ -56,38 +66,18 @@ class Values:
         value = self._context.value(name) if name in self else None
         return default if value is None else value
 
-    def items(self):
-        """(name, value) of every field."""
-        return [(name, self[name]) for name in self.keys()]
 
-
-class Metadata:
+class Metadata(_Fields):
     """The layer's metadata fields by name (FWPS_METADATA_FIELD_*); None: absent.  Valid while classify() runs."""
 
-    __slots__ = ("_context",)
-
-    def __init__(self, context):
-        self._context = context
+    __slots__ = ()
 
     def __getitem__(self, name):
         return self._context.metadata_value(name)
 
-    def __contains__(self, name):
-        return name in self.keys()
-
-    def __iter__(self):
-        return iter(self.keys())
-
-    def __len__(self):
-        return len(self.keys())
-
     def keys(self):
         """Names of the layer's metadata fields."""
         return self._context.metadata_names()
-
-    def items(self):
-        """(name, value) of every field."""
-        return [(name, self[name]) for name in self.keys()]
 
 
 def _let_go(view):
