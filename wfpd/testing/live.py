@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import wfpd
 from wfpd.client import Client
 from wfpd.errors import ControlError, UsageError, WfpdError
 from wfpd.testing.callouts import Layers, asking_policy, layers_of
-from wfpd.testing.network import CLIENT, SERVER, Line, Namespace, wait_until
+from wfpd.testing.network import CLIENT, SERVER, Line, Namespace, serving, wait_until
 
 METRICS = "127.0.0.1:9477"
 """In the daemon's namespace."""
@@ -184,7 +184,7 @@ class LiveCallout:
         """
         near, far, address = self._ends(family, reverse)
         kind = _kind(family)
-        with far.socket(kind) as server, near.socket(kind) as sock, _answering(server, port, _echo_datagrams):
+        with far.socket(kind) as server, near.socket(kind) as sock, serving(server, port, _echo_datagrams):
             sock.settimeout(timeout)
             sock.connect((address, port))
             sock.send(data)
@@ -277,24 +277,8 @@ def _kind(family: int) -> socket.AddressFamily:
     return socket.AF_INET6 if family == 6 else socket.AF_INET
 
 
-@contextlib.contextmanager
-def _answering(
-    sock: socket.socket, port: int, work: Callable[[socket.socket, threading.Event], None]
-) -> Iterator[None]:
-    """A thread that serves the socket on a port of all addresses."""
-    sock.bind(("::" if sock.family == socket.AF_INET6 else "0.0.0.0", port))
-    sock.settimeout(0.05)
-    stop = threading.Event()
-    thread = threading.Thread(target=work, args=(sock, stop), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
 def _echo_datagrams(sock: socket.socket, stop: threading.Event) -> None:
+    sock.settimeout(0.05)
     while not stop.is_set():
         with contextlib.suppress(TimeoutError, ConnectionRefusedError):
             data, sender = sock.recvfrom(65535)

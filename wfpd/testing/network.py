@@ -115,6 +115,22 @@ class Namespace:
         return "".join(self.run([tool]).stdout for tool in ("iptables-save", "ip6tables-save"))
 
 
+@contextlib.contextmanager
+def serving(sock: socket.socket, port: int, work: Callable[[socket.socket, threading.Event], None]) -> Iterator[None]:
+    """A thread that serves the socket at a port of all addresses; `work` has to return soon after the event is set."""
+    sock.bind(("::" if sock.family == socket.AF_INET6 else "0.0.0.0", port))
+    if sock.type == socket.SOCK_STREAM:
+        sock.listen(64)
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(sock, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def _echo(listener: socket.socket, stop: threading.Event) -> None:
     """Accept and echo until told to stop; one thread a connection."""
     listener.settimeout(0.1)
@@ -211,19 +227,10 @@ class Line(OwnNamespaces):
     @contextlib.contextmanager
     def tcp_echo(self, space: Namespace, port: int, family: int = 4) -> Iterator[None]:
         """A TCP server that echoes."""
-        listener = space.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("::" if family == 6 else "0.0.0.0", port))
-        listener.listen(64)
-        stop = threading.Event()
-        thread = threading.Thread(target=_echo, args=(listener, stop), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-            listener.close()
+        with space.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with serving(listener, port, _echo):
+                yield
 
     def tcp_connect(self, space: Namespace, port: int, *, to: str = SERVER4, timeout: float = 3.0) -> socket.socket:
         """A connected TCP socket; raises OSError (ConnectionRefusedError, TimeoutError ...)."""
