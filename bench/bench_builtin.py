@@ -28,7 +28,7 @@ from scapy.layers.http import HTTPRequest
 from scapy.layers.inet import IP, TCP, UDP
 
 from bench.policies import snapshot
-from bench.report import Table, main
+from bench.report import Table, main, settings
 from wfpd.callouts._client_hello import read_client_hello
 from wfpd.callouts._names import NameList
 from wfpd.callouts._question import read_question
@@ -231,11 +231,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """Its options."""
-    parser = argparse.ArgumentParser(prog="bench_builtin", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--connections", type=int, default=20)
-    parser.add_argument("--names", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=9)
-    return parser
+    return settings("bench_builtin", __doc__, connections=20, names=100_000, rounds=9)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from bench import workloads
 from bench.policies import snapshot
-from bench.report import Table, main
+from bench.report import Table, main, settings
 from wfpd.dataplane import Snapshot
 from wfpd.dataplane._cache import CacheDoor
 from wfpd.model.layers import LAYER
@@ -84,10 +84,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """Its options."""
-    parser = argparse.ArgumentParser(prog="bench_cache", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--filters", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=9)
-    return parser
+    return settings("bench_cache", __doc__, filters=1000, rounds=9)
 
 
 if __name__ == "__main__":

@@ -11,40 +11,26 @@ contender is a netfilterqueue callback that accepts and does nothing else.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import workloads
-from bench.bench_drain import BATCH, FLOWS, SHAPE, Watch, build_limit, limit_work
+from bench.bench_drain import Watch
+from bench.draining import BATCH, FLOWS, LIMIT, SHAPE, build_limit, limit_work, paired
+from bench.peers import EMPTY
 from bench.policies import snapshot
-from bench.report import Table, against, main
-from wfpd.bench.drain import (
-    Drain,
-    Rounds,
-    Work,
-    consumers,
-    empty_callback,
-    engine,
-    library,
-    median,
-    ratio,
-    rounds,
-)  # fmt: skip
-from wfpd.bench.network import Ring
+from bench.report import Table, against, main, settings
+from wfpd.bench.drain import Rounds, Works, empty_callback, engine, library, median, ratio
 from wfpd.callouts.counting import Counting
 from wfpd.callouts.registered import Registered
 from wfpd.dataplane import Snapshot
 from wfpd.model.policy import Action, Budget, Callout, default_key
 
 NATIVE_BAR = 0.85
-LIMIT, NONE, EMPTY = "limit", "no callout", "an empty netfilterqueue callback"
-NATIVE, BUDGETED, PYTHON = "compiled", "compiled, with a time budget", "Python"
+NONE, NATIVE, BUDGETED, PYTHON = "no callout", "compiled", "compiled, with a time budget", "Python"
 BUDGET = Budget(time_ns=1_000_000_000)
 
 
@@ -64,18 +50,12 @@ def policies(count: int) -> dict[str, Snapshot]:
 
 def measured(given: argparse.Namespace, directory: Path) -> Rounds:
     """All contenders in the same rounds."""
-    works: dict[str, tuple[Work, Callable[[Any], None] | None]] = {
-        LIMIT: (limit_work(build_limit(directory), 0), None)
-    }  # fmt: skip
+    works: Works = {LIMIT: (limit_work(build_limit(directory), 0), None)}
     for number, (name, made) in enumerate(policies(given.filters).items(), 1):
         works[name] = engine(made, number, "forward", batch=BATCH), None
     works[EMPTY] = library, empty_callback
     packets = workloads.udp_packets(workloads.rules(SHAPE, given.filters), given.packets, FLOWS)
-    with contextlib.ExitStack() as stack:
-        ring = stack.enter_context(Ring("forward"))
-        drain = Drain(ring, stack.enter_context(ring.sender()), packets)
-        served = stack.enter_context(consumers(ring, works))
-        return rounds({name: partial(drain.turn, one.queue, one.pid) for name, one in served.items()}, given.rounds)
+    return paired(works, packets, given.rounds)
 
 
 def bench(given: argparse.Namespace) -> list[Table]:
@@ -99,11 +79,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """The settings."""
-    parser = argparse.ArgumentParser(prog="bench_callouts", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--packets", type=int, default=4096)
-    parser.add_argument("--filters", type=int, default=1000)
-    return parser
+    return settings("bench_callouts", __doc__, rounds=9, packets=4096, filters=1000)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import workloads
-from bench.report import Table, main
+from bench.report import Table, main, settings
+from bench.surroundings import switching_as_the_daemon
 from wfpd.compiler.pack import pack
 from wfpd.control.tables import Tables
 from wfpd.dataplane import Engine, Snapshot
@@ -167,21 +168,13 @@ def beside(n_filters: int, n_changes: int, rounds: int) -> Table:
 
 def arguments() -> argparse.ArgumentParser:
     """Its settings."""
-    parser = argparse.ArgumentParser(prog="python -m bench.bench_change", description=__doc__.split("\n")[0])
-    parser.add_argument("--filters", type=int, default=100_000)
-    parser.add_argument("--changes", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    return parser
+    return settings("python -m bench.bench_change", __doc__, filters=100_000, changes=10_000, rounds=3)
 
 
 def bench(given: argparse.Namespace) -> list[Table]:
     """Both tables."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)  # As the daemon does.
-    try:
+    with switching_as_the_daemon():
         return [visible(given.filters, given.changes, given.rounds), beside(given.filters, given.changes, given.rounds)]
-    finally:
-        sys.setswitchinterval(interval)
 
 
 if __name__ == "__main__":

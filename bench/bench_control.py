@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import hostile_clients
-from bench.report import Table, main
+from bench.report import Table, main, settings
+from bench.surroundings import space
 from wfpd.client import Client, ControlError
 from wfpd.netfilter import namespace
 
@@ -43,18 +44,6 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 """By which of the daemon's calls an attack does what it means."""
 SITUATIONS = ("nobody", "this daemon", "another daemon")
-
-
-@contextlib.contextmanager
-def space() -> Iterator[Path]:
-    """A namespace with a loopback."""
-    name = f"wfpd-bench-{secrets.token_hex(4)}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield namespace.path_of(name)
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
 @contextlib.contextmanager
@@ -170,9 +159,8 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """Its options."""
-    parser = argparse.ArgumentParser(prog="bench_control", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = settings("bench_control", __doc__, rounds=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each situation in each round")
-    parser.add_argument("--rounds", type=int, default=3)
     names = ",".join(one.__name__ for one in hostile_clients.ATTACKS)
     parser.add_argument("--attacks", default=names, help=f"which of {names}")
     return parser

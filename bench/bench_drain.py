@@ -18,45 +18,23 @@ import dataclasses
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from netfilterqueue import NetfilterQueue
-
 from bench import peers, workloads
+from bench.draining import BATCH, FLOWS, LIMIT, SHAPE, SLOW, build_limit, limit_work, paired, serving
+from bench.peers import EMPTY, EXAMPLE, SCAPY, WFPD
 from bench.policies import snapshot
-from bench.report import Table, against, main
-from wfpd.bench.drain import (
-    Drain,
-    Report,
-    Rounds,
-    Work,
-    consumers,
-    empty_callback,
-    engine,
-    library,
-    median,
-    ratio,
-    rounds,
-    wait_for,
-)  # fmt: skip
-from wfpd.bench.network import Ring
+from bench.report import Table, against, main, settings
+from wfpd.bench.drain import Rounds, Works, empty_callback, engine, library, median, ratio, rounds, wait_for
 from wfpd.bench.traffic import SIZE
 from wfpd.dataplane import Snapshot
 from wfpd.model.policy import Action, Callout, default_key
 
-BATCH = 64
-SHAPE = "access"
-FLOWS = 256
-"""Conversations among the packets of a round."""
-SLOW = 8
-"""Scapy gets this part of the packets."""
 FEW = 128
 """Packets at a time for netfilter's example, whose socket buffer is the system's default."""
 CALLOUT = "wfpd, a Python callout on every packet"
-SCAPY = "netfilterqueue and Scapy"
 SIZES = (0, 1000, 10_000, 100_000)
 """Filters of `by_filters`, at most ten times --filters."""
 CASES = (
@@ -64,26 +42,6 @@ CASES = (
     ("forward, 10 % blocked", 0.75),
     ("input, every layer, flows", 0.70),
 )
-
-
-def limit_work(limit: ctypes.CDLL, number: int) -> Work:
-    """The limit loop serves the queue."""
-
-    def work(queue: NetfilterQueue) -> tuple[Callable[[], object], Report]:
-        return lambda: limit.limit_loop(queue.get_fd(), number, 1 << 62, BATCH), dict
-
-    return work
-
-
-def build_limit(directory: Path) -> ctypes.CDLL:
-    """Compile limit_loop.c."""
-    library = directory / "limit_loop.so"
-    source = Path(__file__).with_name("limit_loop.c")
-    subprocess.run(["cc", "-O3", "-shared", "-fPIC", "-o", library, source], check=True)
-    loaded = ctypes.CDLL(str(library))
-    loaded.limit_loop.restype = None
-    loaded.limit_loop.argtypes = [ctypes.c_int, ctypes.c_uint16, ctypes.c_uint64, ctypes.c_uint]
-    return loaded
 
 
 class Watch:
@@ -113,16 +71,16 @@ class Programs:
     example: Path
     snapshots: dict[str, Snapshot]
 
-    def works(self, case: str, hook: str) -> dict[str, tuple[Work, Callable[[Any], None] | None]]:
+    def works(self, case: str, hook: str) -> Works:
         """Who takes part in a case, each with its callback: today's tools in the first one."""
-        found: dict[str, tuple[Work, Callable[[Any], None] | None]] = {
-            "limit": (limit_work(self.limit, 0), None),
-            "wfpd": (engine(self.snapshots[case], 1, hook, batch=BATCH), None),
+        found: Works = {
+            LIMIT: (limit_work(self.limit, 0), None),
+            WFPD: (engine(self.snapshots[case], 1, hook, batch=BATCH), None),
         }
         if case == CASES[0][0]:
             found |= {
                 CALLOUT: (engine(self.snapshots["callout"], 2, hook, batch=BATCH), None),
-                "an empty netfilterqueue callback": (library, empty_callback),
+                EMPTY: (library, empty_callback),
                 SCAPY: (library, peers.scapy_callback()),
             }
         return found
@@ -130,17 +88,15 @@ class Programs:
     def rounds(self, case: str, hook: str, packets: list[bytes], count: int) -> Rounds:
         """Measure a case."""
         with contextlib.ExitStack() as stack:
-            ring = stack.enter_context(Ring(hook))
-            drain = Drain(ring, stack.enter_context(ring.sender()), packets)
-            served = stack.enter_context(consumers(ring, self.works(case, hook)))
-            turns = {name: partial(drain.turn, one.queue, one.pid) for name, one in served.items()}
+            drain, served = stack.enter_context(serving(self.works(case, hook), packets, hook))
+            turns = drain.turns(served)
             if case == CASES[0][0]:
                 turns[SCAPY] = partial(turns[SCAPY], n=max(1, len(packets) // SLOW))
                 queue = len(turns)
                 argv = [str(self.example), str(queue)]
-                process = stack.enter_context(peers.running(ring.gate.netns, argv, stdout=subprocess.DEVNULL))
-                wait_for(lambda: ring.bound(queue), "binding the queue by nf-queue")
-                turns[peers.EXAMPLE] = partial(drain.turn, queue, process.pid, at_once=FEW)
+                process = stack.enter_context(peers.running(drain.ring.gate.netns, argv, stdout=subprocess.DEVNULL))
+                wait_for(lambda: drain.ring.bound(queue), "binding the queue by nf-queue")
+                turns[EXAMPLE] = partial(drain.turn, queue, process.pid, at_once=FEW)
             return rounds(turns, count)
 
 
@@ -153,19 +109,14 @@ def by_filters(given: argparse.Namespace, limit: ctypes.CDLL) -> Table:
         ["filters", "CPU, ns a packet", "above the limit's, ns", "limit / wfpd"],
     )
     rules = workloads.rules(SHAPE, counts[-1])
-    works: dict[str, tuple[Work, Callable[[Any], None] | None]] = {"limit": (limit_work(limit, 0), None)}
+    works: Works = {LIMIT: (limit_work(limit, 0), None)}
     for number, count in enumerate(counts):
         made = snapshot(workloads.policy(rules[:count]), [])
         works[f"{count:,}"] = engine(made, number + 1, "forward", batch=BATCH), None
-    with contextlib.ExitStack() as stack:
-        ring = stack.enter_context(Ring("forward"))
-        drain = Drain(ring, stack.enter_context(ring.sender()), workloads.udp_packets(rules, given.packets, FLOWS))
-        served = stack.enter_context(consumers(ring, works))
-        turns = {name: partial(drain.turn, one.queue, one.pid) for name, one in served.items()}
-        taken = rounds(turns, given.rounds)
+    taken = paired(works, workloads.udp_packets(rules, given.packets, FLOWS), given.rounds)
     for name in list(works)[1:]:
-        above = median(taken, name) - median(taken, "limit")
-        found.add(name, median(taken, name), above, f"{ratio(taken, 'limit', name):.3f}")
+        above = median(taken, name) - median(taken, LIMIT)
+        found.add(name, median(taken, name), above, f"{ratio(taken, LIMIT, name):.3f}")
     return found
 
 
@@ -195,10 +146,10 @@ def measure(given: argparse.Namespace, programs: Programs) -> list[Table]:
     for case, bar in CASES:
         packets = workloads.udp_packets(rules, given.packets, FLOWS, longer_every=10 if "blocked" in case else 0)
         found = programs.rounds(case, case.split(",")[0], packets, given.rounds)
-        reached = ratio(found, "limit", "wfpd")
-        bars.add(case, median(found, "limit"), median(found, "wfpd"), f"{reached:.3f}", against(reached, bar))
+        reached = ratio(found, LIMIT, WFPD)
+        bars.add(case, median(found, LIMIT), median(found, WFPD), f"{reached:.3f}", against(reached, bar))
         for name in found[0] if case == CASES[0][0] else ():
-            others.add(name, median(found, name), ratio(found, name, "wfpd"))
+            others.add(name, median(found, name), ratio(found, name, WFPD))
     return [bars, others]
 
 
@@ -212,11 +163,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """The settings."""
-    parser = argparse.ArgumentParser(prog="bench_drain", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--packets", type=int, default=4096)
-    parser.add_argument("--filters", type=int, default=10000)
-    return parser
+    return settings("bench_drain", __doc__, rounds=9, packets=4096, filters=10000)
 
 
 if __name__ == "__main__":

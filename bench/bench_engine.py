@@ -16,7 +16,8 @@ import time
 import uuid
 
 from bench.bench_change import STEPS, Subject, _row, _timed
-from bench.report import Table, main
+from bench.report import Table, main, settings
+from bench.surroundings import switching_as_the_daemon
 from wfpd.bfe import Bfe, Kind
 from wfpd.control.ground import TablesGround
 
@@ -104,20 +105,13 @@ def together(n_filters: int, n_changes: int) -> Table:
 
 def arguments() -> argparse.ArgumentParser:
     """Its settings."""
-    parser = argparse.ArgumentParser(prog="python -m bench.bench_engine", description=__doc__.split("\n")[0])
-    parser.add_argument("--filters", type=int, default=100_000)
-    parser.add_argument("--changes", type=int, default=10_000)
-    return parser
+    return settings("python -m bench.bench_engine", __doc__, filters=100_000, changes=10_000)
 
 
 def bench(given: argparse.Namespace) -> list[Table]:
     """Both tables."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)  # As the daemon does.
-    try:
+    with switching_as_the_daemon():
         return [single(given.filters, given.changes), together(given.filters, given.changes)]
-    finally:
-        sys.setswitchinterval(interval)
 
 
 if __name__ == "__main__":

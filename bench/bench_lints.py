@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.report import Table, main
+from bench.report import Table, main, settings
 from bench.texts import policy_json
 from bench.workloads import Rule, rules
 from wfpd.compiler.pack import pack
@@ -75,9 +75,8 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """Its options."""
-    parser = argparse.ArgumentParser(prog="bench_lints", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = settings("bench_lints", __doc__, rounds=3)
     parser.add_argument("--filters", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--rounds", type=int, default=3)
     return parser
 
 

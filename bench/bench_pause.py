@@ -30,9 +30,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bench import workloads
-from bench.report import Table, main
+from bench.report import Table, main, settings
+from bench.surroundings import switching_as_the_daemon
 from wfpd.compiler.pack import pack
-from wfpd.daemon.life import SWITCH_INTERVAL
 from wfpd.dataplane import Engine, Snapshot
 from wfpd.model.policy import Action, Callout, Policy, Word, default_key
 
@@ -219,12 +219,12 @@ def _inspected(policy: Policy) -> Policy:
 def bench(given: argparse.Namespace) -> list[Table]:
     """One table."""
     assert __doc__ is not None
-    sys.setswitchinterval(SWITCH_INTERVAL)
     columns = ["", "round trips", "longest, ms", "waits for a processor taken off", "asleep", "above 1 ms"]
     table = Table(f"The packet loop while {given.filters:,} filters are rebuilt", __doc__.rpartition("\n\n")[2].strip(),
                   columns)  # fmt: skip
     for name, callout in (("filters alone", False), ("a Python callout on every packet", True)):
-        results = measure(given.filters, given.rebuilds, callout)
+        with switching_as_the_daemon():
+            results = measure(given.filters, given.rebuilds, callout)
         for when, trips in zip(("no rebuild", f"{given.rebuilds} rebuilds"), results, strict=True):
             table.add(f"{name}, {when}", trips.count, trips.longest, trips.running, trips.asleep, str(trips.above))
     return [table]
@@ -232,10 +232,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """Its options."""
-    parser = argparse.ArgumentParser(prog="bench_pause", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--filters", type=int, default=100_000)
-    parser.add_argument("--rebuilds", type=int, default=100)
-    return parser
+    return settings("bench_pause", __doc__, filters=100_000, rebuilds=100)
 
 
 if __name__ == "__main__":

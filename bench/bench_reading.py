@@ -26,7 +26,7 @@ from socket import AF_INET, AF_INET6, inet_pton
 
 import yaml
 
-from bench.report import Table, main
+from bench.report import Table, main, settings
 from bench.texts import policy_json, policy_yaml, set_policy, set_text
 from bench.workloads import rules
 from wfpd.compiler.pack import pack
@@ -148,11 +148,9 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """Its options."""
-    parser = argparse.ArgumentParser(prog="bench_reading", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--filters", type=int, default=1000)
+    parser = settings("bench_reading", __doc__, filters=1000, rounds=3)
     parser.add_argument("--values", type=int, default=10_000, help="values of a set file")
     parser.add_argument("--full", action="store_true", help="100,000 filters, 1,000,000 values")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", nargs=2, metavar=("WAY", "FILE"), help=argparse.SUPPRESS)
     return parser
 

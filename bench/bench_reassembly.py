@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 
-from bench.report import Table, main
+from bench.report import Table, main, settings
 from wfpd.dataplane._reassembly import Reassembler
 
 SIZES = (64, 536, 1448, 65160)
@@ -67,10 +67,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """The settings."""
-    parser = argparse.ArgumentParser(prog="bench_reassembly", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--bytes", type=int, default=4_000_000)
-    return parser
+    return settings("bench_reassembly", __doc__, rounds=9, bytes=4_000_000)
 
 
 if __name__ == "__main__":

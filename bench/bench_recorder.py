@@ -10,18 +10,14 @@ every tenth is blocked; each engine is a process of its own on its own queue of 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from bench import workloads
-from bench.bench_drain import BATCH, FLOWS, SHAPE, policies
+from bench.bench_drain import policies
+from bench.draining import BATCH, FLOWS, SHAPE, paired
 from bench.policies import snapshot
-from bench.report import Table, main
-from wfpd.bench.drain import Drain, Rounds, Work, consumers, engine, median, ratio, rounds
-from wfpd.bench.network import Ring
+from bench.report import Table, main, settings
+from wfpd.bench.drain import Rounds, engine, median, ratio
 from wfpd.dataplane import Snapshot
 from wfpd.model.policy import Action
 
@@ -31,15 +27,8 @@ ALL_NEW = "forward, all blocked, all new"
 
 def measured(made: Snapshot, packets: list[bytes], count: int) -> Rounds:
     """Rounds of one case."""
-    works: dict[str, tuple[Work, Callable[[Any], None] | None]] = {
-        "without": (engine(made, 0, "forward", batch=BATCH, recorder=0), None),
-        "with": (engine(made, 1, "forward", batch=BATCH), None),
-    }
-    with contextlib.ExitStack() as stack:
-        ring = stack.enter_context(Ring("forward"))
-        drain = Drain(ring, stack.enter_context(ring.sender()), packets)
-        served = stack.enter_context(consumers(ring, works))
-        return rounds({name: partial(drain.turn, one.queue, one.pid) for name, one in served.items()}, count)
+    without = engine(made, 0, "forward", batch=BATCH, recorder=0)
+    return paired({"without": (without, None), "with": (engine(made, 1, "forward", batch=BATCH), None)}, packets, count)
 
 
 def bench(given: argparse.Namespace) -> list[Table]:
@@ -64,11 +53,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """The settings."""
-    parser = argparse.ArgumentParser(prog="bench_recorder", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--packets", type=int, default=4096)
-    parser.add_argument("--filters", type=int, default=10000)
-    return parser
+    return settings("bench_recorder", __doc__, rounds=9, packets=4096, filters=10000)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bench import peers
 from bench.line import Line
-from bench.report import Table, main
+from bench.report import Table, main, settings
 from wfpd.bench.drain import cpu_ns, wait_for
 from wfpd.bench.network import ETHERTYPE
 from wfpd.bench.traffic import of_capture, repeated
@@ -36,7 +36,7 @@ LARGEST = 1500
 HEAD = bytes.fromhex("020000000002020000000001")
 SNAP = 256
 """Bytes of a frame that are kept on both sides, to find it again."""
-CONTENDERS = (peers.NO_QUEUE, "wfpd", peers.EXAMPLE, "an empty netfilterqueue callback", "netfilterqueue and Scapy")
+CONTENDERS = (peers.NO_QUEUE, peers.WFPD, peers.EXAMPLE, peers.EMPTY, peers.SCAPY)
 
 
 @dataclass
@@ -177,13 +177,9 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """The settings."""
-    parser = argparse.ArgumentParser(prog="bench_replay", description=__doc__.splitlines()[0])
+    parser = settings("bench_replay", __doc__, pps=20000, packets=20000, filters=10000, rounds=3)
     parser.add_argument("--captures", type=Path, default=peers.ROOT / "tests" / "data" / "captures",
                         help="directory of captures (default: the tests' own)")  # fmt: skip
-    parser.add_argument("--pps", type=int, default=20000)
-    parser.add_argument("--packets", type=int, default=20000)
-    parser.add_argument("--filters", type=int, default=10000)
-    parser.add_argument("--rounds", type=int, default=3)
     return parser
 
 

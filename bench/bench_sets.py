@@ -25,7 +25,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.report import Table, main
+from bench.report import Table, main, settings
 from wfpd.compiler.pack import pack
 from wfpd.dataplane import Snapshot
 from wfpd.dataplane._probe import classify_many, set_bytes
@@ -166,12 +166,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """Its options."""
-    parser = argparse.ArgumentParser(prog="bench_sets", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--small", type=int, default=1000)
-    parser.add_argument("--large", type=int, default=100_000)
-    parser.add_argument("--packets", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=40)
-    return parser
+    return settings("bench_sets", __doc__, small=1000, large=100_000, packets=20_000, rounds=40)
 
 
 if __name__ == "__main__":

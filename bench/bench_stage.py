@@ -11,26 +11,21 @@ that compares, for each packet that was compared, beside the rounds.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from netfilterqueue import NetfilterQueue
 
 from bench import workloads
+from bench.draining import BATCH, FLOWS, SHAPE, serving
 from bench.policies import snapshot
-from bench.report import Table, main
-from wfpd.bench.drain import Drain, Report, Work, consumers, engine, median, ratio, rounds
-from wfpd.bench.network import Ring
+from bench.report import Table, main, settings
+from wfpd.bench.drain import Report, Work, Works, engine, median, ratio, rounds
 from wfpd.dataplane import Engine, Flows, Snapshot, Stage
 
-BATCH = 64
-FLOWS = 256
 SAMPLE = 1_000_000
 """One flow in so many: none of these."""
 NONE, ALL = "no stage", "every packet staged"
@@ -74,21 +69,17 @@ def worker_ns(pid: int) -> int:
 def bench(given: argparse.Namespace) -> list[Table]:
     """One table."""
     assert __doc__ is not None
-    rules = workloads.rules("access", given.filters)
+    rules = workloads.rules(SHAPE, given.filters)
     taken = snapshot(workloads.policy(rules), [])
-    works: dict[str, tuple[Work, Any]] = {
+    works: Works = {
         NONE: (engine(taken, 0, "forward", batch=BATCH), None),
         "no flow sampled": (staged_engine(taken, 1, sample=SAMPLE), None),
         ALL: (staged_engine(taken, 2), None),
     }
     table = Table(f"A staged policy of {given.filters:,} filters", __doc__.rpartition("\n\n")[2].strip(),
                   ["", "worker, ns", "worker / no stage", "comparing, ns", "compared"])  # fmt: skip
-    with contextlib.ExitStack() as stack:
-        ring = stack.enter_context(Ring("forward"))
-        drain = Drain(ring, stack.enter_context(ring.sender()), workloads.udp_packets(rules, given.packets, FLOWS))
-        served = stack.enter_context(consumers(ring, works))
-        turns = {name: partial(drain.turn, one.queue, one.pid, account=worker_ns) for name, one in served.items()}
-        found = rounds(turns, given.rounds)
+    with serving(works, workloads.udp_packets(rules, given.packets, FLOWS)) as (drain, served):
+        found = rounds(drain.turns(served, account=worker_ns), given.rounds)
         for name, one in served.items():
             counts = one.counters()
             compared = counts.get("compared", 0)
@@ -100,11 +91,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """The settings."""
-    parser = argparse.ArgumentParser(prog="bench_stage", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--packets", type=int, default=4096)
-    parser.add_argument("--filters", type=int, default=1000)
-    return parser
+    return settings("bench_stage", __doc__, rounds=9, packets=4096, filters=1000)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from bench import peers
 from bench.line import RECEIVER, Line
-from bench.report import Table, against, main
+from bench.report import Table, against, main, settings
 from wfpd.bench.drain import wait_for
 from wfpd.errors import KernelError
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.namespace import call_in
 
-CONTENDERS = (peers.NO_QUEUE, peers.EXAMPLE, "wfpd", "an empty netfilterqueue callback")
+CONTENDERS = (peers.NO_QUEUE, peers.EXAMPLE, peers.WFPD, peers.EMPTY)
 BAR = 0.95
 PORT = 5201
 
@@ -74,10 +74,8 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """The settings."""
-    parser = argparse.ArgumentParser(prog="bench_stream", description=__doc__.splitlines()[0])
+    parser = settings("bench_stream", __doc__, filters=10000, rounds=5)
     parser.add_argument("--seconds", type=int, choices=range(1, 61), metavar="1-60", default=2)
-    parser.add_argument("--filters", type=int, default=10000)
-    parser.add_argument("--rounds", type=int, default=5)
     return parser
 
 

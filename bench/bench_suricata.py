@@ -25,7 +25,7 @@ from scapy.layers.inet import IP, TCP
 from bench import suricata
 from bench.bench_builtin import client_hello
 from bench.policies import snapshot
-from bench.report import Table, main
+from bench.report import Table, main, settings
 from wfpd.bench.drain import Drain, Drained, consumers, engine, median, ratio, rounds
 from wfpd.bench.network import Ring, Sender
 from wfpd.callouts.builtin.tls_names import TlsNames
@@ -161,10 +161,7 @@ def bench(given: argparse.Namespace) -> list[Table]:
 
 def arguments() -> argparse.ArgumentParser:
     """The settings."""
-    parser = argparse.ArgumentParser(prog="bench_suricata", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--connections", type=int, default=300)
-    parser.add_argument("--names", type=int, default=1000)
+    parser = settings("bench_suricata", __doc__, rounds=9, connections=300, names=1000)
     parser.add_argument("--root", type=Path, default=suricata.PLACE, help="root file system with Suricata")
     parser.add_argument("--mirror", help="Debian mirror that it is made from (default: that of this machine's apt)")
     return parser

@@ -11,7 +11,6 @@ looks it up in a set.  Before anything is measured both have to refuse the same 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,22 +21,11 @@ from typing import Any
 from scapy.layers.inet import IP, TCP
 
 from bench.bench_builtin import ScapyTls
-from bench.bench_drain import BATCH, SLOW
+from bench.draining import BATCH, SLOW, serving
+from bench.peers import EMPTY, SCAPY, WFPD
 from bench.policies import snapshot
-from bench.report import Table, against, main
-from wfpd.bench.drain import (
-    Drain,
-    Rounds,
-    Work,
-    consumers,
-    empty_callback,
-    engine,
-    library,
-    median,
-    ratio,
-    rounds,
-)  # fmt: skip
-from wfpd.bench.network import Ring
+from bench.report import Table, against, main, settings
+from wfpd.bench.drain import Rounds, Works, empty_callback, engine, library, median, ratio, rounds
 from wfpd.callouts.registry import load_callouts
 from wfpd.capture import read_capture
 from wfpd.config import load_policy
@@ -46,7 +34,6 @@ from wfpd.dataplane import Flows, Replayer, Snapshot
 BAR = 10.0
 CAPTURES = Path(__file__).resolve().parents[1] / "tests" / "data" / "tls"
 PORT = 443
-WFPD, EMPTY, SCRIPT = "wfpd", "an empty netfilterqueue callback", "netfilterqueue and Scapy"
 NAMES = ["lh3.google.com", "tls13.crypto.mozilla.org"]
 """The servers that the connections name."""
 POLICY = """version: 1
@@ -124,17 +111,14 @@ def check(directory: Path, packets: Sequence[bytes]) -> int:
 def measured(given: argparse.Namespace, directory: Path, packets: Sequence[bytes]) -> Rounds:
     """All contenders in the same rounds."""
     names = [f"host{number}.example.net" for number in range(given.names)]
-    works: dict[str, tuple[Work, Any]] = {
+    works: Works = {
         WFPD: (engine(policy(directory, names), 0, "forward", batch=BATCH), None),
         EMPTY: (library, empty_callback),
-        SCRIPT: (library, callback(Script(set(names)))),
+        SCAPY: (library, callback(Script(set(names)))),
     }
-    with contextlib.ExitStack() as stack:
-        ring = stack.enter_context(Ring("forward"))
-        drain = Drain(ring, stack.enter_context(ring.sender()), packets)
-        served = stack.enter_context(consumers(ring, works))
-        turns = {name: partial(drain.turn, one.queue, one.pid) for name, one in served.items()}
-        turns[SCRIPT] = partial(turns[SCRIPT], n=max(1, len(packets) // SLOW))
+    with serving(works, packets) as (drain, served):
+        turns = drain.turns(served)
+        turns[SCAPY] = partial(turns[SCAPY], n=max(1, len(packets) // SLOW))
         return rounds(turns, given.rounds)
 
 
@@ -153,17 +137,13 @@ def bench(given: argparse.Namespace) -> list[Table]:
     )
     for name in found[0]:
         times = ratio(found, name, WFPD)
-        table.add(name, median(found, name), f"{times:.2f}", against(times, BAR) if name == SCRIPT else "-")
+        table.add(name, median(found, name), f"{times:.2f}", against(times, BAR) if name == SCAPY else "-")
     return [table]
 
 
 def arguments() -> argparse.ArgumentParser:
     """The settings."""
-    parser = argparse.ArgumentParser(prog="bench_tls", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--packets", type=int, default=4096)
-    parser.add_argument("--names", type=int, default=100_000)
-    return parser
+    return settings("bench_tls", __doc__, rounds=5, packets=4096, names=100_000)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from bench.report import Table, main
+from bench.report import Table, main, settings
+from bench.surroundings import space
 from bench.texts import policy_yaml
 from bench.workloads import PROTOCOLS, rules
 from wfpd.client import Client
@@ -34,17 +33,6 @@ PORT = 40000
 PATIENCE = 300.0
 """Seconds until the daemon enforces or a reload answers."""
 PACE = 0.001
-
-
-@contextlib.contextmanager
-def _space() -> Iterator[Path]:
-    name = f"wfpd-bench-{secrets.token_hex(4)}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield namespace.path_of(name)
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
 def _policy(filters: int, control: Path) -> str:
@@ -62,9 +50,9 @@ def _policy(filters: int, control: Path) -> str:
 class _Stream:
     """One datagram a millisecond; the longest time between two arrivals."""
 
-    def __init__(self, space: Path) -> None:
+    def __init__(self, inside: Path) -> None:
         self.receiver, self.sender = (
-            namespace.call_in(space, socket.socket, socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)
+            namespace.call_in(inside, socket.socket, socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)
         )
         self.receiver.bind(("127.0.0.1", PORT))
         self.receiver.settimeout(0.2)
@@ -133,29 +121,29 @@ def bench(given: argparse.Namespace) -> list[Table]:
     assert __doc__ is not None
     table = Table(f"The daemon with {given.filters:,} filters", __doc__.rpartition("\n\n")[2].strip(),
                   ["", "seconds", "resident MiB", "at most MiB", "longest gap, ms"])  # fmt: skip
-    with _space() as space, tempfile.TemporaryDirectory(prefix="wfpd-bench-") as name:
+    with space() as inside, tempfile.TemporaryDirectory(prefix="wfpd-bench-") as name:
         folder = Path(name)
         control, policy = folder / "control.sock", folder / "p.yaml"
         policy.write_text(_policy(given.filters, control))
         policy.chmod(0o600)
         command = [sys.executable, "-m", "wfpd", "run", "--policy", str(policy)]
         began = time.perf_counter()
-        process = namespace.call_in(space, subprocess.Popen, command, cwd=ROOT, stderr=subprocess.DEVNULL,
+        process = namespace.call_in(inside, subprocess.Popen, command, cwd=ROOT, stderr=subprocess.DEVNULL,
                                     env={**os.environ, "STATE_DIRECTORY": str(folder / "state")})  # fmt: skip
         try:
             _wait(process, control)
-            _measure(table, given.reloads, process.pid, control, space, time.perf_counter() - began)
+            _measure(table, given.reloads, process.pid, control, inside, time.perf_counter() - began)
         finally:
             process.terminate()
             process.wait(60)
     return [table]
 
 
-def _measure(table: Table, reloads: int, pid: int, control: Path, space: Path, started: float) -> None:
+def _measure(table: Table, reloads: int, pid: int, control: Path, inside: Path, started: float) -> None:
     def row(name: str, seconds: float, gap: float) -> None:
         table.add(name, seconds, _resident(pid), _resident(pid, "VmHWM"), 1000 * gap)
 
-    stream = _Stream(space)
+    stream = _Stream(inside)
     try:
         time.sleep(1)
         stream.since()
@@ -172,10 +160,7 @@ def _measure(table: Table, reloads: int, pid: int, control: Path, space: Path, s
 
 def arguments() -> argparse.ArgumentParser:
     """Its options."""
-    parser = argparse.ArgumentParser(prog="daemon_memory", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--filters", type=int, default=100_000)
-    parser.add_argument("--reloads", type=int, default=3)
-    return parser
+    return settings("daemon_memory", __doc__, filters=100_000, reloads=3)
 
 
 if __name__ == "__main__":

@@ -63,12 +63,9 @@ def running(netns: Path | None, argv: list[str], **options: Any) -> Iterator[sub
             process.wait(10)
 
 
-CONSUMERS = {
-    "wfpd": ("wfpd", "--whole"),
-    "an empty netfilterqueue callback": ("library",),
-    "netfilterqueue and Scapy": ("scapy",),
-}
-NO_QUEUE, EXAMPLE = "no queue", "nf-queue.c"
+WFPD, NO_QUEUE, EXAMPLE = "wfpd", "no queue", "nf-queue.c"
+EMPTY, SCAPY = "an empty netfilterqueue callback", "netfilterqueue and Scapy"
+CONSUMERS = {WFPD: ("wfpd", "--whole"), EMPTY: ("library",), SCAPY: ("scapy",)}
 
 
 @contextlib.contextmanager

@@ -54,6 +54,14 @@ def against(value: float, bar: float) -> str:
     return f"≥ {bar:.2f}: {'yes' if value >= bar else 'no'}"
 
 
+def settings(name: str, document: str | None, **numbers: int) -> argparse.ArgumentParser:
+    """A bench's parser: `document` begins with what it measures; an option for each number, with its default."""
+    parser = argparse.ArgumentParser(prog=name, description=(document or "").partition("\n")[0])
+    for option, default in numbers.items():
+        parser.add_argument(f"--{option}", type=int, default=default)
+    return parser
+
+
 Bench = Callable[[argparse.Namespace], list[Table]]
 
 

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +43,8 @@ _PR_SET_PDEATHSIG = 1
 Report = Callable[[], dict[str, int]]
 Work = Callable[[NetfilterQueue], tuple[Callable[[], object], Report]]
 """From a bound and configured queue: what serves it for ever, and what tells the counters."""
+Works = dict[str, tuple[Work, Callable[[Any], None] | None]]
+"""Contenders by name, each with the callback that netfilterqueue calls, if it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +216,12 @@ class Drain:
             spent += account(pid) - before
         return Drained(spent, drained)
 
+    def turns(
+        self, served: Mapping[str, Consumer], account: Callable[[int], int] = cpu_ns
+    ) -> dict[str, partial[Drained]]:
+        """A turn of each contender, with all packets."""
+        return {name: partial(self.turn, one.queue, one.pid, account=account) for name, one in served.items()}
+
     def settled(self, queue: int, expected: int) -> int:
         """Packets in the queue once no more come, at the latest when all are there; KernelError if there are none."""
         waiting, since = -1, time.monotonic()
@@ -236,8 +245,7 @@ Rounds = list[dict[str, Drained]]
 
 
 @contextlib.contextmanager
-def consumers(ring: Ring, works: Mapping[str, tuple[Work, Callable[[Any], None] | None]],
-              copy_bytes: int = HEADERS) -> Iterator[dict[str, Consumer]]:  # fmt: skip
+def consumers(ring: Ring, works: Works, copy_bytes: int = HEADERS) -> Iterator[dict[str, Consumer]]:
     """A process for each, on queues 0, 1 ...; all ended at the end."""
     with contextlib.ExitStack() as stack:
         found = {}

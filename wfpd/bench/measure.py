@@ -8,9 +8,8 @@ callback.  Nothing of the machine's own traffic is touched.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from wfpd.bench import drain, traffic
@@ -74,15 +73,13 @@ def _measure_hook(hook: str, policy: Policy, snapshot: Snapshot, nothing: Snapsh
     options = {"flows_max": policy.daemon.flows_max, "flows_block_when_full": policy.daemon.flows_full is Word.BLOCK,
                "late_after": policy.faults.late_after}  # fmt: skip
     copied = WHOLE_PACKET if snapshot.needs_payload else drain.HEADERS
-    works: dict[str, tuple[drain.Work, Callable[[Any], None] | None]] = {
+    works: drain.Works = {
         POLICY: (drain.engine(snapshot, 0, hook, **options), None),
         NO_FILTERS: (drain.engine(nothing, 1, hook), None),
         CALLBACK: (drain.library, drain.empty_callback),
     }
     with Ring(hook) as ring, ring.sender() as sender, drain.consumers(ring, works, copied) as found:
-        filled = drain.Drain(ring, sender, packets)
-        turns = {name: partial(filled.turn, one.queue, one.pid) for name, one in found.items()}
-        done = drain.rounds(turns, rounds)
+        done = drain.rounds(drain.Drain(ring, sender, packets).turns(found), rounds)
         counted = found[POLICY].counters()
     queued, total = done[-1][POLICY].packets, max(1, sum(counted.values()))
     blocked = round(queued * counted["block"] / total)
