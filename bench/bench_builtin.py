@@ -179,8 +179,8 @@ def callouts(given: argparse.Namespace, entries: list[str]) -> Table:
     table = Table("Callouts shipped", __doc__.rpartition("\n\n")[2].strip(), ["", "wfpd: ns", "Scapy: ns", "times"])
     for case in cases(given.connections, entries):
         replayer = Replayer(_forward(partial(type(case.callout).classify, case.callout)))
-        _row(table, case.name, lambda r=replayer, p=case.packets: _called(r, p),  # type: ignore[misc]
-             lambda s=case.script, p=case.packets: _timed(s, p), given.rounds)  # type: ignore[misc]  # fmt: skip
+        ours, theirs = partial(_called, replayer, case.packets), partial(_timed, case.script, case.packets)
+        _row(table, case.name, ours, theirs, given.rounds)
     return table
 
 
@@ -201,8 +201,7 @@ def parsers(given: argparse.Namespace) -> Table:
         ("DNS query", read_question, query, DNS, query),
         ("HTTP request", lambda data: Requests(16384).scan(data), REQUEST, HTTPRequest, REQUEST),
     ):
-        _row(table, name, lambda f=ours, d=mine: _timed(f, [d] * many),  # type: ignore[misc]
-             lambda f=theirs, d=other: _timed(f, [d] * many), given.rounds)  # type: ignore[misc]  # fmt: skip
+        _row(table, name, partial(_timed, ours, [mine] * many), partial(_timed, theirs, [other] * many), given.rounds)
     return table
 
 

@@ -220,6 +220,7 @@ def test_a_hanging_callout_stops_its_own_queue_only_and_its_packets_get_on_late(
     net: Network, tmp_path: Path, native: bool
 ) -> None:
     callout = budgeted(slow(native, 3.0), time_ns=MILLISECOND, times=1000, suspend_ns=3600 * 10**9)
+    watch: Any = callout.watch
     filters = all_to_callout().replace("udp}", "udp, ip_destination_port: 6000}")
     policy = snapshot_of(tmp_path, filters, callouts={"watch": callout}, faults="{on_late: permit, on_error: permit}")
     engine = Engine(2, late_after=0.1)
@@ -233,14 +234,14 @@ def test_a_hanging_callout_stops_its_own_queue_only_and_its_packets_get_on_late(
             net.send_udp(net.client, 1, 64, 6000)
             assert hung.wait_for(1)  # By on_late: the callout still runs.
             assert running.count(3, "permit") == 0
-            assert wait_until(lambda: callout.watch.counters()["suspended"])  # type: ignore[attr-defined]
+            assert wait_until(lambda: watch.counters()["suspended"])
             net.send_udp(net.client, 50, 64, 5000)
             net.send_udp(net.client, 50, 65, 6000)  # To the other queue: they would walk into it too.
             assert other.wait_for(50) and hung.wait_for(51)
             assert running.count(3, "permit") == 0
         assert running.wait_for(3, 1, 10.0)
         assert running.engine.counters()["queues"][3]["late"] == 1
-        found = callout.watch.counters()  # type: ignore[attr-defined]
+        found = watch.counters()
         assert (found["suspensions"], found["skipped"]) == (1, 50)
 
 
@@ -364,7 +365,8 @@ def test_the_daemon_says_that_a_callout_is_suspended(net: Network, tmp_path: Pat
     events = [json.loads(line) for line in wfpd.eve.read_text().splitlines()]
     (told,) = [event["callout"] for event in events if event["event_type"] == "callout"]
     assert (told["name"], told["state"], told["slow_calls"]) == ("slow", "suspended", 3)
-    wfpd.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]  # A reload does not end it.
+    assert wfpd.process is not None
+    wfpd.process.send_signal(signal.SIGHUP)  # A reload does not end it.
     assert wait_until(lambda: wfpd.status()["generation"] == 2)
     assert wfpd.metric("wfpd_callout_suspended", callout="slow") == 1
     assert wfpd.end() == 0

@@ -120,6 +120,11 @@ def connecting(space: Any, family: int, address: str, port: int) -> Iterator[lis
     assert not thread.is_alive()
 
 
+def comes(found: list[Any], outcome: object, timeout: float = 5.0) -> bool:
+    """True once the connection has had this outcome."""
+    return wait_until(lambda: found == [outcome], timeout)
+
+
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize(("words", "outcome"), [("permit", b"ping"), ("block tcp_reset", ConnectionRefusedError)])
 def test_a_connect_waits_for_its_authorization(wfpd: Wfpd, net: Network, family: int, words: str, outcome: Any) -> None:
@@ -129,7 +134,7 @@ def test_a_connect_waits_for_its_authorization(wfpd: Wfpd, net: Network, family:
         assert wait_until(lambda: said(wfpd) != [])
         assert found == [] and wfpd.metric("wfpd_pended_packets") == 1
         go(wfpd, words)
-        assert wait_until(lambda: found == [outcome], 5.0)
+        assert comes(found, outcome)
     name = f"ale_auth_connect_v{family}"
     assert sorted(said(wfpd)) == [f"asked a {name}", "completed True", f"told {name} 4 16"]
     assert wfpd.metric("wfpd_pended_bytes") == 0
@@ -149,7 +154,7 @@ def test_an_accept_waits_and_a_syn_that_comes_again_waits_with_the_first(
         assert wait_until(lambda: wfpd.metric("wfpd_pended_packets") >= 2, 10.0, 0.1)
         assert found == [] and said(wfpd) == [f"asked a ale_auth_recv_accept_v{family}"]
         go(wfpd, words)
-        assert wait_until(lambda: found == [outcome], 5.0)
+        assert comes(found, outcome)
     told = [line for line in said(wfpd) if line.startswith("told")]
     assert set(told) == {f"told ale_auth_recv_accept_v{family} 0 0"}
     assert sum(line.startswith("asked") for line in said(wfpd)) == 1
@@ -166,7 +171,7 @@ def test_a_connect_that_nobody_decides_gets_on_late(wfpd: Wfpd, net: Network, on
             assert wait_until(lambda: said(wfpd).count("late") >= 2, 10.0)
             go(wfpd, "permit")
             outcome = b"ping"
-        assert wait_until(lambda: found == [outcome], 10.0)
+        assert comes(found, outcome, 10.0)
     assert wfpd.metric("wfpd_pended_events_total", event="late") >= 1
     assert wfpd.end() == 0
 
@@ -179,7 +184,7 @@ def test_a_reload_and_a_deletion_between_pend_and_complete(wfpd: Wfpd, net: Netw
         begin(wfpd, "  - {name: other, layer: inbound_transport, action: permit, when: {ip_protocol: 99}}\n" + CONNECT)
         assert wfpd.call("reload")["successful"]
         go(wfpd, "permit")
-        assert wait_until(lambda: found == [b"ping"], 5.0)
+        assert comes(found, b"ping")
     assert said(wfpd).count("asked a ale_auth_connect_v4") == 1
     (wfpd.folder / "go").unlink()
     with net.tcp_echo(net.server, 7001), connecting(net.router, 4, SERVER[4], 7001) as found:
@@ -188,7 +193,7 @@ def test_a_reload_and_a_deletion_between_pend_and_complete(wfpd: Wfpd, net: Netw
         assert wfpd.call("reload")["successful"]
         assert found == []
         go(wfpd, "block tcp_reset")
-        assert wait_until(lambda: found == [b"ping"], 5.0)  # Its filter is gone: the new policy decides.
+        assert comes(found, b"ping")  # Its filter is gone: the new policy decides.
     assert wfpd.end() == 0
 
 
@@ -204,7 +209,7 @@ def test_a_session_deletes_the_callout_of_what_is_pended(wfpd: Wfpd, net: Networ
             client.call("filters.delete", keys=[added["filters"][0]["key"]])
             client.call("callouts.delete", keys=[made["objects"][0]["key"]])
             go(wfpd, "block tcp_reset")
-            assert wait_until(lambda: found == [b"ping"], 5.0)
+            assert comes(found, b"ping")
     assert wfpd.end() == 0
 
 
@@ -230,7 +235,7 @@ def test_a_coroutines_answer_meets_the_layers_that_follow(wfpd: Wfpd, net: Netwo
     wfpd.start()
     for port, outcome in ((7000, b"ping"), (7001, ConnectionRefusedError), (7002, ConnectionRefusedError)):
         with net.tcp_echo(net.server, port), connecting(net.router, 4, SERVER[4], port) as found:
-            assert wait_until(lambda found=found, outcome=outcome: found == [outcome], 5.0)  # type: ignore[misc]
+            assert comes(found, outcome)
     assert wfpd.end() == 0
 
 
@@ -244,7 +249,7 @@ def test_what_is_kept_with_the_flow_to_be_waits_with_its_packet(
         assert wait_until(lambda: said(wfpd) != [])
         assert not wait_until(lambda: "over kept" in said(wfpd), 0.3)
         go(wfpd, words)
-        assert wait_until(lambda: found == [outcome], 5.0)
+        assert comes(found, outcome)
         if words == "permit":
             assert wfpd.metric("wfpd_flow_contexts") == 1
         assert wait_until(lambda: ("over kept" in said(wfpd)) == (words != "permit"))

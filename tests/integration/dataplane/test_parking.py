@@ -67,6 +67,11 @@ def parking(running: Live) -> dict[str, int]:
     return found
 
 
+def wait_completed(running: Live, count: int) -> bool:
+    """True once callouts have completed so many packets."""
+    return wait_until(lambda: parking(running)["completed"] == count)
+
+
 def test_a_batch_goes_on_past_a_parked_packet_which_waits_for_its_own_verdict(net: Network, tmp_path: Path) -> None:
     park = Parker(lambda number: number in (2, 5))
     with engine_with(tmp_path, park) as running, net.udp_receiver(net.server, 5000) as receiver:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
+from operator import contains
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,9 @@ from tests.integration.dataplane.test_parking import (
     number_of,
     open_queues,
     parking,
+    wait_completed,
 )
-from tests.integration.live import (
-    Live,
-    blocked_port,
-    live,
-    monitor,
-    proc_queue,
-    queue_rule,
-    snapshot_of,
-    wait_queue,
-)
+from tests.integration.live import Live, blocked_port, live, monitor, proc_queue, queue_rule, snapshot_of, wait_queue
 from tests.integration.netns import ROUTER_CLIENT4, SERVER, Network, wait_until
 from wfpd.callouts.counting import Counting
 from wfpd.dataplane._engine import Engine
@@ -85,7 +79,7 @@ def test_the_visit_goes_on_where_it_stopped_and_counts_every_hit_once(
         assert wait_until(lambda: len(handles) == 6)
         assert (first.n, last.n) == (6, 0)
         assert all(handle.complete("permit") for handle in handles)
-        assert wait_until(lambda: parking(running)["completed"] == 6)
+        assert wait_completed(running, 6)
         assert (first.n, last.n, len(handles)) == (6, 6, 6)
         blocked = running.count(PARKING, "block")
         assert receiver.wait_for(6 - blocked)
@@ -315,7 +309,7 @@ def test_handles_that_nobody_needs_are_let_go(net: Network, tmp_path: Path, laye
         running.start()
         for port in (5000, 5001, 5002):
             net.send_udp(net.client, 1, 64, port, to=ROUTER_CLIENT4)
-        assert wait_until(lambda: parking(running)["completed"] == 3)
+        assert wait_completed(running, 3)
         running.engine.enforce_late()
         assert sys.getrefcount(watch) == held
 
@@ -340,7 +334,7 @@ def test_a_callout_asked_in_the_visit_that_goes_on_may_inject(net: Network, tmp_
         net.send_udp(net.client, 1, 64, 5000)
         assert wait_queue(net.router, PARKING, "waiting", 1)
         assert first.handles[0].complete("permit")
-        assert wait_until(lambda: parking(running)["completed"] == 1)
+        assert wait_completed(running, 1)
         assert (running.engine.callout_errors(), len(orders)) == ({}, 1)
         assert receiver.wait_for(1)
 
@@ -378,9 +372,9 @@ def test_what_is_kept_with_a_flow_ends_where_another_packet_makes_it_and_the_fir
         assert wait_queue(net.router, PARKING, "waiting", 2)
         for done, number in enumerate((1, 0), 1):
             assert first.handles[number].complete("permit")
-            assert wait_until(lambda number=number: number in last.handles)  # type: ignore[misc]
+            assert wait_until(partial(contains, last.handles, number))
             assert last.handles[number].complete("permit")
-            assert wait_until(lambda done=done: parking(running)["completed"] == done)  # type: ignore[misc]
+            assert wait_completed(running, done)
         running.engine.tend_flow_contexts()
         assert (keeps.ended, running.engine.counters()["flow_contexts"]["used"]) == ([0], 1)
 
@@ -394,7 +388,7 @@ def test_a_slice_that_a_callout_keeps_in_the_visit_that_goes_on_stays_what_it_wa
         net.send_udp(net.client, 8, 64, 5000)
         assert wait_queue(net.router, PARKING, "waiting", 8)
         assert all(handle.complete("permit") for handle in first.handles.values())
-        assert wait_until(lambda: parking(running)["completed"] == 8)
+        assert wait_completed(running, 8)
         assert [bytes(part) == copy for part, copy in kept] == [True] * 8
 
 
@@ -413,5 +407,5 @@ def test_layers_behind_an_authorization_that_is_not_needed_any_more_count(net: N
         net.send_udp(net.client, 3, 64, 5000, to=ROUTER_CLIENT4)  # Two wait with the first, whose flow is theirs then.
         assert wait_queue(net.router, PARKING, "waiting", 3)
         assert watch.handles[0].complete("permit")
-        assert wait_until(lambda: parking(running)["completed"] == 3)
+        assert wait_completed(running, 3)
         assert hits(running) == [3, 3, 3]
