@@ -13,9 +13,8 @@ verdict and nothing else: no packet leaves this file without a verdict.
 
 from cpython.ref cimport PyObject
 from libc.errno cimport EINTR, errno
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 import logging
 import os
@@ -26,7 +25,7 @@ from wfpd.errors import KernelError
 
 from ._arbitrate cimport CalloutAnswer
 from ._batch cimport (
-    MAX_QUEUES, Published, QueueState, Shared, Worker, batch_begin_packet, batch_decide, batch_enforce_late,
+    MAX_QUEUES, QueueState, Shared, Worker, batch_begin_packet, batch_decide, batch_enforce_late,
     batch_finish, batch_hold, batch_is_late, batch_note_block, batch_park, batch_receive, batch_settle, batch_settle_word,
     clock_monotonic, wfpd_read, wfpd_read32, worker_create, worker_free,
 )
@@ -35,20 +34,18 @@ from ._context cimport ClassifyContext
 from ._flow cimport Flows
 from ._host cimport Host
 from ._last_hits cimport LastHits
-from ._last_hits import hottest_of
 from ._parking cimport Lot, ParkedPacket, Parking, Ticket, lot_begin, lot_end, lot_enforce_late, lot_serve
 from ._priority cimport priority_begin, priority_lend, priority_take_back, priority_turn, priority_waited
 from ._publication cimport Publication
-from ._recorder cimport MOST_RECORDS, recorder_counts, recorder_filters, recorder_oldest, recorder_read
-from ._report import CalloutFailures, HOOKS, add_counts
-from ._report cimport callout_dict, event_dict, queue_dict
-from ._ring cimport EventRing, ring_peek, ring_pop
+from ._readings cimport Readings
+from ._recorder cimport MOST_RECORDS
+from ._report import CalloutFailures, HOOKS
 from ._root cimport Root
 from ._socket cimport CONFIG_COPY, CONFIG_FLAGS, CONFIG_LENGTH, ConfigItem, POLLIN, config_send, fail_open_value, poll, pollfd
 from ._socket import queue_error
 from ._stage cimport Stage
-from ._stats cimport EventRecord, Stats, stats_begin, stats_reserve
-from ._table cimport CompiledPolicy, Snapshot
+from ._stats cimport Stats, stats_begin, stats_reserve
+from ._table cimport Snapshot
 from ._types cimport *
 from ._visit cimport (
     VISIT_CALLOUT, VISIT_DONE, VisitStep, Visitor, visit_abandon, visit_answer, visit_is_native, visit_native,
@@ -68,23 +65,13 @@ logger = logging.getLogger("wfpd.engine")
 _LIMIT = 1 << 16
 
 
-cdef class Engine:
-    """The live packet path: workers, their queues, and the policy they use."""
+cdef class Engine(Readings):
+    """The live packet path: workers, their queues, and the policy they use.  What is read of it: Readings."""
 
     cdef Shared shared
-    cdef Worker* workers
-    cdef readonly uint32_t n_workers
-    cdef readonly Flows flows
-    cdef Publication current
     cdef object publishing          # Lock: of `current` and `graveyard`.
     cdef list graveyard             # (what was replaced, (worker, its epoch) of those in a batch then)
     cdef Stage staged               # Its rings are the workers'; None: no policy is staged.
-    cdef list stats                 # Stats, one a worker
-    cdef list contexts              # ClassifyContext, one a worker
-    cdef list states                # "new", "running", "stopped", "dead", one a worker
-    cdef LastHits last
-    cdef dict queue_workers         # number -> worker index; the parking queue's is n_workers.
-    cdef Parking parking            # None until add_parking().
     cdef uint32_t recorder          # Blocks recorded by each worker.
     cdef bint realtime              # Workers ask for a real-time priority (_priority).
     cdef uint32_t n_serving         # Workers in run_worker().
@@ -240,9 +227,6 @@ cdef class Engine:
                 return True
         return False
 
-    cdef Worker* _worker(self, uint32_t index) noexcept:
-        return &self.workers[index] if index < self.n_workers else &self.parking.lot.worker
-
     def set_injections(self, injections) -> None:
         """Let callouts inject packets by these handles (wfpd.injection.handles.Injections); None: not any more."""
         for context in self.contexts:
@@ -309,18 +293,6 @@ cdef class Engine:
         for name in names:
             bits |= 1 << HOOKS.index(name)
         self.shared.hooks_attached = bits
-
-    cdef QueueState* _queue(self, number) except NULL:
-        cdef Worker* worker = self._worker(self.queue_workers[number])
-        cdef uint32_t i
-        for i in range(worker.n_queues):
-            if worker.queues[i].number == number:
-                return worker.queues[i]
-        raise KeyError(number)
-
-    def decided_through(self, number) -> int:
-        """The id up to which every packet of the queue has a verdict."""
-        return self._queue(number).ids.decided_through
 
     def set_copy_bytes(self, number, copy_bytes, *, timeout=2.0) -> None:
         """Change how much of each packet is handed over, while the worker runs."""
@@ -586,48 +558,6 @@ cdef class Engine:
         if began and now > began and now - began > self.shared.late_after_ns:
             watch_hangs(visitor.called, now)
 
-    def stop(self, *, drain=5.0) -> None:
-        """Ask the workers to end when their queues are empty, at the latest after `drain` seconds.
-
-        Rules go out first: what still arrives afterwards is dropped with the queue.
-        """
-        self.stop_at_ns = clock_monotonic() + <uint64_t>int(drain * 1e9) + 1
-        os.write(self.stop_write, b"x")
-
-    # -------------------------------------------------------------------------------- counters
-
-    def progress(self) -> list:
-        """(state, turns of the loop) of each worker, then of the parking queue's thread if there is one.
-
-        A running one turns at least every 250 ms.
-        """
-        return [(state, self._worker(i).progress) for i, state in enumerate(self.states)]
-
-    def filter_hits(self, slots) -> list:
-        """Hits by counter slot, summed over the workers."""
-        slots = list(slots)
-        return [sum(column) for column in zip(*[stats.hits(slots) for stats in self.stats])]
-
-    def callout_errors(self) -> dict:
-        """How often each callout failed, by name."""
-        found = {}
-        for context in self.contexts:
-            add_counts(found, dict((<ClassifyContext>context).errors))
-        add_counts(found, dict(self.flows.contexts.errors))
-        add_counts(found, {name: watch["failed"] for name, watch in self.callout_watches().items() if watch["failed"]})
-        return found
-
-    def callout_watches(self) -> dict:
-        """What is counted of the running policy's callouts that are compiled or have a budget, by name (`Watch.counters`)."""
-        return {} if self.current is None else (<Snapshot>self.current.snapshot).root.watches()
-
-    def callout_calls(self) -> dict:
-        """How often each callout was called, by name."""
-        found = {}
-        for context in self.contexts:
-            add_counts(found, {name: entry[0] for name, entry in list((<ClassifyContext>context).durations.items())})
-        return found
-
     def tend_flow_contexts(self, *, bint all=False, gone=()) -> int:
         """Call flow_delete for contexts whose flow or callout is gone; how many.  For one control thread.
 
@@ -639,94 +569,10 @@ cdef class Engine:
             self.flows.contexts.retire([item for item in self.current.snapshot.callouts if item not in gone], gone)
         return self.flows.contexts.drain()
 
-    def sweep_hits(self, double now) -> None:
-        """Find out which filters were hit since the last sweep; `now` in seconds since the epoch.  By one thread."""
-        if self.current is not None:
-            self.last.sweep(self.stats, (<Snapshot>self.current.snapshot).root.slots.size, now)
+    def stop(self, *, drain=5.0) -> None:
+        """Ask the workers to end when their queues are empty, at the latest after `drain` seconds.
 
-    def last_hits(self, slots) -> list:
-        """By counter slot: when it was last found to have been hit, seconds since the epoch; 0.0 if it never was."""
-        return [self.last.of(slot) for slot in slots]
-
-    def hottest(self, uint32_t n) -> list:
-        """(filter number, hits) of the running policy's `n` filters with most hits, the hottest first."""
-        return [] if self.current is None else hottest_of(self.current.snapshot, self.stats, n)
-
-    def counters(self) -> dict:
-        """Everything counted, summed over the workers, cumulative since the start."""
-        total = {}
-        for stats in self.stats:
-            add_counts(total, stats.counters())
-        total["queues"] = {number: queue_dict(self._queue(number)) | {"worker": self.queue_workers[number]}
-                           for number in sorted(self.queue_workers)}
-        total["callout_errors"], total["callout_durations"] = {}, {}
-        for context in self.contexts:
-            called = callout_dict(context)
-            add_counts(total["callout_errors"], called["errors"])
-            add_counts(total["callout_durations"], called["durations"])
-        total["callout_watches"] = self.callout_watches()
-        for name, watch in total["callout_watches"].items():
-            if watch["failed"]:
-                add_counts(total["callout_errors"], {name: watch["failed"]})
-            if watch["duration"]["count"]:
-                add_counts(total["callout_durations"], {name: watch["duration"]})
-        add_counts(total["callout_errors"], dict(self.flows.contexts.errors))
-        total["flow_contexts"] = {"used": len(self.flows.contexts), "capacity": self.flows.contexts.capacity,
-                                  "refused": self.flows.contexts.refused}
-        total["parking"] = {} if self.parking is None else self.parking.counters()
-        total["flows"] = {"used": len(self.flows), "capacity": self.flows.capacity,
-                          "evictions": self.flows.evictions()}
-        total["workers"] = self.progress()
-        return total
-
-    def drain_events(self, limit=1024) -> list:
-        """Up to `limit` events, oldest first within a worker, as dicts; for one consumer thread.
-
-        `filter` and `callout` are indexes in the snapshot of `generation`; `bytes` are the packet's
-        first 96.
+        Rules go out first: what still arrives afterwards is dropped with the queue.
         """
-        cdef const EventRecord* record
-        cdef EventRing* ring
-        found = []
-        for i in range(len(self.states)):
-            ring = &self._worker(i).ring
-            while len(found) < limit:
-                record = ring_peek(ring)
-                if record == NULL:
-                    break
-                found.append(event_dict(record))
-                ring_pop(ring)
-        return found
-
-    # -------------------------------------------------------------------------------- recorder
-
-    @property
-    def n_recorders(self) -> int:
-        """One a worker, and the parking queue's."""
-        return len(self.states)
-
-    def recorded(self, uint32_t recorder, int64_t since_ns=0) -> list:
-        """What one of the recorders holds whose last packet came at `since_ns` (CLOCK_REALTIME) or later, as dicts.
-
-        In no order.  `filter` and `callout`, also those of `rows`, which are (slot, action, right, filter, discard),
-        are indexes in the snapshot of `generation`; `bytes` are the packet's first 128.
-        """
-        if recorder >= len(self.states):
-            raise IndexError(recorder)
-        return recorder_read(&self._worker(recorder).recorder, since_ns)
-
-    def recorded_filters(self) -> set:
-        """(generation, filter) of every filter that a record names."""
-        found = set()
-        for i in range(len(self.states)):
-            recorder_filters(&self._worker(i).recorder, found)
-        return found
-
-    def recorder_counts(self) -> dict:
-        """Records kept, overwritten since the start, the room for them, and when the oldest began (`oldest_ns`, or None)."""
-        cdef int64_t oldest = INT64_MAX
-        total = {}
-        for i in range(len(self.states)):
-            add_counts(total, recorder_counts(&self._worker(i).recorder))
-            oldest = min(oldest, recorder_oldest(&self._worker(i).recorder))
-        return total | {"oldest_ns": None if oldest == INT64_MAX else oldest}
+        self.stop_at_ns = clock_monotonic() + <uint64_t>int(drain * 1e9) + 1
+        os.write(self.stop_write, b"x")
