@@ -20,6 +20,25 @@ ATTACH = {
 }
 ATTACH["output"] = ATTACH["input"]
 PORT = 7000
+LINES = '''
+class Lines:
+    """Waits for whole lines, and blocks what has the word."""
+
+    def __init__(self, stream_mode="hold"):
+        self.stream_mode = stream_mode
+
+    def classify(self, c):
+        data = bytes(c.stream)
+        if b"evil" in data:
+            c.block()
+        elif "NO_MORE_DATA" in c.stream_flags:
+            c.permit()
+        elif b"\\n" in data:
+            c.permit()
+            c.enforce(data.rindex(b"\\n") + 1)
+        else:
+            c.need_more()
+'''
 
 
 class Place:
@@ -113,9 +132,9 @@ class Server:
         assert self.connection is not None
         self.connection.sendall(data)
 
-    def wait(self) -> str:
+    def wait(self, seconds: float = 10) -> str:
         """How the connection ended."""
-        self.thread.join(10)
+        self.thread.join(seconds)
         return self.ended
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.integration.netns import Network, wait_until
-from tests.integration.places import PLACES, PORT, Place, serving
+from tests.integration.places import LINES, PLACES, PORT, Place, serving
 from tests.integration.running import Wfpd
 
 CALLOUTS = '''
@@ -84,16 +84,6 @@ class Try:
         assert bytes(c.packet) == packet
         c.permit()
 '''
-
-
-@pytest.fixture
-def wfpd(net: Network, tmp_path: pathlib.Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
-@pytest.fixture(params=[4, 6], ids=["v4", "v6"])
-def family(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
 
 
 @pytest.fixture(params=PLACES)
@@ -283,23 +273,6 @@ def test_a_packet_that_is_blocked_is_not_written_back(place: Place, wfpd: Wfpd, 
 
 
 # ---- the layer stream
-
-LINES = '''
-class Lines:
-    """Holds what is no whole line, and blocks lines that have the word."""
-
-    def classify(self, c):
-        data = bytes(c.stream)
-        if b"evil" in data:
-            c.block()
-        elif "NO_MORE_DATA" in c.stream_flags:
-            c.permit()
-        elif b"\\n" in data:
-            c.permit()
-            c.enforce(data.rindex(b"\\n") + 1)
-        else:
-            c.need_more()
-'''
 
 
 @pytest.mark.parametrize("place", ["input", "output"], indirect=True)

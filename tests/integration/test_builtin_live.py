@@ -20,16 +20,6 @@ STREAMS = pytest.mark.parametrize("at", ["input", "output"])
 
 
 @pytest.fixture
-def wfpd(net: Network, tmp_path: pathlib.Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
-@pytest.fixture(params=[4, 6], ids=["v4", "v6"])
-def family(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
-
-
-@pytest.fixture
 def place(at: str, net: Network, family: int) -> Place:
     return Place(net, at, family)
 

@@ -19,11 +19,6 @@ pytestmark = pytest.mark.usefixtures("needs_root")
 BASE = "  - {name: all, layer: ipforward, action: permit, metrics: true}"
 
 
-@pytest.fixture
-def wfpd(net: Network, tmp_path: Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
 def expect(receiver: UdpReceiver, count: int) -> None:
     """So many datagrams have come and, a moment later, no more."""
     assert receiver.wait_for(count), receiver.count

@@ -25,11 +25,6 @@ class Shrink:
 """A callout that takes away the room of the queues' sockets: what a queue longer than its socket would do."""
 
 
-@pytest.fixture
-def wfpd(net: Network, tmp_path: Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
 def become(wfpd: Wfpd, name: str, value: float, **labels: str) -> None:
     """Wait for a metric; says what it is if it never comes."""
     assert wait_until(lambda: wfpd.metric(name, **labels) == value, 20.0, 0.05), (

@@ -21,11 +21,6 @@ PERMIT = "  - {name: all, layer: ipforward, action: permit}"
 BLOCK_23 = "  - {name: no-telnet, layer: ipforward, action: block, when: {ip_protocol: udp, ip_destination_port: 23}}"
 
 
-@pytest.fixture
-def wfpd(net: Network, tmp_path: Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
 def settle(count: Callable[[], float]) -> float:
     """A counter's value once it has not moved for 0.3 s; it has to stand still within 15 s."""
     last, since = -1, time.monotonic()

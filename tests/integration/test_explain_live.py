@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.integration.netns import CLIENT4, ROUTER_CLIENT4, Network
 from tests.integration.running import Wfpd
@@ -19,11 +16,6 @@ FILTERS = """
      when: {ip_protocol: udp, ip_local_port: 5001, ip_remote_address: {none_of: [198.51.100.1]}}}
   - {name: rest, layer: ale_auth_recv_accept, action: block, weight: 1, when: {ip_protocol: udp}}
 """
-
-
-@pytest.fixture
-def wfpd(net: Network, tmp_path: Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
 
 
 def asked(wfpd: Wfpd, port: int, *options: str) -> tuple[int, dict[str, Any]]:

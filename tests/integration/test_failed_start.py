@@ -23,11 +23,6 @@ BROKEN = "  - {name: broken, layer: nowhere, action: permit}"
 BLOCK = "on_absent: block"
 
 
-@pytest.fixture
-def wfpd(net: Network, tmp_path: Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
 def run_once(wfpd: Wfpd, faults: str) -> None:
     """A start and a clean stop, so that the words are kept."""
     wfpd.write(PERMIT, faults=faults)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -11,11 +10,6 @@ from tests.integration.netns import ROUTER_CLIENT4, Network, wait_until
 from tests.integration.running import Wfpd
 
 ATTACH = "  - {hook: input, queues: 0-0}\n  - {hook: output, queues: 1-1}\n  - {hook: forward, queues: 2-2}"
-
-
-@pytest.fixture
-def wfpd(net: Network, tmp_path: Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
 
 
 def index_of(net: Network, name: str) -> int:

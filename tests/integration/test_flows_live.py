@@ -26,11 +26,6 @@ PERMIT = """  - {name: accept, layer: ale_auth_recv_accept, action: permit, log:
 TCP, UDP = PERMIT.replace("WHAT", "tcp"), PERMIT.replace("WHAT", "udp")
 
 
-@pytest.fixture
-def wfpd(net: Network, tmp_path: pathlib.Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
 def events(wfpd: Wfpd, kind: str, **five: Any) -> list[dict[str, Any]]:
     """Events of a type written so far, all of them checked against the schema."""
     lines = wfpd.eve.read_text().splitlines() if wfpd.eve.exists() else []

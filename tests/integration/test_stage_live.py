@@ -26,11 +26,6 @@ STAGED = """
 """
 
 
-@pytest.fixture
-def wfpd(net: Network, tmp_path: Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
 def staged_file(wfpd: Wfpd, filters: str) -> str:
     path = wfpd.folder / "new.yaml"
     path.write_text(f"version: 1\nfilters:\n{filters}\n")

@@ -97,11 +97,6 @@ def program(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
                           cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)  # fmt: skip
 
 
-@pytest.fixture
-def wfpd(net: Network, tmp_path: Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
 FILES = """version: 1
 include: [conf.d/more.yaml]
 sets: {some: {type: port, file: lists/ports.txt}}

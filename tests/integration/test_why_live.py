@@ -31,11 +31,6 @@ FILTERS = (
 )
 
 
-@pytest.fixture
-def wfpd(net: Network, tmp_path: Path) -> Wfpd:
-    return Wfpd(net, tmp_path)
-
-
 def ask(wfpd: Wfpd, *arguments: str) -> tuple[int, Any]:
     """Exit status and document of `wfpd why`."""
     done = subprocess.run([sys.executable, "-m", "wfpd", "why", *arguments, "--socket", str(wfpd.socket), "--json"],
