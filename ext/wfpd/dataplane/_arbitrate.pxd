@@ -6,6 +6,7 @@ Pure: it stops to ask for a callout and is entered again with the answer.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from ._table cimport CompiledPolicy
+from ._types cimport Decision
 
 cdef enum:
     NO_SUBLAYER = 0xFFFF
@@ -68,3 +69,6 @@ cdef void arbitrate_answer(Arbitration* state, const CalloutAnswer* answer) noex
 
 # The answer in place of one that the callout of filter `asked` could not give: what on_error declares.
 cdef void answer_on_error(const CompiledPolicy* policy, uint32_t asked, CalloutAnswer* answer) noexcept nogil
+
+# A packet's decision as control threads have it; `filter` and `callout` are indexes, None where there is none.
+cdef dict decision_dict(const Decision* decision)

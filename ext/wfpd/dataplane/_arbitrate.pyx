@@ -11,15 +11,17 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from ._parse cimport parse_status_name
 from ._table cimport CompiledPolicy, FilterBrief, Snapshot
 from ._types cimport (
-    ACTION_BLOCK, ACTION_NONE, ACTION_PERMIT, FILTER_BLOCK, FILTER_CALLOUT_INSPECTION, FILTER_CALLOUT_TERMINATING,
+    ACTION_BLOCK, ACTION_NONE, ACTION_PERMIT, Decision, FILTER_BLOCK, FILTER_CALLOUT_INSPECTION, FILTER_CALLOUT_TERMINATING,
     FILTER_PERMIT, FLAG_ABSORB, FLAG_AUDIT, FLAG_CLEAR_ACTION_RIGHT, FLAG_PERMIT_IF_UNREGISTERED, NO_FILTER,
-    REASON_CALLOUT, REASON_ERROR, REASON_FILTER, REASON_LATE, REASON_MISSING_CALLOUT, REASON_NO_MATCH, REASON_VETO,
-    REPLY_NONE, WORD_BLOCK, WORD_DEFAULT,
+    NO_SLOT, REASON_CALLOUT, REASON_ERROR, REASON_FILTER, REASON_LATE, REASON_MALFORMED, REASON_MISSING_CALLOUT,
+    REASON_NO_MATCH, REASON_VETO, REPLY_NONE, WORD_BLOCK, WORD_DEFAULT,
 )
 
 ACTION_NAMES = (None, "permit", "block")
+REPLY_NAMES = (None, "tcp_reset", "icmp_unreachable")
 REASON_NAMES = (
     "no_match", "filter", "callout", "veto", "missing_callout", "malformed", "flow", "limit", "late", "error", "not_ip",
 )
@@ -147,6 +149,18 @@ cdef void answer_on_error(const CompiledPolicy* policy, uint32_t asked, CalloutA
     answer.failed = 1
     answer.kind = ANSWER_BLOCK if word == WORD_BLOCK else ANSWER_PERMIT
     answer.clear_right = word == WORD_BLOCK
+
+
+cdef dict decision_dict(const Decision* decision):
+    return {
+        "verdict": ACTION_NAMES[decision.verdict] or "none", "reason": REASON_NAMES[decision.reason],
+        "malformed": parse_status_name(decision.malformed) if decision.reason == REASON_MALFORMED else None,
+        "slot": None if decision.slot == NO_SLOT else decision.slot,
+        "filter": None if decision.filter == NO_FILTER else decision.filter,
+        "callout": None if decision.callout == NO_FILTER else decision.callout,
+        "veto": bool(decision.veto), "absorb": bool(decision.absorb), "reply": REPLY_NAMES[decision.reply],
+        "would_block": bool(decision.would_block), "flow_id": decision.flow_id, "to_server": bool(decision.to_server),
+    }
 
 
 def arbitrate_layer(Snapshot snapshot, matches, answers):

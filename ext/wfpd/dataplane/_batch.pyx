@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset
 
 from ._accounts cimport account_received
 from ._cache cimport cache_create, cache_destroy
+from ._clock cimport CLOCK_REALTIME, wfpd_clock, wfpd_monotonic
 from ._flow cimport FlowTable, flow_prefetch
 from ._lock cimport wfpd_lock, wfpd_unlock
 from ._netlink cimport (
@@ -37,21 +38,11 @@ from ._visit cimport (
 
 cdef extern from *:
     """
-    #include <time.h>
-    static inline uint64_t wfpd_clock(int which) {
-        struct timespec now;
-        clock_gettime(which, &now);
-        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    }
     static inline void *wfpd_load(void *at) { return __atomic_load_n((void **)at, __ATOMIC_SEQ_CST); }
     static inline void wfpd_epoch(uint64_t *at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_SEQ_CST); }
     """
-    uint64_t wfpd_clock(int which) noexcept nogil
     void* wfpd_load(void* at) noexcept nogil
     void wfpd_epoch(uint64_t* at, uint64_t value) noexcept nogil
-    enum:
-        CLOCK_REALTIME
-        CLOCK_MONOTONIC
 
 cdef enum:
     N_HOOKS = 5
@@ -66,7 +57,7 @@ cdef uint8_t NO_BYTES[1]
 
 
 cdef uint64_t clock_monotonic() noexcept nogil:
-    return wfpd_clock(CLOCK_MONOTONIC)
+    return wfpd_monotonic()
 
 
 cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowTable* flows, uint32_t index,
@@ -187,7 +178,7 @@ cdef int batch_receive(Worker* worker, QueueState* queue) noexcept nogil:
     cdef int n = arena_receive(&worker.arena, queue.fd), i
     if n <= 0:
         return n
-    worker.received_ns = wfpd_clock(CLOCK_MONOTONIC)
+    worker.received_ns = wfpd_monotonic()
     worker.received_real_ns = 0
     worker.queue = queue
     worker.n = worker.next = worker.flushed = worker.prepared = 0
@@ -321,7 +312,7 @@ cdef int64_t batch_arrival(Worker* worker, const QueuedPacket* packet) noexcept 
         return packet.timestamp_ns
     if worker.received_real_ns == 0:
         worker.received_real_ns = <int64_t>(
-            wfpd_clock(CLOCK_REALTIME) - (wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns))
+            wfpd_clock(CLOCK_REALTIME) - (wfpd_monotonic() - worker.received_ns))
     return worker.received_real_ns
 
 
@@ -531,7 +522,7 @@ cdef bint batch_park(Worker* worker, uint16_t parking) noexcept nogil:
 cdef bint batch_is_late(Worker* worker) noexcept nogil:
     if worker.outcomes[worker.next].given:
         return 1
-    return wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns > worker.shared.late_after_ns
+    return wfpd_monotonic() - worker.received_ns > worker.shared.late_after_ns
 
 
 cdef inline void _release_held(Worker* worker) noexcept nogil:
@@ -558,7 +549,7 @@ cdef int batch_finish(Worker* worker) noexcept nogil:
     _release_held(worker)
     status = _send_decided(worker)
     if worker.n and not worker.resumed_ns:
-        elapsed = wfpd_clock(CLOCK_MONOTONIC) - worker.received_ns
+        elapsed = wfpd_monotonic() - worker.received_ns
         histogram_add(&worker.stats.batch, elapsed)
         histogram_add(&worker.queue.batch, elapsed)
     batch_unpin(worker)

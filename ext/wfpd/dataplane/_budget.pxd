@@ -8,20 +8,16 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from wfpd.callouts.api cimport WfpdCallout
 
+cdef extern from "_clock.h":
+    uint64_t wfpd_budget_clock "wfpd_monotonic"() noexcept nogil
+
 cdef extern from *:
     """
     #include <stdint.h>
-    #include <time.h>
-    static inline uint64_t wfpd_budget_clock(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    }
     static inline uint64_t wfpd_budget_read(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
     static inline void wfpd_budget_write(uint64_t *at, uint64_t n) { __atomic_store_n(at, n, __ATOMIC_RELEASE); }
     static inline void wfpd_budget_add(uint64_t *at, uint64_t n) { __atomic_fetch_add(at, n, __ATOMIC_RELAXED); }
     """
-    uint64_t wfpd_budget_clock() noexcept nogil
     uint64_t wfpd_budget_read(const uint64_t* at) noexcept nogil
     void wfpd_budget_write(uint64_t* at, uint64_t n) noexcept nogil
     void wfpd_budget_add(uint64_t* at, uint64_t n) noexcept nogil

@@ -18,8 +18,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-from ._arbitrate import REASON_NAMES
-from ._parse cimport parse_status_name
+from ._arbitrate cimport decision_dict
 from ._types cimport *
 
 cdef extern from *:
@@ -52,7 +51,6 @@ cdef enum:
 
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 _ACTIONS = ("none", "permit", "block")
-_REPLIES = (None, "tcp_reset", "icmp_unreachable")
 
 # ------------------------------------------------------------------------------------- writing
 
@@ -186,20 +184,13 @@ cdef bint _take(const RecordSlot* slot, Record* copy) noexcept nogil:
 
 
 cdef dict _record_dict(const Record* record):
-    cdef const Decision* decision = &record.decision
     return {
         "timestamp_ns": record.timestamp_ns, "last_ns": record.last_ns, "count": record.count,
         "generation": record.key.generation,
         "hook": _HOOKS[record.key.hook] if record.key.hook < 5 else None, "family": record.key.family,
         "protocol": record.key.protocol, "in_interface": record.in_interface, "out_interface": record.out_interface,
         "length": record.length, "bytes": (<const char*>record.bytes)[:record.n_bytes],
-        "verdict": _ACTIONS[decision.verdict], "reason": REASON_NAMES[decision.reason],
-        "malformed": parse_status_name(decision.malformed) if decision.reason == REASON_MALFORMED else None,
-        "slot": None if decision.slot == NO_SLOT else decision.slot,
-        "filter": None if decision.filter == NO_FILTER else decision.filter,
-        "callout": None if decision.callout == NO_FILTER else decision.callout,
-        "veto": bool(decision.veto), "absorb": bool(decision.absorb), "reply": _REPLIES[decision.reply],
-        "would_block": bool(decision.would_block), "flow_id": decision.flow_id, "to_server": bool(decision.to_server),
+        **decision_dict(&record.decision),
         "rows": [(record.rows[i].slot, _ACTIONS[record.rows[i].action], "set" if record.rows[i].right else "clear",
                   None if record.rows[i].filter == NO_FILTER else record.rows[i].filter, bool(record.rows[i].discard))
                  for i in range(record.n_rows)],

@@ -10,7 +10,7 @@ import time
 from wfpd.model.layers import slot_name
 
 from ._arbitrate import REASON_NAMES
-from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, ANSWER_SKIP, CalloutAnswer
+from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, ANSWER_SKIP, CalloutAnswer, decision_dict
 from ._cache cimport cache_create, cache_destroy
 from ._context cimport ClassifyContext
 from ._explain cimport answer_fill, explain_layer
@@ -19,7 +19,7 @@ from ._flow_contexts cimport contexts_flow_ended
 from ._host cimport Host
 from ._modify cimport edit_create, edit_free, edit_packet
 from ._parking cimport ParkedPacket
-from ._parse cimport PARSE_VERIFY_CHECKSUMS, parse_status_name
+from ._parse cimport PARSE_VERIFY_CHECKSUMS
 from ._policy cimport FilterBrief
 from ._stats cimport WorkerStats
 from ._table cimport Snapshot
@@ -31,7 +31,6 @@ from ._visit cimport (
 
 _ACTIONS = ("none", "permit", "block")
 _KINDS = {ANSWER_CONTINUE: "continue", ANSWER_SKIP: "continue", ANSWER_PERMIT: "permit", ANSWER_BLOCK: "block"}
-_REPLIES = (None, "tcp_reset", "icmp_unreachable")
 HOOKS = {"prerouting": HOOK_PREROUTING, "input": HOOK_INPUT, "forward": HOOK_FORWARD, "output": HOOK_OUTPUT,
          "postrouting": HOOK_POSTROUTING}
 
@@ -213,22 +212,11 @@ cdef class Replayer:
 
     def _result(self):
         cdef Decision* decision = &self.visitor.decision
-        return {
-            "verdict": _ACTIONS[decision.verdict],
-            "reason": REASON_NAMES[decision.reason],
-            "malformed": parse_status_name(decision.malformed) if decision.reason == REASON_MALFORMED else None,
-            "slot": None if decision.slot == NO_SLOT else decision.slot,
-            "filter": None if decision.filter == NO_FILTER else decision.filter,
-            "callout": None if decision.callout == NO_FILTER else decision.callout,
-            "veto": bool(decision.veto),
-            "absorb": bool(decision.absorb),
-            "reply": _REPLIES[decision.reply],
+        return decision_dict(decision) | {
             "noted": [(self.visitor.noted[i], REASON_NAMES[self.visitor.noted_reason[i]])
                       for i in range(self.visitor.n_noted)],
             "modified": ((<const char*>edit_packet(&self.visitor))[:self.visitor.n_edited]
                          if self.visitor.n_edited and decision.verdict == ACTION_PERMIT else None),
-            "flow_id": decision.flow_id,
-            "to_server": bool(decision.to_server),
             "parked": None,
             "rows": [self._row(&self.trace.rows[i]) for i in range(self.trace.n_rows)],
         }

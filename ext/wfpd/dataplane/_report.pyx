@@ -9,10 +9,9 @@ import time
 
 from wfpd.errors import told
 
-from ._arbitrate import REASON_NAMES
+from ._arbitrate cimport decision_dict
 from ._batch cimport QueueState
 from ._context cimport ClassifyContext
-from ._parse cimport parse_status_name
 from ._stats cimport EventRecord, histogram_dict
 from ._types cimport *
 
@@ -21,28 +20,17 @@ BURST_SECONDS = 10.0
 MOST_FRAMES = 10                    # At either end.
 OURS = ("wfpd.dataplane.", "wfpd.callouts.registered", "wfpd.callouts.waiting", "asyncio.")
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
-_ACTIONS = ("none", "permit", "block")
 _KINDS = ("drop", "wfp", "audit")
-_REPLIES = (None, "tcp_reset", "icmp_unreachable")
 
 
 cdef dict event_dict(const EventRecord* record):
-    cdef const Decision* decision = &record.decision
     return {
         "timestamp_ns": record.timestamp_ns, "generation": record.generation, "kind": _KINDS[record.kind],
         "hook": HOOKS[record.hook] if record.hook < 5 else None, "family": record.family,
         "protocol": record.protocol, "in_interface": record.in_interface, "out_interface": record.out_interface,
         "length": record.length, "suppressed": record.suppressed,
         "bytes": (<const char*>record.bytes)[:record.n_bytes],
-        "verdict": _ACTIONS[decision.verdict], "reason": REASON_NAMES[decision.reason],
-        "malformed": parse_status_name(decision.malformed) if decision.reason == REASON_MALFORMED else None,
-        "slot": None if decision.slot == NO_SLOT else decision.slot,
-        "filter": None if decision.filter == NO_FILTER else decision.filter,
-        "callout": None if decision.callout == NO_FILTER else decision.callout,
-        "veto": bool(decision.veto), "absorb": bool(decision.absorb), "reply": _REPLIES[decision.reply],
-        "would_block": bool(decision.would_block), "flow_id": decision.flow_id,
-        "to_server": bool(decision.to_server),
-    }
+    } | decision_dict(&record.decision)
 
 
 cdef dict queue_dict(const QueueState* queue):

@@ -35,19 +35,25 @@ cdef bint same_set(const CompiledPolicy* a, uint32_t ref_a, const CompiledPolicy
     return memcmp(a.ranges128 + 4 * <size_t>one.first, b.ranges128 + 4 * <size_t>two.first, 32 * <size_t>one.count) == 0
 
 
+cdef list condition_sets(const CompiledPolicy* policy, uint32_t index):
+    cdef const PackedCondition* condition = policy.conditions + index
+    cdef const PackedTerm* term
+    cdef uint32_t k, m
+    found = []
+    for k in range(condition.n_terms):
+        term = policy.terms + condition.first_term + k
+        for m in range(term.n_atoms):
+            if policy.atoms[term.first_atom + m].op == OP_IN_SET:
+                found.append(policy.atoms[term.first_atom + m].ref)
+    return found
+
+
 cdef list sets_named(const CompiledPolicy* policy, const PackedFilter* item):
     """Set indexes of a filter's tests, in order."""
-    cdef const PackedCondition* condition
-    cdef const PackedTerm* term
-    cdef uint32_t i, k, m
+    cdef uint32_t i
     found = []
     for i in range(item.n_conditions):
-        condition = policy.conditions + item.first_condition + i
-        for k in range(condition.n_terms):
-            term = policy.terms + condition.first_term + k
-            for m in range(term.n_atoms):
-                if policy.atoms[term.first_atom + m].op == OP_IN_SET:
-                    found.append(policy.atoms[term.first_atom + m].ref)
+        found += condition_sets(policy, item.first_condition + i)
     return found
 
 

@@ -16,6 +16,7 @@ import os
 
 from ._arbitrate import REASON_NAMES
 from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, CalloutAnswer
+from ._clock cimport wfpd_monotonic
 from ._flow cimport Flows
 from ._host cimport Host
 from ._netlink cimport QueuedPacket
@@ -28,17 +29,6 @@ from ._stage_ring cimport (
 from ._table cimport Snapshot
 from ._types cimport *
 from ._visit cimport VISIT_CALLOUT, VisitInput, VisitStep, Visitor, visit_abandon, visit_answer, visit_begin
-
-cdef extern from *:
-    """
-    #include <time.h>
-    static inline uint64_t wfpd_stage_clock(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    }
-    """
-    uint64_t wfpd_stage_clock() noexcept nogil
 
 cdef enum:
     MOST_WORKERS = 1025             # Of an engine, with the parking queue's thread.
@@ -125,7 +115,7 @@ cdef class Stage:
 
     cdef uint32_t _take(self, uint32_t limit) noexcept nogil:
         cdef uint64_t ends[MOST_WORKERS]
-        cdef uint64_t begun = wfpd_stage_clock()
+        cdef uint64_t begun = wfpd_monotonic()
         cdef const StageSlot* slot
         cdef const StageSlot* oldest
         cdef uint32_t i, from_ring = 0, n = 0

@@ -5,28 +5,13 @@ from libc.stdint cimport uint32_t
 from ._boxes cimport FilterRest
 from ._explain cimport condition_at
 from ._part cimport Part
-from ._policy cimport CompiledPolicy, OP_IN_SET, PackedCondition, PackedTerm
-from ._same cimport same_set
+from ._same cimport condition_sets, same_set
 from ._space cimport EFFECT_IGNORED, MAX_TESTS, Side
 from ._table cimport Snapshot
 from ._types cimport NO_FILTER
 
 cdef enum:
     MOST_FILTERS = 4096             # Filters that are looked at: each costs microseconds of Python.
-
-
-cdef list sets_of(const CompiledPolicy* policy, uint32_t index):
-    """Set indexes that a condition names, in order."""
-    cdef const PackedCondition* condition = policy.conditions + index
-    cdef const PackedTerm* term
-    cdef uint32_t k, m
-    found = []
-    for k in range(condition.n_terms):
-        term = policy.terms + condition.first_term + k
-        for m in range(term.n_atoms):
-            if policy.atoms[term.first_atom + m].op == OP_IN_SET:
-                found.append(policy.atoms[term.first_atom + m].ref)
-    return found
 
 
 cdef bint sets_are_same(const Side* sides, uint32_t a, list one, uint32_t b, list two):
@@ -39,7 +24,7 @@ cdef bint sets_are_same(const Side* sides, uint32_t a, list one, uint32_t b, lis
 cdef uint32_t test_of(const Side* sides, uint32_t side, Part part, uint32_t index, list known, uint32_t most):
     """The number of the condition's test, a new one if there is room; else NO_FILTER."""
     cdef uint32_t number = 0
-    condition, sets = condition_at(part, index), sets_of(sides[side].policy, index)
+    condition, sets = condition_at(part, index), condition_sets(sides[side].policy, index)
     for other, other_sets, other_side in known:
         if other == condition and sets_are_same(sides, other_side, other_sets, side, sets):
             return number

@@ -27,6 +27,7 @@ from ._budget cimport (
     wfpd_budget_clock, wfpd_budget_write,
 )
 from ._cache cimport cache_find, cache_store
+from ._clock cimport wfpd_monotonic
 from ._layered cimport classify
 from ._flow cimport (
     END_REAUTHORIZATION, END_REUSED, FLOW_BEGINS_IN, FLOW_BEGINS_OUT, FLOW_CLOSING, FLOW_CUT, FLOW_ESTABLISHED,
@@ -57,17 +58,6 @@ from ._streams cimport (
 from ._table cimport CompiledPolicy
 from ._types cimport *
 from ._values cimport ValueContext, values_fill
-
-cdef extern from *:
-    """
-    #include <time.h>
-    static inline uint64_t wfpd_visit_clock(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    }
-    """
-    uint64_t wfpd_visit_clock() noexcept nogil
 
 cdef CalloutAnswer _PERMIT
 memset(&_PERMIT, 0, sizeof(_PERMIT))
@@ -191,10 +181,10 @@ cdef inline bint _is_sampled(const Visitor* visitor) noexcept nogil:
 
 
 cdef void _classify_slot(Visitor* visitor, uint8_t slot) noexcept nogil:
-    cdef uint64_t started = wfpd_visit_clock() if _is_sampled(visitor) else 0
+    cdef uint64_t started = wfpd_monotonic() if _is_sampled(visitor) else 0
     _decide_slot(visitor, slot)
     if started:
-        histogram_add(&visitor.stats.classify[slot], wfpd_visit_clock() - started)
+        histogram_add(&visitor.stats.classify[slot], wfpd_monotonic() - started)
 
 
 cdef void _decide_slot(Visitor* visitor, uint8_t slot) noexcept nogil:

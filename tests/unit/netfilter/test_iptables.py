@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from tests.unit.netfilter.plans import EVERY, GOLDEN, planned
 from wfpd.errors import KernelError
 from wfpd.model.policy import Attachment, Faults, Word
 from wfpd.netfilter.commands import Commands
 from wfpd.netfilter.iptables import Iptables, hook_status, queue_counters, stands, transaction, wanted
-from wfpd.netfilter.marks import Marks
-from wfpd.netfilter.ruleset import RuleSet, plan
+from wfpd.netfilter.ruleset import RuleSet
 from wfpd.netfilter.xtables_save import Tables, parse_save
-
-GOLDEN = Path(__file__).parent / "golden"
-EVERY = (
-    Attachment("forward", ("eth0", "wan*")),
-    Attachment("input", queues=(4, 6), balance="flows", families=(4,)),
-    Attachment("output", ("lo",), queues=(8, 8)),
-    Attachment("prerouting", ("eth1",), families=(6,)),
-    Attachment("postrouting"),
-)
-
-
-def planned(*attachments: Attachment, faults: Faults | None = None, workers: int = 2) -> RuleSet:
-    return plan(attachments, faults or Faults(), Marks(), [one.queues or (0, workers - 1) for one in attachments])
 
 
 def saved(ruleset: RuleSet, family: int = 4, extra: str = "") -> Tables:

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from tests.unit.netfilter.plans import EVERY, GOLDEN, planned
 from wfpd.model.policy import Attachment, Faults, Word
 from wfpd.netfilter.commands import Commands
-from wfpd.netfilter.marks import Marks
 from wfpd.netfilter.nftables import Nftables, table_text
-from wfpd.netfilter.ruleset import RuleSet, plan
-
-GOLDEN = Path(__file__).parent / "golden"
-EVERY = (
-    Attachment("forward", ("eth0", "wan*")),
-    Attachment("input", queues=(4, 6), balance="flows", families=(4,)),
-    Attachment("output", ("lo",), queues=(8, 8)),
-    Attachment("prerouting", ("eth1",), families=(6,)),
-    Attachment("postrouting"),
-)
-
-
-def planned(*attachments: Attachment, faults: Faults | None = None, workers: int = 2) -> RuleSet:
-    return plan(attachments, faults or Faults(), Marks(), [one.queues or (0, workers - 1) for one in attachments])
+from wfpd.netfilter.ruleset import RuleSet
 
 
 @pytest.mark.parametrize("absent", [Word.PERMIT, Word.BLOCK])
