@@ -10,7 +10,7 @@ from ._context cimport ClassifyContext
 from ._last_hits import hottest_of
 from ._recorder cimport recorder_counts, recorder_filters, recorder_oldest, recorder_read
 from ._report import add_counts
-from ._report cimport callout_dict, event_dict, queue_dict
+from ._report cimport callout_durations, event_dict, queue_dict
 from ._ring cimport EventRing, ring_peek, ring_pop
 from ._stats cimport EventRecord
 from ._table cimport Snapshot
@@ -86,18 +86,13 @@ cdef class Readings:
             add_counts(total, stats.counters())
         total["queues"] = {number: queue_dict(self._queue(number)) | {"worker": self.queue_workers[number]}
                            for number in sorted(self.queue_workers)}
-        total["callout_errors"], total["callout_durations"] = {}, {}
+        total["callout_errors"], total["callout_watches"] = self.callout_errors(), self.callout_watches()
+        total["callout_durations"] = {}
         for context in self.contexts:
-            called = callout_dict(context)
-            add_counts(total["callout_errors"], called["errors"])
-            add_counts(total["callout_durations"], called["durations"])
-        total["callout_watches"] = self.callout_watches()
+            add_counts(total["callout_durations"], callout_durations(context))
         for name, watch in total["callout_watches"].items():
-            if watch["failed"]:
-                add_counts(total["callout_errors"], {name: watch["failed"]})
             if watch["duration"]["count"]:
                 add_counts(total["callout_durations"], {name: watch["duration"]})
-        add_counts(total["callout_errors"], dict(self.flows.contexts.errors))
         total["flow_contexts"] = {"used": len(self.flows.contexts), "capacity": self.flows.contexts.capacity,
                                   "refused": self.flows.contexts.refused}
         total["parking"] = {} if self.parking is None else self.parking.counters()

@@ -10,5 +10,5 @@ cdef dict event_dict(const EventRecord* record)
 # Everything counted of one queue.
 cdef dict queue_dict(const QueueState* queue)
 
-# `errors` and `durations` of the Python callouts that a thread has called.
-cdef dict callout_dict(ClassifyContext context)
+# How long calls of the Python callouts took that a thread has called, by name.
+cdef dict callout_durations(ClassifyContext context)

@@ -45,12 +45,9 @@ cdef dict queue_dict(const QueueState* queue):
     }
 
 
-cdef dict callout_dict(ClassifyContext context):
-    return {
-        "errors": dict(context.errors),
-        "durations": {name: {"count": entry[0], "sum": entry[1] / 1e9, "buckets": list(entry[2])}
-                      for name, entry in list(context.durations.items())},
-    }
+cdef dict callout_durations(ClassifyContext context):
+    return {name: {"count": entry[0], "sum": entry[1] / 1e9, "buckets": list(entry[2])}
+            for name, entry in list(context.durations.items())}
 
 
 def add_counts(total, more):
