@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+
+from bench.__main__ import BENCHES, marks, name_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -223,6 +226,27 @@ def test_it_is_said_loudly_where_suricata_cannot_be_had(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_the_document_has_one_place_for_the_tables() -> None:
+def test_a_bench_has_its_place_in_the_document_or_it_is_said_why_not() -> None:
     text = (ROOT / "docs" / "benchmarks.md").read_text()
-    assert text.count("<!-- measured: begin -->\n") == text.count("<!-- measured: end -->\n") == 1
+    inside = set(re.findall(r"^<!-- (bench_\w+): begin -->$", text, re.MULTILINE))
+    assert inside == {name_of(module) for module in BENCHES}
+    for name in inside:
+        assert [text.count(mark) for mark in marks(name)] == [1, 1]
+        assert re.search(rf"<!-- {name}: begin -->\n\n20\d\d-\d\d-\d\d: .*load [\d.]+ at the start.*\n\n## ", text)
+    why = (ROOT / "bench" / "README.md").read_text().partition("Not among them:")[2]
+    apart = re.findall(r"`(bench_\w+)\.py`", why)
+    assert sorted([*apart, *inside]) == sorted(SMALL)
+
+
+def test_one_bench_is_measured_again_and_only_its_place_changes(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    before = (ROOT / "docs" / "benchmarks.md").read_text()
+    document.write_text(before)
+    run("bench", "bench_reassembly", "--rounds", "1", "--document", str(document))
+    begin, end = marks("bench_reassembly")
+    texts = [text.split(begin) for text in (before, document.read_text())]
+    (head, old), (same, new) = texts
+    assert same == head and new.split(end)[1] == old.split(end)[1]
+    assert "medians of 1 rounds" in new.split(end)[0] and "medians of 9 rounds" in old.split(end)[0]
+    refused = start("bench", "bench_nothing", "--document", str(document))
+    assert refused.returncode == 2 and "bench_nothing is none of bench_drain," in refused.stderr
