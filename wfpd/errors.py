@@ -7,7 +7,7 @@ three.  Builtin exceptions do for programming errors.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,13 @@ class PolicyError(WfpdError):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+    def without_places(self, subject: str | None = None) -> PolicyError:
+        """The same of what was no text of the caller's; its `subject`, if it is not what the reader took it for."""
+        return PolicyError([
+            replace(problem, location=Location(), subject=problem.subject if subject is None else subject)
+            for problem in self.problems
+        ])  # fmt: skip
 
 
 class CalloutError(WfpdError):

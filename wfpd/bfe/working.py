@@ -7,6 +7,7 @@ leaves it as it was.
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -114,19 +115,22 @@ class Working:
         """Whether a filter of this key would be there."""
         return key in self.added or (key not in self.removed and self._ground.has(key))
 
-    def references(self, kind: Kind, entry: Entry) -> int:
-        """How many objects refer to this one."""
+    def references(self, kind: Kind, entry: Entry) -> dict[Kind, int]:
+        """How many objects refer to this one, by kind; kinds of which none does are left out."""
         key, name = entry.item.key, entry.item.name
         count = self._ground.references(kind, key, name)
         count -= sum(self._ground.refers(gone, kind, key, name) for gone in self.removed)
         count += sum(_refers(added.entry, kind, key, name) for added in self.added.values())
+        counts = {Kind.FILTER: count}
         if kind is Kind.PROVIDER:
-            count += sum(
-                getattr(other.item, "provider", None) == name and other.owner.lifetime is not Lifetime.BUILTIN
-                for entries in self._objects.values()
-                for other in entries.values()
-            )
-        return count
+            counts |= {
+                other: sum(
+                    getattr(one.item, "provider", None) == name and one.owner.lifetime is not Lifetime.BUILTIN
+                    for one in entries.values()
+                )
+                for other, entries in self._objects.items()
+            }
+        return {other: number for other, number in counts.items() if number}
 
     # ------------------------------------------------------------------------------ changing
 
@@ -183,10 +187,8 @@ class Working:
             raise FwpError(kind.not_found, f"no {kind.words} has the key {key}")
         if entry.owner.lifetime is Lifetime.BUILTIN:
             raise FwpError("FWP_E_BUILTIN_OBJECT", f"{kind.words} {entry.item.name!r} is built in")
-        if not forced and (count := self.references(kind, entry)):
-            raise FwpError("FWP_E_IN_USE", f"{count} objects refer to {kind.words} {entry.item.name!r}",
-                           hint=f"`wfpd filters list --{kind.value.replace('_', '-')} {entry.item.name}` lists filters "
-                           "that do")  # fmt: skip
+        if not forced and (counts := self.references(kind, entry)):
+            raise _in_use(kind, entry, counts)
         del entries[key]
         self._names.pop(kind, None)
         self._note(lambda: entries.__setitem__(key, entry), _change(Event.DELETE, kind, entry))
@@ -305,6 +307,16 @@ def _refers(entry: FilterEntry, kind: Kind, key: uuid.UUID, name: str) -> bool:
     return key == {
         Kind.SUBLAYER: entry.sublayer, Kind.CALLOUT: entry.callout, Kind.PROVIDER_CONTEXT: entry.context,
     }[kind]  # fmt: skip
+
+
+def _in_use(kind: Kind, entry: Entry, counts: Mapping[Kind, int]) -> FwpError:
+    """Who refers to an object, and which commands list them."""
+    name = entry.item.name
+    who = ", ".join(f"{count} {other.words}{'s' if count > 1 else ''}" for other, count in counts.items())
+    refer = "refers" if sum(counts.values()) == 1 else "refer"
+    option = f"--{kind.value.replace('_', '-')} {shlex.quote(name)}"
+    commands = ", ".join(f"`wfpd {other.plural.replace('_', '-')} list {option}`" for other in counts)
+    return FwpError("FWP_E_IN_USE", f"{who} {refer} to {kind.words} {name!r}", hint=f"see {commands}")
 
 
 def _change(event: Event, kind: Kind, entry: Entry) -> Change:

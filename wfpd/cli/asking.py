@@ -7,8 +7,9 @@ from typing import Any
 
 from wfpd import client
 from wfpd.cli.printing import NO, complain, print_json
-from wfpd.client import CallError, Refused
-from wfpd.errors import ControlError
+from wfpd.client import CallError, InvalidCall, Refused
+from wfpd.control.protocol import INVALID_PARAMS
+from wfpd.errors import ControlError, UsageError
 
 Client = client.Client
 """What `connect` gives."""
@@ -26,11 +27,15 @@ def ask(arguments: argparse.Namespace, method: str, **params: object) -> Any:
 
 
 def call(connection: Client, method: str, **params: object) -> Any:
-    """The result.  "Not allowed" is status 3; a refusal (Refused) is said by the program, with status 1."""
+    """The result.  What cannot be meant is status 2, "not allowed" 3, a refusal (Refused), which is said later, 1."""
     try:
         return connection.call(method, **params)
     except Refused:
         raise
+    except InvalidCall as error:
+        if error.rpc_code != INVALID_PARAMS:
+            raise ControlError(f"{method}: {error.message}", hint="the daemon is of another version") from error
+        raise UsageError(error.message, hint=error.hint) from error
     except CallError as error:
         raise ControlError(f"{method}: {error.message}") from error
 

@@ -10,6 +10,7 @@ import math
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -161,8 +162,11 @@ class ObjectMethods:
                 raise RpcError(INVALID_PARAMS, f"{kind.value} is an object")
             text = json.dumps({"version": 1, kind.plural: [described]})
         guard = partial(_may_add, caller.role, expires)
-        done = self._session(caller).add_text(text, expires_in=expires, guard=guard,
-                                              callouts=caller.role >= Role.ADMINISTER)  # fmt: skip
+        try:
+            done = self._session(caller).add_text(text, expires_in=expires, guard=guard,
+                                                  callouts=caller.role >= Role.ADMINISTER)  # fmt: skip
+        except PolicyError as error:
+            raise error if "policy" in given else error.without_places() from None
         return _added(kind, done)
 
     def _delete(self, kind: Kind, parameters: Mapping[str, Any], caller: Caller) -> object:
@@ -255,13 +259,20 @@ def _refusing(call: Call) -> Call:
             data = {"error": error.code, "code": error.number} | ({"hint": error.hint} if error.hint else {})
             raise RpcError(REFUSED, error.message, data) from error
         except PolicyError as error:
-            raise RpcError(REFUSED, error.message, _problems(error)) from error
+            raise RpcError(REFUSED, _summary(error), _problems(error)) from error
 
     return refusing
 
 
+def _summary(error: PolicyError) -> str:
+    """Without the hint of the only problem, which goes by itself."""
+    return str(replace(error.problems[0], hint="")) if len(error.problems) == 1 else error.message
+
+
 def _problems(error: PolicyError) -> dict[str, Any]:
     data: dict[str, Any] = {"problems": [str(problem) for problem in error.problems[:1000]]}
+    if len(error.problems) == 1 and error.problems[0].hint:
+        data["hint"] = error.problems[0].hint
     code = next((problem.code for problem in error.problems if problem.code), None)
     return data | ({"error": code, "code": FWP_E[code]} if code in FWP_E else {})
 

@@ -13,9 +13,9 @@ from wfpd.compiler.pack import pack
 from wfpd.config import load_change
 from wfpd.config.layer_names import LAYER_NAMES
 from wfpd.dataplane import Snapshot, filter_conditions, filter_set, live_ids, meeting, set_members
-from wfpd.errors import FwpError
+from wfpd.errors import FwpError, PolicyError
 
-KEYS = ("provider", "name", "layer", "sublayer", "callout", "action", "type", "flags", "when")
+KEYS = ("provider", "name", "layer", "sublayer", "callout", "provider_context", "action", "type", "flags", "when")
 CONTAINED, OVERLAPPING = "fully_contained", "overlapping"
 SORTED, BEST, BOOTTIME_ONLY = "sorted", "best_terminating_match", "boottime_only"
 FLAGS = (SORTED, BEST, BOOTTIME_ONLY, "include_boottime", "include_disabled")
@@ -60,7 +60,7 @@ class Template:
     def _asked_members(self) -> dict[str, Collection[Any]]:
         """What is asked of members of Snapshot.filter_info()."""
         wanted: dict[str, Collection[Any]] = {}
-        for kind in (Kind.PROVIDER, Kind.SUBLAYER, Kind.CALLOUT):
+        for kind in (Kind.PROVIDER, Kind.SUBLAYER, Kind.CALLOUT, Kind.PROVIDER_CONTEXT):
             if kind.value in self._given:
                 wanted[kind.value] = (self._name_of(kind, self._given[kind.value]),)
         if (name := self._given.get("name")) is not None:
@@ -90,7 +90,10 @@ class Template:
         if self._slots is None:
             raise FwpError("FWP_E_CONDITION_NOT_FOUND", "the conditions of a template are those of a layer: name it")
         entry = {"name": "template", "layer": self._given["layer"], "action": "permit", "when": when}
-        policy = load_change(json.dumps({"version": 1, "filters": [entry]}), known(self._objects))
+        try:
+            policy = load_change(json.dumps({"version": 1, "filters": [entry]}), known(self._objects))
+        except PolicyError as error:
+            raise error.without_places(subject="template") from None
         self._packed = pack(policy)
         found = {item.slot: containment.Template(item.conditions, _family(item.slot)) for item in policy.filters}
         if all(template.is_never for template in found.values()):

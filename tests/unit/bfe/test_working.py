@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.bfe.engines import Engine, blocking, key_of, refused, said
 from wfpd.bfe import Kind, working
+from wfpd.errors import FwpError
 from wfpd.model.policy import default_key
 
 
@@ -43,6 +44,22 @@ def test_an_object_that_is_referred_to_cannot_be_deleted(engine: Engine) -> None
     session.delete(Kind.PROVIDER, [keys[Kind.PROVIDER]])
     session.commit()
     assert not engine.ground.filters
+
+
+def test_who_refers_to_an_object_is_said_with_the_commands_that_list_them(engine: Engine) -> None:
+    session = engine.open()
+    session.add_text(said(**PROVIDER, sublayers=[{"name": "mine", "provider": "acme"}],
+                          provider_contexts=[{"name": "a", "provider": "acme"}, {"name": "b", "provider": "acme"}],
+                          filters=[blocking("a", sublayer="mine", provider_context="b")]))  # fmt: skip
+    for kind, name, message, hint in (
+        (Kind.PROVIDER, "acme", "1 sublayer, 2 provider contexts refer to provider 'acme' (FWP_E_IN_USE)",
+         "see `wfpd sublayers list --provider acme`, `wfpd provider-contexts list --provider acme`"),
+        (Kind.PROVIDER_CONTEXT, "b", "1 filter refers to provider context 'b' (FWP_E_IN_USE)",
+         "see `wfpd filters list --provider-context b`"),
+    ):  # fmt: skip
+        with pytest.raises(FwpError) as caught:
+            session.delete(kind, [key_of(session, kind, name)])
+        assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
 def test_what_a_transaction_adds_counts_as_a_reference(engine: Engine) -> None:

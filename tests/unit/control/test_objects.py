@@ -95,6 +95,18 @@ def test_objects_of_every_kind_are_added_got_listed_and_deleted(root: Connection
     assert not engine.names()
 
 
+def test_an_entry_s_error_has_no_place_and_its_hint_by_itself(root: Connection) -> None:
+    with pytest.raises(RpcError) as caught:
+        root.call("filters.add", filter=blocking("f", sublayer="nowhere", when={"ip_sourc_port": 1}))
+    assert len(caught.value.data["problems"]) == 2 and "change:" not in caught.value.message
+    with pytest.raises(RpcError) as caught:
+        root.call("filters.add", filter=blocking("f", when={"ip_sourc_port": 1}))
+    assert caught.value.message == 'filter "f": there is no field "ip_sourc_port" (FWP_E_CONDITION_NOT_FOUND)'
+    assert caught.value.data["hint"] == 'did you mean "ip_source_port"?'
+    with pytest.raises(RpcError, match=r"^change:1: filter "):
+        root.call("filters.add", policy=said(filters=[blocking("f", when={"ip_sourc_port": 1})]))
+
+
 def test_a_change_as_text_may_have_all_that_a_filter_needs(root: Connection) -> None:
     text = said(sublayers=[{"name": "mine"}], filters=[{"name": "f", "layer": "ipforward", "sublayer": "mine",
                                                         "action": "block"}])  # fmt: skip

@@ -41,8 +41,8 @@ def _add_list(within: Commands) -> None:
                       "The weight is the effective one; its four highest bits are its range.",
                       as_json=True, socket=True)  # fmt: skip
     add_template(made)
-    for name, metavar in (("layer", "LAYER"), ("sublayer", "NAME"), ("callout", "NAME")):
-        made.add_argument(f"--{name}", metavar=metavar, help=f"only those of this {name}")
+    for name, metavar in (("layer", "LAYER"), ("sublayer", "NAME"), ("callout", "NAME"), ("provider-context", "NAME")):
+        made.add_argument(f"--{name}", metavar=metavar, help=f"only those of this {name.replace('-', ' ')}")
     made.add_argument("--action", action="append", metavar="ACTION",
                       help="only those that do this: permit, block, callout_terminating, callout_inspection, "
                       "callout_unknown; may be repeated")  # fmt: skip
@@ -81,7 +81,7 @@ def _add_add(within: Commands) -> None:
 
 def list_filters(arguments: argparse.Namespace) -> int:
     """`wfpd filters list`."""
-    template: dict[str, Any] = {name: text for name in ("layer", "sublayer", "callout", "action")
+    template: dict[str, Any] = {name: text for name in ("layer", "sublayer", "callout", "provider_context", "action")
                                 if (text := getattr(arguments, name)) is not None}  # fmt: skip
     if arguments.conditions:
         if arguments.layer is None:
