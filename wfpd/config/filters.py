@@ -43,8 +43,8 @@ _FLAGS = {
     "indexed": FilterFlag.INDEXED,
 }
 _FLAG_HINTS = {
-    "persistent": "a file's filters live as long as the file; persistent objects belong to the engine",
-    "boottime": "boot-time filters belong to the engine's objects",
+    "persistent": "a file's filters live as long as the file, those of a session at most as long as the daemon",
+    "boottime": "there are no boot-time filters yet",
     "disabled": "write enabled: false",
 }
 _TRUE, _FALSE = "true", "false"

@@ -10,9 +10,9 @@ from wfpd.cli.arguments import count, up_to
 from wfpd.cli.asking import connect
 from wfpd.cli.captures import open_capture
 from wfpd.cli.parser import Commands
-from wfpd.cli.printing import DEFAULT_POLICY, DONE, NO, colored, must_open, print_json
+from wfpd.cli.printing import DEFAULT_POLICY, DONE, NO, UNREACHABLE, colored, must_open, print_json
 from wfpd.client import CallError, InvalidCall
-from wfpd.errors import ControlError, UsageError
+from wfpd.errors import CaptureError, ControlError, PolicyError, UsageError
 
 
 def add(commands: Commands) -> None:
@@ -22,7 +22,8 @@ def add(commands: Commands) -> None:
         explain_packet,
         "say why a packet is permitted or blocked",
         "Runs a packet that you describe, or one of a capture, through the policy's own tables and shows every "
-        "filter that matched or nearly did. Calls no callout. Exit 0: permitted, 1: blocked.",
+        "filter that matched or nearly did. Calls no callout. Exit 0: permitted, 1: blocked, 3: not decided, for the "
+        "policy or capture is wrong or cannot be opened.",
         as_json=True,
         socket=True,
     )
@@ -52,7 +53,11 @@ def explain_packet(arguments: argparse.Namespace) -> int:
     """`wfpd explain`."""
     from wfpd.observe.explain_text import render
 
-    document = _explained_live(arguments) if arguments.live else _explained(arguments)
+    try:
+        document = _explained_live(arguments) if arguments.live else _explained(arguments)
+    except (PolicyError, CaptureError) as error:
+        error.exit_status = UNREACHABLE  # 1 is that the packet is blocked.
+        raise
     if arguments.json:
         print_json(document)
     else:

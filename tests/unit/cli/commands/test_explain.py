@@ -21,6 +21,15 @@ def test_explain_is_0_for_a_permit_and_1_for_a_block(capsys) -> None:
     assert (document["decision"]["filter"], document["packet"]["source_port"]) == ("ssh-from-offices", 1234)
 
 
+def test_a_policy_or_capture_that_is_wrong_is_no_block(tmp_path: pathlib.Path, capsys) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("version: 1\nfilters: [{name: f}]\n")
+    assert cli.main(["explain", "--policy", str(wrong), *SSH]) == 3
+    assert "layer is missing" in capsys.readouterr().err
+    assert cli.main([*HOST, "--pcap", str(wrong)]) == 3
+    assert "not a capture" in capsys.readouterr().err
+
+
 def test_explain_takes_a_packet_of_a_capture(capsys) -> None:
     capture = ["--pcap", str(EXAMPLES / "host.pcap"), "--local", "203.0.113.10/32,2001:db8:9::10/128"]
     assert cli.main([*HOST, *capture, "--packet", "3", "--json"]) == 0
