@@ -6,7 +6,7 @@ may be left out are optional here too; times are unix seconds, sizes bytes.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 ObjectType = Literal["providers", "sublayers", "provider_contexts", "callouts", "filters"]
 
@@ -220,11 +220,12 @@ class LayerShown(TypedDict, total=False):
 
 
 class SetShown(TypedDict):
-    """A named set."""
+    """A named set; `n_different` sets of this name, whose values are not the same, are told of as one."""
 
     name: str
     type: str
     n_values: int
+    n_different: NotRequired[int]
 
 
 class FlowShown(TypedDict, total=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -66,13 +67,21 @@ class Listings:
         return {"objects": found}
 
     def sets(self, _parameters: Mapping[str, Any], _peer: object = None) -> Described:
-        """The sets that filters name, with what of them the filters look at: a family that none does is not there."""
+        """The sets that filters name, with what of them the filters look at: a family that none does is not there.
+
+        Sets of one name with other values, as the file and a session may have them, are one that says how many it is.
+        """
         snapshot = self._running.snapshot
-        sums: dict[tuple[str, str], int] = {}
+        found: dict[tuple[str, str], list[tuple[str, int]]] = {}
         for name, kind, count, field in [] if snapshot is None else sets_of(snapshot):
-            key = name, _type(kind, field)
-            sums[key] = sums.get(key, 0) + count
-        return {"objects": [{"name": name, "type": kind, "n_values": count} for (name, kind), count in sums.items()]}
+            found.setdefault((name, _type(kind, field)), []).append((kind, count))
+        return {
+            "objects": [
+                {"name": name, "type": kind, "n_values": sum(count for _, count in parts),
+                 "n_different": _most_of_one([part for part, _ in parts])}
+                for (name, kind), parts in found.items()
+            ]
+        }  # fmt: skip
 
     def set_values(self, parameters: Mapping[str, Any], _peer: object = None) -> Described:
         """The values of one set, the first `size` of each family."""
@@ -88,11 +97,14 @@ class Listings:
             raise RpcError(
                 REFUSED, f"no filter names a set {name[:128]!r} ({code})", {"error": code, "code": FWP_E[code]}
             )
-        values = [value for kind, _, field in kinds
-                  for value in _said(kind, field, set_page(snapshot, name, kind, 0, size))]  # fmt: skip
+        seen: Counter[str] = Counter()
+        values = []
+        for kind, _, field in kinds:
+            values += _said(kind, field, set_page(snapshot, name, kind, 0, size, seen[kind]))
+            seen[kind] += 1
         kind, _, field = kinds[0]
         return {"object": {"name": name, "type": _type(kind, field), "n_values": sum(count for _, count, _ in kinds),
-                           "values": values}}  # fmt: skip
+                           "n_different": max(seen.values()), "values": values}}  # fmt: skip
 
     # --------------------------------------------------------------------------------- flows
 
@@ -170,6 +182,10 @@ def _number(value: object, what: str, most: int) -> int:
     if type(value) is int and 0 <= value <= most:
         return value
     raise RpcError(INVALID_PARAMS, f"{what} is a number from 0 to {most}, or a name that is known")
+
+
+def _most_of_one(kinds: Sequence[str]) -> int:
+    return max(Counter(kinds).values())
 
 
 def _type(kind: str, field: int) -> str:

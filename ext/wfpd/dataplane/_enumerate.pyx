@@ -207,17 +207,48 @@ def set_members(Snapshot snapshot not None, uint32_t index, uint32_t number) -> 
 def sets_of(Snapshot snapshot not None) -> list:
     """(name, kind, number of members, a field that is looked up in it) of every set that filters name.
 
-    kind is ranges32, ranges128 or texts.  Of several with one name and kind the first stands for all.
+    kind is ranges32, ranges128 or texts.  Sets of one name and kind that hold the same are one; others, such as those
+    of the policy file and of a session, follow each other.
     """
+    cdef Part part
+    fields = {}
+    rows = []
+    for name, kind, part, number in _distinct(snapshot):
+        if id(part) not in fields:
+            fields[id(part)] = _fields_of_sets(part)
+        rows.append((name, _KINDS[kind], part.policy.sets[<uint32_t>number].count, fields[id(part)][number]))
+    return rows
+
+
+_KINDS = ("ranges32", "ranges128", "texts")
+
+
+cdef list _distinct(Snapshot snapshot):
+    """(name, number of the kind, part, number in the part) of every set that no other of its name and kind equals."""
+    cdef Part part, other
     cdef Added entry
+    cdef uint32_t i
     found = {}
+    rows = []
     for part in (snapshot.root.part, *[entry.part for entry in snapshot.added]):
-        for name, kind, count, field in _sets(part):
-            found.setdefault((name, kind), (count, field))
-    return [(name, kind, count, field) for (name, kind), (count, field) in found.items()]
+        for i in range(part.policy.n_sets):
+            name, kind = part.name(part.policy.sets[i].name), part.policy.sets[i].kind
+            alike = found.setdefault((name, kind), [])
+            for other, number in alike:
+                if _same_members(part, &part.policy.sets[i], other, &other.policy.sets[<uint32_t>number]):
+                    break
+            else:
+                alike.append((part, i))
+                rows.append((name, kind, part, i))
+    return rows
 
 
-cdef list _sets(Part part):
+cdef bint _same_members(Part part, const PackedSet* item, Part other, const PackedSet* that) except -1:
+    return item.count == that.count and _members(part, item, 0, item.count) == _members(other, that, 0, that.count)
+
+
+cdef list _fields_of_sets(Part part):
+    """For each set a field that is looked up in it."""
     cdef const CompiledPolicy* policy = &part.policy
     cdef const PackedFilter* item
     cdef uint32_t i, k
@@ -229,8 +260,7 @@ cdef list _sets(Part part):
             item = policy.filters + i
             for k in range(item.first_condition, item.first_condition + item.n_conditions):
                 _note_sets(policy, policy.conditions + k, fields)
-    found = [(part.name(policy.sets[i].name), ("ranges32", "ranges128", "texts")[policy.sets[i].kind],
-              policy.sets[i].count, fields[i]) for i in range(policy.n_sets)]
+    found = [fields[i] for i in range(policy.n_sets)]
     free(fields)
     return found
 
@@ -246,14 +276,18 @@ cdef void _note_sets(const CompiledPolicy* policy, const PackedCondition* condit
                 fields[policy.atoms[m].ref] = condition.field
 
 
-def set_page(Snapshot snapshot not None, str name not None, str kind not None, uint32_t first, uint32_t n) -> list:
-    """`n` members of a set from `first` on, as set_members() has them.  KeyError if no filter names such a set."""
+def set_page(
+    Snapshot snapshot not None, str name not None, str kind not None, uint32_t first, uint32_t n, uint32_t which=0
+) -> list:
+    """`n` members of a set from `first` on, as set_members() has them.  KeyError if no filter names such a set.
+
+    `which`: of several of this name and kind, counted from 0 in the order of sets_of().
+    """
     cdef Part part
-    cdef Added entry
-    cdef uint32_t i, number = ("ranges32", "ranges128", "texts").index(kind)
-    for part in (snapshot.root.part, *[entry.part for entry in snapshot.added]):
-        for i in range(part.policy.n_sets):
-            item = &part.policy.sets[i]
-            if item.kind == number and part.name(item.name) == name:
+    for of, number, part, place in _distinct(snapshot):
+        if of == name and _KINDS[number] == kind:
+            if which == 0:
+                item = &part.policy.sets[<uint32_t>place]
                 return _members(part, item, first, min(n, item.count - min(first, item.count)))
+            which -= 1
     raise KeyError(name)

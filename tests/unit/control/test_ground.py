@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from wfpd.compiler.pack import pack
 from wfpd.config import load_policy
 from wfpd.control.ground import TablesGround
 from wfpd.control.tables import Tables
-from wfpd.dataplane import Engine, Root, Snapshot
+from wfpd.daemon.listed import Listings
+from wfpd.dataplane import Engine, Flows, Root, Snapshot
 from wfpd.model.policy import Policy, Word
 
 WORDS = dict.fromkeys(("on_error", "on_malformed", "on_late", "flows_full"), int(Word.PERMIT))
@@ -128,6 +130,26 @@ def test_what_a_template_cannot_mean_is_refused(session: Session) -> None:
             session.list(Kind.FILTER, template, 9)
     with pytest.raises(Exception, match="ip_nothing"):
         session.list(Kind.FILTER, {"layer": "ipforward", "when": {"ip_nothing": 1}}, 9)
+
+
+def test_a_session_s_set_is_not_taken_for_the_file_s_of_the_same_name(running: Running, session: Session) -> None:
+    running.load("""
+sets: {offices: {type: address, values: [192.0.2.0/24, "2001:db8::/32"]}}
+filters: [{name: a, layer: ipforward, action: block, when: {ip_source_address: $offices}}]
+""")
+    for name, values in (("b", ["10.0.0.0/8"]), ("c", ["192.0.2.0/24"])):  # The last equals the file's.
+        session.add_text(said(sets=[{"name": "offices", "type": "address", "values": values}],
+                              filters=[blocking(name, when={"ip_source_address": "$offices"})]))  # fmt: skip
+    shown = Listings(SimpleNamespace(snapshot=None, flows=Flows(16)), lambda *_: None)  # type: ignore[arg-type]
+    for step in (lambda: None, running.tables.fold, running.tables.rebuild):
+        step()
+        shown._running = SimpleNamespace(snapshot=running.tables.snapshot)  # type: ignore[assignment]
+        assert shown.sets({})["objects"] == [
+            {"name": "offices", "type": "address", "n_values": 3, "n_different": 2}
+        ]  # fmt: skip
+        found = shown.set_values({"name": "offices", "size": 1})["object"]
+        assert sorted(found["values"]) == ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]
+        assert (found["n_values"], found["n_different"]) == (3, 2)
 
 
 def test_references_are_counted_in_the_tables_and_beside_them(running: Running, session: Session) -> None:

@@ -50,7 +50,7 @@ def test_sets_are_shown_by_what_their_fields_have() -> None:
         "0.0.0.0/31", "192.0.0.0/2", "::ffff:ffff:ffff:ffff-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
     ]  # fmt: skip
     assert shown.set_values({"name": "number-small", "size": 1})["object"] == {
-        "name": "number-small", "type": "number", "n_values": 2, "values": ["6"],
+        "name": "number-small", "type": "number", "n_values": 2, "n_different": 1, "values": ["6"],
     }  # fmt: skip
     assert shown.set_values({"name": "text-small"})["object"]["values"] == ["eth0", "lo"]
 
