@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
 from collections.abc import Callable
+from typing import Any
 
 
 def seconds(text: str) -> float:
@@ -40,3 +42,19 @@ def port(text: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0-65535")
     return int(text)
+
+
+def target(text: str) -> dict[str, Any]:
+    """`address` and `port` of ADDRESS[:PORT], [V6]:PORT, a prefix or :PORT."""
+    found: dict[str, Any] = {}
+    match = re.fullmatch(r"\[(.*)\](?::([0-9]+))?|([^:]*):([0-9]+)", text)
+    address, number = (match[1] or match[3], match[2] or match[4]) if match else (text, None)
+    if number is not None:
+        found["port"] = port(number)
+    if address or number is None:
+        try:
+            ipaddress.ip_network(address, strict=False)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no address, prefix, ADDRESS:PORT or :PORT") from None
+        found["address"] = address
+    return found

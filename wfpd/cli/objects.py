@@ -147,7 +147,9 @@ def _expiry(found: object) -> str:
 
 _TIMES: dict[str, Callable[[object], str]] = {
     "last_hit": lambda found: tables.ago(found, time.time()),
+    "last_seen": lambda found: tables.ago(found, time.time()),
     "since": lambda found: tables.ago(found, time.time()),
+    "started": lambda found: tables.ago(found, time.time()),
     "expires": _expiry,
 }
 """How the times of an object are told."""

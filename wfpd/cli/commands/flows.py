@@ -8,21 +8,26 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from wfpd.cli import objects, tables
-from wfpd.cli.arguments import port
+from wfpd.cli.arguments import port, target
 from wfpd.cli.asking import connect
 from wfpd.cli.parser import Commands, actions
-from wfpd.cli.printing import DONE
+from wfpd.cli.printing import DONE, print_json
 from wfpd.cli.tables import Column, of
 
 
 def add(commands: Commands) -> None:
     """Add the parser."""
     made = commands.add("flows", None, "show the flows that the daemon knows", as_json=True, socket=True)
-    listing = actions(made).add("list", list_flows, "show flows, who authorized them and what they carried",
-                                as_json=True, socket=True)  # fmt: skip
+    within = actions(made)
+    listing = within.add("list", list_flows, "show flows, who authorized them and what they carried",
+                         as_json=True, socket=True)  # fmt: skip
     listing.add_argument("--address", metavar="ADDRESS", help="only those with this end")
     listing.add_argument("--port", type=port, metavar="N", help="only those with this port at an end")
     listing.add_argument("--proto", metavar="NAME", help="only those of this protocol: tcp, udp, or a number")
+    showing = within.add("show", show_flows, "show everything about the flows of one end, or about one flow",
+                         as_json=True, socket=True)  # fmt: skip
+    showing.add_argument("which", type=_which, metavar="ADDRESS[:PORT]|ID",
+                         help="either end, such as [2001:db8::1]:443, or the flow_id of an event")  # fmt: skip
 
 
 def list_flows(arguments: argparse.Namespace) -> int:
@@ -32,6 +37,26 @@ def list_flows(arguments: argparse.Namespace) -> int:
     with connect(arguments) as connection:
         objects.show_pages(objects.pages(connection, "flows.list", template), COLUMNS, arguments.json, "flow")
     return DONE
+
+
+def show_flows(arguments: argparse.Namespace) -> int:
+    """`wfpd flows show`."""
+    number, template = arguments.which
+    with connect(arguments) as connection:
+        found = [flow for flow in objects.everything(connection, "flows.list", template)
+                 if number in (None, flow["flow_id"])]  # fmt: skip
+    if not found:
+        raise objects.NoSuchObjectError("there is no such flow", hint="`wfpd flows list` has them all")
+    if arguments.json:
+        print_json({"objects": found})
+    else:
+        print("\n\n".join(objects.describe(flow, 64) for flow in found))
+    return DONE
+
+
+def _which(text: str) -> tuple[int | None, dict[str, Any]]:
+    """A flow_id or None, and the template."""
+    return (int(text), {}) if text.isascii() and text.isdigit() else (None, target(text))
 
 
 def _end(which: str) -> Callable[[Mapping[str, Any]], str]:

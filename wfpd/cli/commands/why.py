@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import base64
-import ipaddress
-import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wfpd.cli.arguments import port, seconds, up_to
+from wfpd.cli.arguments import seconds, target, up_to
 from wfpd.cli.asking import connect
 from wfpd.cli.parser import Commands
 from wfpd.cli.printing import DONE, NO, complain, print_json
@@ -46,22 +44,6 @@ def add(commands: Commands) -> None:
     made.add_argument("--limit", type=up_to(1000), default=50, metavar="N",
                       help="at most so many, the newest (default: %(default)s)")  # fmt: skip
     made.add_argument("--pcap", metavar="FILE", help="write the packets' heads there too, as pcapng")
-
-
-def target(text: str) -> dict[str, Any]:
-    """`address` and `port` of ADDRESS[:PORT], [V6]:PORT, a prefix or :PORT."""
-    found: dict[str, Any] = {}
-    match = re.fullmatch(r"\[(.*)\](?::([0-9]+))?|([^:]*):([0-9]+)", text)
-    address, number = (match[1] or match[3], match[2] or match[4]) if match else (text, None)
-    if number is not None:
-        found["port"] = port(number)
-    if address or number is None:
-        try:
-            ipaddress.ip_network(address, strict=False)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no address, prefix, ADDRESS:PORT or :PORT") from None
-        found["address"] = address
-    return found
 
 
 def why(arguments: argparse.Namespace) -> int:

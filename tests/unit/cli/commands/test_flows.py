@@ -25,6 +25,25 @@ def test_flows_are_a_row_each(daemon: Daemon, path: str, monkeypatch, capsys) ->
     assert second.split()[:4] == ["icmp", "192.0.2.1", "192.0.2.9", "-"]
 
 
+def test_flows_are_shown_by_an_end_or_by_their_id(daemon: Daemon, path: str, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(time, "time", lambda: 100.0)
+    daemon.objects["flows"] = [FLOW, PING | {"flow_id": 2}]
+    assert cli.main(["flows", "show", "1", "--socket", path]) == 0
+    said = capsys.readouterr().out
+    assert "started         1 min ago\nlast_seen       10 s ago" in said and "filter          ssh\\x1b[31m" in said
+    assert cli.main(["flows", "show", "2", "--json", "--socket", path]) == 0
+    assert json.loads(capsys.readouterr().out) == {"objects": [PING | {"flow_id": 2}]}
+    assert cli.main(["flows", "show", "3", "--socket", path]) == 1
+    daemon.objects["flows"] = []
+    capsys.readouterr()
+    assert cli.main(["flows", "show", "[2001:db8::1]:50000", "--socket", path]) == 1
+    assert daemon.asked[-1]["template"] == {"address": "2001:db8::1", "port": 50000}
+    assert capsys.readouterr().err == "error: there is no such flow\n  hint: `wfpd flows list` has them all\n"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["flows", "show", "ssh", "--socket", path])
+    assert stopped.value.code == 2
+
+
 def test_what_is_asked_for_is_the_template(daemon: Daemon, path: str, capsys) -> None:
     options = ["--address", "192.0.2.1", "--port", "22", "--proto", "tcp"]
     assert cli.main(["flows", "list", *options, "--json", "--socket", path]) == 0

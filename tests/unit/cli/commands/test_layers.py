@@ -30,3 +30,22 @@ def test_the_layers_of_the_running_policy_have_their_filters(daemon: Daemon, pat
     assert capsys.readouterr().out.splitlines()[1].split() == ["ipforward", "forward", "3", "universal", "yes"]
     assert cli.main(["layers", "--json", "list", "--socket", path]) == 0
     assert json.loads(capsys.readouterr().out) == {"objects": daemon.objects["layers"]}
+
+
+def test_one_layer_is_shown_with_its_filters_and_fields(daemon: Daemon, path: str, capsys) -> None:
+    daemon.objects["layers"] = [
+        layer | {"n_filters": 3, "filters": {family["name"]: 3 for family in layer["families"]}}
+        for layer in layers_json()
+    ]
+    for name in ("ipforward", "ipforward_v6"):
+        assert cli.main(["layers", "show", name, "--socket", path]) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert said[0] == "ipforward  (ipforward_v4 ipforward_v6; fed by forward)"
+        assert "  filters: ipforward_v4 3, ipforward_v6 3" in said
+        assert any(line.split()[:1] == ["ip_ttl"] for line in said)
+    assert cli.main(["layers", "show", "rpc_um", "--socket", path]) == 0
+    assert capsys.readouterr().out.startswith("rpc_um  (fed by nothing)\n  NOT SERVED: ")
+    assert cli.main(["layers", "show", "ipforward_discard", "--json", "--socket", path]) == 0
+    assert json.loads(capsys.readouterr().out)["discard"]
+    assert cli.main(["layers", "show", "nowhere", "--socket", path]) == 1
+    assert 'there is no layer "nowhere"' in capsys.readouterr().err

@@ -12,7 +12,6 @@ from tests.control_schema import check_result
 from tests.unit.cli.answering import Daemon
 from wfpd import cli
 from wfpd.capture import read_capture
-from wfpd.cli.commands.why import target
 from wfpd.control.protocol import INVALID_PARAMS, RpcError
 
 HEAD = bytes([0x45, *bytes(39)])
@@ -97,18 +96,6 @@ def test_a_packet_that_explain_cannot_describe_has_no_such_line(daemon: Daemon, 
         assert cli.main(["why", "--socket", path]) == 0
         assert "explain" not in capsys.readouterr().out
     assert "explain" not in "".join(lines(daemon, path, capsys, tcp_flags="0x0"))
-
-
-@pytest.mark.parametrize(
-    ("text", "asked"),
-    [("192.0.2.1", {"address": "192.0.2.1"}), ("192.0.2.1:53", {"address": "192.0.2.1", "port": 53}),
-     ("[2001:db8::1]:53", {"address": "2001:db8::1", "port": 53}), ("[2001:db8::1]", {"address": "2001:db8::1"}),
-     ("2001:db8::1", {"address": "2001:db8::1"}), ("::1", {"address": "::1"}), (":53", {"port": 53}),
-     ("192.0.2.0/24", {"address": "192.0.2.0/24"}), ("2001:db8::/32", {"address": "2001:db8::/32"}),
-     ("192.0.2.0/24:53", {"address": "192.0.2.0/24", "port": 53})],
-)  # fmt: skip
-def test_what_is_looked_for_is_read(text: str, asked: dict[str, Any]) -> None:
-    assert target(text) == asked
 
 
 def test_options_are_parameters(daemon: Daemon, path: str, capsys: Any) -> None:
