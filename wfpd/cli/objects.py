@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wfpd.cli import tables
 from wfpd.cli.asking import Client, call
 from wfpd.cli.printing import NO, complain, print_json
 from wfpd.cli.tables import Column, Table
-from wfpd.errors import UsageError, WfpdError
+from wfpd.errors import PolicyError, UsageError, WfpdError
 
 PAGE = 1000
 """Objects that are asked for at once."""
@@ -155,8 +155,11 @@ _TIMES: dict[str, Callable[[object], str]] = {
 """How the times of an object are told."""
 
 
-def properties(words: Sequence[str]) -> dict[str, Any]:
-    """`NAME=VALUE` words, each name once.  UsageError where one is none."""
+def properties(words: Sequence[str], free: Collection[str] = ()) -> dict[str, Any]:
+    """`NAME=VALUE` words, each name once.  UsageError where one is none.
+
+    `free`: names whose value is free data, in which numbers, true and false are such as in a policy file.
+    """
     found: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -164,8 +167,18 @@ def properties(words: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"{tables.harmless(word)!r} is not NAME=VALUE")
         if name in found:
             raise UsageError(f"{tables.harmless(name)} is given twice", hint=f"several values: {name}=[A,B]")
-        found[name] = _read_value(name, text)
+        found[name] = _read_data(name, text) if name in free else _read_value(name, text)
     return found
+
+
+def _read_data(name: str, text: str) -> object:
+    from wfpd.config import load_data
+
+    try:
+        return load_data(text)
+    except PolicyError as error:
+        raise UsageError(f"{tables.harmless(name)}: {tables.harmless(text)} is no value as in a policy: "
+                         f"{error.problems[0].message}", hint=error.problems[0].hint) from error  # fmt: skip
 
 
 def _read_value(name: str, text: str) -> Any:

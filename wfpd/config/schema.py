@@ -15,6 +15,7 @@ from wfpd.config import reader
 from wfpd.config._quick import QuickReader
 from wfpd.config._tape import Items
 from wfpd.config.conditions import ConditionReader, top_of
+from wfpd.config.document import Unparsable, parse
 from wfpd.config.files import Files
 from wfpd.config.filters import FilterReader
 from wfpd.config.limits import DEFAULT, Limits
@@ -78,6 +79,17 @@ def load_change(text: str, known: Known = NOTHING, *, callouts: bool = False, li
     schema = _Schema("change", True, limits, frozenset(), known)
     schema.top_keys = CALLOUT_KEYS if callouts else CHANGE_KEYS
     return schema.read(text.encode("utf-8", "surrogatepass"))
+
+
+def load_data(text: str, limits: Limits = DEFAULT) -> object:
+    """Free data, such as a callout's options, as it would be read in a policy file.  PolicyError where it is none."""
+    report = Report(limits.problems)
+    try:
+        root = parse(text.encode("utf-8", "surrogatepass"), "", report, limits)
+    except (Unparsable, TooManyProblems):
+        raise PolicyError(report.sorted_errors()) from None
+    report.raise_errors()
+    return reader.natural(root)
 
 
 class _Schema:

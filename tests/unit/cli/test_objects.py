@@ -66,6 +66,18 @@ def test_properties_are_texts_lists_and_mappings() -> None:
     assert found == {"a": "1", "b": ["x", "2001:db8::/32"], "c": {"none_of": ["10.0.0.0/8"]}, "d": "", "e": "x=y"}
 
 
+def test_free_data_is_as_in_a_policy_file() -> None:
+    words = ["options={seconds: 1, clear_right: false, name: '2', list: [0x10, 1.5, -3, null, x y]}", "data=7", "n=7"]
+    assert properties(words, free=("data", "options")) == {
+        "options": {"seconds": 1, "clear_right": False, "name": "2", "list": [16, 1.5, -3, None, "x y"]}, "data": 7,
+        "n": "7",
+    }  # fmt: skip
+    assert properties(['data={"a": [true, "x"]}'], free=("data",)) == {"data": {"a": [True, "x"]}}
+    for text in ("{a: 1", "&x 1", "!!int 1", "[" * 5000, "{a: 1, a: 2}", "\udce4"):
+        with pytest.raises(UsageError, match="is no value as in a policy"):
+            properties([f"data={text}"], free=("data",))
+
+
 @pytest.mark.parametrize(("words", "says"), [
     (["nothing"], "is not NAME=VALUE"), (["=x"], "is not NAME=VALUE"), (["a=1", "a=2"], "a is given twice"),
     (["a=[1"], "no list or mapping"), (["a={b: *c}"], "no list or mapping"),

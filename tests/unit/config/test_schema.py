@@ -5,12 +5,22 @@ import os
 
 import pytest
 
-from wfpd.config import Limits, load_policy
+from wfpd.config import Limits, load_data, load_policy
 from wfpd.errors import PolicyError
 from wfpd.model.policy import Word
 
 HEAD = "version: 1\n"
 FILTER = "filters: [{{name: {}, layer: ipforward_v4, action: block}}]\n"
+
+
+def test_free_data_is_what_a_policy_has_of_it(policies):
+    text = "{seconds: 1, deep: {is: true}, words: [a, '1']}"
+    policy = policies.load(f"version: 1\nprovider_contexts: [{{name: c, data: {text}}}]")
+    assert (
+        load_data(text) == policy.provider_contexts[0].data == {"seconds": 1, "deep": {"is": True}, "words": ["a", "1"]}
+    )
+    with pytest.raises(PolicyError):
+        load_data("{a: ")
 
 
 def test_the_example_of_the_documentation_loads(policies):

@@ -91,7 +91,7 @@ def show_object(kind: Kind, arguments: argparse.Namespace) -> int:
 
 def add_object(kind: Kind, arguments: argparse.Namespace) -> int:
     """Add the object that the arguments describe."""
-    made = {"name": arguments.name, **objects.properties(arguments.more)}
+    made = {"name": arguments.name, **objects.properties(arguments.more, free=("data", "options"))}
     result = ask(arguments, f"{kind.methods}.add", **{kind.parameter: made})
     if arguments.json:
         print_json(result)
