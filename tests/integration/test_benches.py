@@ -148,6 +148,15 @@ def test_lints_have_a_row_for_each_size_and_find_what_was_put_there() -> None:
     assert all(int(row[-2]) > 0 and row[-1] == "0" for row in table["rows"])
 
 
+def test_lints_of_published_sets_are_checked_one_by_one(tmp_path: Path) -> None:
+    every, tcp, icmp = "0.0.0.0/0\t0 : 65535", "0x06/0xFF", "0x01/0xFF"
+    lines = (f"@192.0.2.0/24\t{every}\t0 : 1023\t{tcp}", f"@0.0.0.0/0\t{every}\t1024 : 65535\t0x00/0x00",
+             f"@192.0.2.8/32\t{every}\t80 : 8080\t{tcp}", f"@192.0.2.9/32\t{every}\t7 : 7\t{icmp}")  # fmt: skip
+    (tmp_path / "few.rules").write_text("\n".join(lines) + "\n")
+    found = json.loads(run("bench.bench_lints", "--filters", "50", "--rounds", "1", "--sets", str(tmp_path), "--json"))
+    assert found[1]["rows"] == [["few", "4", "1", "1", "0", "0"]]
+
+
 def test_reading_has_a_row_for_each_way() -> None:
     assert all(table["rows"] for table in tables("bench_reading"))
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import workloads
+from bench.bench_lints import uncovered
 from bench.policies import snapshot as bench_snapshot
 from tests.builders import (
     CALLOUT_ACTIONS,
@@ -185,6 +186,21 @@ def test_sampling_confirms_every_alarm_and_every_other_filter_has_a_witness(shap
         boxes = filter_boxes(taken, index)
         deciding = {taken.match(slot(), _inside(rng, boxes))[0] for _ in range(30)}
         assert max(deciding) < index and max(by) < index
+        assert not uncovered(rules[index], [rules[other] for other in by])
+
+
+@given(st.lists(st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3)).map(sorted).map(tuple)] * 5), min_size=1,
+                max_size=5))  # fmt: skip
+def test_what_is_left_of_a_box_is_what_no_other_has(boxes: list[Any]) -> None:
+    box, *covers = boxes
+    left = uncovered(box, covers)
+
+    def has(of: Any, point: tuple[int, ...]) -> bool:
+        return all(low <= value <= high for value, (low, high) in zip(point, of, strict=True))
+
+    for point in itertools.product(range(4), repeat=5):
+        expected = has(box, point) and not any(has(cover, point) for cover in covers)
+        assert sum(has(part, point) for part in left) == expected
 
 
 def test_a_limit_of_work_is_said_and_nothing_is_guessed() -> None:
