@@ -30,6 +30,8 @@ WAITING = frozenset({"transaction.begin"})
 MAX_KEYS = 1000
 """Of one removal; a request line holds no more."""
 LONGEST_EXPIRY = 366 * 86400.0
+_NAMES = frozenset({"name", "provider", "layer", "sublayer", "callout", "provider_context"})
+"""Members of a template that are names."""
 MOST_TEXT = 1024
 """Bytes of a name or another short text."""
 
@@ -185,10 +187,7 @@ class ObjectMethods:
         size = int(_number(parameters, "size", PAGE, 1, LARGEST_PAGE) or PAGE)
         if parameters.get("cursor") is not None:
             return _page(session.next(_text(parameters, "cursor"), size))
-        template = parameters.get("template", {})
-        if not isinstance(template, dict):
-            raise RpcError(INVALID_PARAMS, "template is an object")
-        return _page(session.list(kind, template, size))
+        return _page(session.list(kind, _template(parameters), size))
 
     def _close_cursor(self, parameters: Mapping[str, Any], caller: Caller) -> object:
         self._session(caller).close_cursor(_text(parameters, "cursor"))
@@ -202,8 +201,8 @@ class ObjectMethods:
         if not isinstance(words, list) or any(not isinstance(word, str) or word not in known for word in words):
             raise RpcError(INVALID_PARAMS, f"types is a list of {', '.join(known)}")
         wanted = {Event.ADD: _flag(parameters, "on_add", True), Event.DELETE: _flag(parameters, "on_delete", True)}
-        template = parameters.get("template", {})
-        if not isinstance(template, dict) or template.keys() - {"provider", "name"}:
+        template = _template(parameters)
+        if template.keys() - {"provider", "name"}:
             raise RpcError(INVALID_PARAMS, "template is an object with provider and name")
         number = self._session(caller).subscribe(
             partial(caller.notify, "change"), kinds=[known[word] for word in words],
@@ -302,6 +301,17 @@ def _text(parameters: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or len(value) > MOST_TEXT or not value.isprintable():
         raise RpcError(INVALID_PARAMS, f"{name} is a printable text of at most {MOST_TEXT} characters")
     return value
+
+
+def _template(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked of names is a text; of the provider, that there is none may be asked by null."""
+    template = parameters.get("template", {})
+    if not isinstance(template, dict):
+        raise RpcError(INVALID_PARAMS, "template is an object")
+    for name in _NAMES & template.keys():
+        if not isinstance(template[name], str) and (name, template[name]) != ("provider", None):
+            raise RpcError(INVALID_PARAMS, f"{name} of a template is a text")
+    return template
 
 
 def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:

@@ -107,6 +107,13 @@ def test_an_entry_s_error_has_no_place_and_its_hint_by_itself(root: Connection) 
         root.call("filters.add", policy=said(filters=[blocking("f", when={"ip_sourc_port": 1})]))
 
 
+@pytest.mark.parametrize("template", [[], {"name": ["f"]}, {"name": None}, {"provider": 5}, {"layer": ["ipforward"]}])
+def test_a_template_s_names_are_texts(root: Connection, template: object) -> None:
+    assert error_of(lambda: root.call("filters.list", template=template)) == INVALID_PARAMS
+    assert error_of(lambda: root.call("changes.subscribe", template=template)) == INVALID_PARAMS
+    assert root.call("filters.list", template={"provider": None})["total"] == 0
+
+
 def test_a_change_as_text_may_have_all_that_a_filter_needs(root: Connection) -> None:
     text = said(sublayers=[{"name": "mine"}], filters=[{"name": "f", "layer": "ipforward", "sublayer": "mine",
                                                         "action": "block"}])  # fmt: skip
