@@ -29,6 +29,10 @@ def _never_called(context: object) -> None:
     raise AssertionError("explain calls no callout")
 
 
+MOST_DATA = 16_384
+"""Bytes of a packet that the daemon is asked about; what is behind them is cut off."""
+
+
 def bare_snapshot(policy: Policy, packed: bytes | None = None) -> Snapshot:
     """The policy's tables; callouts with `use` count as registered and are not imported.
 

@@ -160,6 +160,23 @@ class Client:
             payload=payload, interface=interface, mark=mark, near=near, answers=answers))  # fmt: skip
         return found
 
+    def explain_data(
+        self,
+        hook: str,
+        data: bytes,
+        *,
+        length: int | None = None,
+        interface: str | None = None,
+        mark: int | None = None,
+        near: int | None = None,
+        answers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """The same of a packet that somebody has: its bytes from the IP header on, and its length before it was cut."""
+        found: dict[str, Any] = self.call("explain", **given(
+            hook=hook, data=data.hex(), length=length, interface=interface, mark=mark, near=near,
+            answers=answers))  # fmt: skip
+        return found
+
     def why(
         self,
         *,

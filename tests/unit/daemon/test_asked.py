@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.control_schema import check_params
 from wfpd.config import load_policy
 from wfpd.control.protocol import INVALID_PARAMS, REFUSED, RpcError
 from wfpd.daemon.asked import PARAMETERS, explain_live
 from wfpd.dataplane import Host
 from wfpd.explaining import bare_snapshot
+from wfpd.imagined import imagine
 
 GIVEN = {"hook": "input", "protocol": "tcp", "source": "192.0.2.1:4000", "destination": "203.0.113.10:22"}
 
@@ -64,6 +66,31 @@ def test_wrong_parameters_are_refused_by_name(tmp_path: Path, changed: dict[str,
     with pytest.raises(RpcError, match=says) as raised:
         explain_live(running(tmp_path), {**GIVEN, **changed})
     assert raised.value.code == INVALID_PARAMS
+
+
+def test_a_packet_of_a_capture_is_asked_about_by_its_bytes(tmp_path: Path) -> None:
+    data = imagine("tcp", "192.0.2.1:4000", "203.0.113.10:22", payload=100).data()
+    daemon = running(tmp_path)
+    asked = {"hook": "input", "data": data.hex()}
+    check_params("explain", asked)
+    for _ in range(2):
+        found = explain_live(daemon, asked)
+        assert (found["decision"]["filter"], found["packet"]["length"]) == ("ssh", 140)
+    cut = explain_live(daemon, {"hook": "input", "data": data[:40].hex(), "length": 140, "interface": "eth7"})
+    assert (cut["decision"]["filter"], cut["packet"]["length"]) == ("named", 140)
+    assert explain_live(daemon, {"hook": "input", "data": "45"})["decision"]["reason"] == "malformed"
+    for changed, says in (
+        ({"data": ""}, "data is"), ({"data": "4"}, "data is"), ({"data": "4G"}, "data is"), ({"data": 69}, "data is"),
+        ({"data": "45" * 16385}, "data is"), ({"source": "192.0.2.1"}, "source describes"), ({"length": -1}, "length"),
+        ({"hook": "sideways"}, "hook is one of"), ({"payload": 1}, "payload describes"),
+    ):  # fmt: skip
+        with pytest.raises(RpcError, match=says) as raised:
+            explain_live(daemon, {**asked, **changed})
+        assert raised.value.code == INVALID_PARAMS
+    with pytest.raises(RpcError, match="length is that of data"):
+        explain_live(daemon, {**GIVEN, "length": 3})
+    with pytest.raises(RpcError, match="hook is missing"):
+        explain_live(daemon, {"data": data.hex()})
 
 
 @pytest.mark.parametrize("name", sorted(GIVEN))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from typing import Any
 
@@ -89,9 +90,7 @@ def _explained(arguments: argparse.Namespace) -> dict[str, Any]:
         must_open(path)
         explainer = explaining.Explainer(load_policy(path, trust="warn"), hook=arguments.hook, answers=answers)
         return explainer.explain(packet, **options)
-    given = [name for name in ("proto", "src", "dst", "flags", "icmp", "interface") if getattr(arguments, name)]
-    if given:
-        raise UsageError(f"--{given[0]} describes a packet, and --pcap takes one from a capture")
+    _check_alone(arguments, "interface")
     try:
         local = None if arguments.local is None else replay.parse_local(arguments.local)
     except ValueError as error:
@@ -102,14 +101,42 @@ def _explained(arguments: argparse.Namespace) -> dict[str, Any]:
     return explainer.explain_nth(open_capture(arguments.pcap), arguments.packet or 1, **options)
 
 
+def _check_alone(arguments: argparse.Namespace, *more: str) -> None:
+    """A packet of a capture is not described besides."""
+    given = [name for name in ("proto", "src", "dst", "flags", "icmp", *more) if getattr(arguments, name)]
+    if given:
+        raise UsageError(f"--{given[0]} describes a packet, and --pcap takes one from a capture")
+
+
+def _captured(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The packet of the capture, as the daemon is asked about it."""
+    from wfpd.explaining import MOST_DATA
+
+    _check_alone(arguments)
+    if arguments.hook is None:
+        raise UsageError("--hook is missing", hint="the one that the packet is to pass")
+    if arguments.local is not None:
+        raise UsageError("--live takes no --local", hint="--hook says which one the packet passes")
+    number = arguments.packet or 1
+    packet = next(itertools.islice(open_capture(arguments.pcap), number - 1, None), None)
+    if packet is None:
+        raise UsageError(f"the capture has no packet {number}")
+    if not packet.is_ip:
+        raise UsageError(f"packet {number} is not IP")
+    return {"data": packet.data[:MOST_DATA].hex(), "length": packet.original_length}
+
+
 def _explained_live(arguments: argparse.Namespace) -> dict[str, Any]:
     from wfpd.explaining import parse_answers
     from wfpd.imagined import imagine
 
-    if arguments.pcap is not None or arguments.policy is not None:
-        raise UsageError("--live asks the daemon: it takes neither --pcap nor --policy")
-    described = _described(arguments)
-    imagine(**described)  # What is wrong with it is said here.
+    if arguments.policy is not None:
+        raise UsageError("--live asks the daemon, which has a policy: it takes no --policy")
+    if arguments.pcap is None:
+        described = _described(arguments)
+        imagine(**described)  # What is wrong with it is said here.
+    else:
+        described = _captured(arguments)
     params = {**described, "hook": arguments.hook, "interface": arguments.interface,
               "mark": arguments.mark, "near": arguments.near, "answers": parse_answers(arguments.answer)}  # fmt: skip
     with connect(arguments) as connection:

@@ -5,6 +5,7 @@ import pytest
 
 from tests.unit.cli.answering import Daemon
 from wfpd import cli
+from wfpd.capture import read_capture
 from wfpd.control.protocol import INVALID_PARAMS, REFUSED, RpcError
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[4] / "docs" / "examples"
@@ -48,7 +49,7 @@ def test_explain_shows_as_many_near_misses_as_are_asked_for(capsys) -> None:
     (["--proto", "tcp"], "--hook is missing"), (SSH[:-2], "--dst is missing"), ([*SSH, "--packet", "2"], "--packet"),
     ([*SSH, "--pcap", "x.pcap"], "--proto describes a packet"), ([*SSH, "--answer", "c=maybe"], "no answer"),
     ([*SSH, "--answer", "c=block"], "no callout"), ([*SSH, "--flags", "loud"], "no TCP flag"),
-    ([*SSH, "--live"], "neither --pcap nor --policy"), (["--pcap", "x.pcap", "--local", "here"], "--local"),
+    ([*SSH, "--live"], "it takes no --policy"), (["--pcap", "x.pcap", "--local", "here"], "--local"),
     (["--pcap", str(EXAMPLES / "host.pcap"), "--packet", "9999"], "no packet 9999"),
 ])  # fmt: skip
 def test_explain_is_2_where_it_cannot_be_meant(arguments: list[str], says: str, capsys) -> None:
@@ -76,3 +77,22 @@ def test_explain_live_asks_the_daemon(daemon: Daemon, path: str, capsys) -> None
         daemon.answer = RpcError(code, "there is no interface 'eth0'")
         assert cli.main(["explain", "--live", "--socket", path, *SSH]) == status
         assert "there is no interface" in capsys.readouterr().err
+
+
+def test_explain_live_asks_about_a_packet_of_a_capture(daemon: Daemon, path: str, capsys) -> None:
+    assert cli.main([*HOST, *SSH, "--json"]) == 1
+    daemon.answer = json.loads(capsys.readouterr().out)
+    capture = str(EXAMPLES / "host.pcap")
+    live = ["explain", "--live", "--socket", path, "--pcap", capture]
+    assert cli.main([*live, "--packet", "4", "--hook", "input", "--interface", "eth0"]) == 1
+    (asked,) = daemon.asked
+    packet = list(read_capture(capture))[3]
+    assert (asked["data"], asked["length"], asked["hook"]) == (packet.data.hex(), packet.original_length, "input")
+    assert not asked.keys() & {"protocol", "source", "payload"} and asked["interface"] == "eth0"
+    capsys.readouterr()
+    for more, says in ((["--packet", "999"], "no packet 999"), (["--proto", "tcp"], "--proto describes a packet"),
+                       (["--local", "192.0.2.1/32"], "--live takes no --local")):  # fmt: skip
+        assert cli.main([*live, "--hook", "input", *more]) == 2
+        assert says in capsys.readouterr().err
+    assert cli.main(live) == 2
+    assert "--hook is missing" in capsys.readouterr().err
