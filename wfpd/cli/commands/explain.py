@@ -145,4 +145,5 @@ def _explained_live(arguments: argparse.Namespace) -> dict[str, Any]:
         except CallError as error:
             wrong = UsageError if isinstance(error, InvalidCall) else ControlError
             raise wrong(f"explain: {error.message}", hint=error.hint) from error
+    found["packet"]["number"] = found["decision"]["packet"] = arguments.packet or 1
     return found

@@ -85,6 +85,7 @@ def test_explain_live_asks_about_a_packet_of_a_capture(daemon: Daemon, path: str
     capture = str(EXAMPLES / "host.pcap")
     live = ["explain", "--live", "--socket", path, "--pcap", capture]
     assert cli.main([*live, "--packet", "4", "--hook", "input", "--interface", "eth0"]) == 1
+    assert capsys.readouterr().out.startswith("packet 4: ")
     (asked,) = daemon.asked
     packet = list(read_capture(capture))[3]
     assert (asked["data"], asked["length"], asked["hook"]) == (packet.data.hex(), packet.original_length, "input")
