@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.utils import wrpcap
 
 from tests.builders import callout
@@ -16,6 +17,7 @@ from tests.integration.netns import SERVER4, Network
 from tests.integration.running import Wfpd
 from tests.registering import Decided
 from wfpd.callouts.registry import load_callouts
+from wfpd.config import load_policy
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "tests" / "packages" / "counted_ports"
@@ -75,6 +77,36 @@ def test_it_keeps_a_context_with_a_flow_until_its_end_and_writes(installed: Path
     assert item.instance.counts == (4, 2, 0)
     run.replay.close()
     assert item.instance.counts == (4, 2, 1)
+
+
+CHOSEN = """version: 1
+callouts:
+  - {name: chosen, use: "counted_ports:OfChosen", options: {port: 5001}}
+  - {name: chooses, use: "counted_ports:Chooses", options: {target: chosen}}
+provider_contexts: [{name: port, data: 5001}]
+filters:
+  - {name: authorize, layer: ale_auth_recv_accept, action: permit}
+  - {name: new, layer: ale_flow_established, action: {callout: chooses}, provider_context: port}
+  - {name: ask, layer: inbound_transport, action: {callout: chosen, kind: unknown}}
+"""
+
+
+def test_one_chooses_flows_for_the_other_by_its_name(installed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(CHOSEN)
+    found = load_callouts(load_policy(str(path), trust="warn").callouts, [str(installed)])
+    items = {one.name: one for one in found if one is not None}
+    run = Decided(tmp_path, CHOSEN, {name: item.instance for name, item in items.items()})
+
+    def send(port: int, source: str = "198.51.100.2", to: str = "192.0.2.1") -> str:
+        ip = IPv6 if ":" in source else IP
+        return str(run.send(ip(src=source, dst=to) / UDP(sport=9, dport=port) / b"x")["verdict"])
+
+    assert [send(port) for port in (5001, 5001, 5000, 5000)] == ["permit", "block", "permit", "permit"]
+    assert [send(5001, "2001:db8::2", "2001:db8::1") for _ in range(2)] == ["permit", "block"]
+    assert items["chosen"].instance.counts == (2, 2, 0)
+    run.replay.close()
+    assert items["chosen"].instance.counts == (2, 2, 2)
 
 
 @pytest.mark.usefixtures("needs_root")

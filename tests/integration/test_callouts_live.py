@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from tests.integration.netns import ROUTER_CLIENT4, Network, wait_until
+from tests.integration.netns import ROUTER, ROUTER_CLIENT4, Network, family_of, wait_until
 from tests.integration.running import Wfpd
 from wfpd.client import Client
 
@@ -53,6 +53,31 @@ class Flows(Base):
             say(self.tag, "data", c.direction, c.flow_context == c.values["ip_remote_port"], bytes(c.payload))
     def flow_delete(self, f):
         say(self.tag, "deleted", f.layer, f.context > 0)
+
+class Chooses(Base):
+    def classify(self, c):
+        if c.values["ip_local_port"] == 5000:
+            c.set_flow_context("datagram_data", 7, callout="chosen")
+
+class Chosen(Base):
+    conditional_on_flow = True
+    def classify(self, c):
+        self.n += 1
+        say(self.tag, c.layer, c.direction, c.flow_context, bytes(c.payload))
+        if c.payload == b"bad":
+            c.block()
+    def flow_delete(self, f):
+        say(self.tag, "deleted", f.layer, f.context)
+"""
+
+COMPILED = """
+from wfpd.callouts._told import Told
+
+class ChosenCompiled:
+    conditional_on_flow = True
+    def __init__(self):
+        self.told = Told(kind=1)
+        self.native = self.told.native
 """
 
 
@@ -118,6 +143,78 @@ def test_flow_contexts_and_state_stay_over_a_reload(wfpd: Wfpd, net: Network, tm
     assert said(wfpd)[2:] == [
         "b data inbound True b'one'", "b add more datagram_data_v4", "b data inbound True b'two'",
         "b deleted datagram_data_v4 True", "b closed after 3"]  # fmt: skip
+
+
+CHOSEN = """  - {name: in, layer: ale_auth_recv_accept, action: permit, when: {ip_protocol: udp}}
+  - {name: new, layer: ale_flow_established, action: {callout: chooses}, when: {ip_protocol: udp}}
+  - {name: data, layer: datagram_data, action: {callout: chosen, kind: unknown}}"""
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("compiled", [False, True], ids=["Python", "compiled"])
+def test_a_callout_is_called_for_the_flows_that_another_has_chosen_only(
+    wfpd: Wfpd, net: Network, tmp_path: pathlib.Path, family: int, compiled: bool
+) -> None:
+    use = "live_callouts:ChosenCompiled" if compiled else "live_callouts:Chosen"
+    with (tmp_path / "live_callouts.py").open("a") as module:
+        module.write(COMPILED)
+    callouts = f"{{name: chosen, use: '{use}'}}, {{name: chooses, use: 'live_callouts:Chooses'}}"
+    wfpd.write(CHOSEN, attach=ATTACH, daemon=f"callout_path: [{tmp_path}]", head=f"callouts: [{callouts}]")
+    wfpd.start()
+    with (
+        net.udp_receiver(net.router, 5000, family) as chosen, net.udp_receiver(net.router, 5001, family) as other,
+        net.client.socket(family_of(ROUTER[family])) as sock,
+    ):  # fmt: skip
+        for port in (5000, 5001):
+            for data in (b"one", b"bad", b"two"):
+                sock.sendto(data, (ROUTER[family], port))
+        assert other.wait_for(3) and chosen.wait_for(3 if compiled else 2)
+        assert other.payloads == [b"one", b"bad", b"two"]
+        assert chosen.payloads == (other.payloads if compiled else [b"one", b"two"])
+    shown = {
+        one["name"]: (one["calls"], one["errors"], one["contexts"]) for one in wfpd.call("callouts.list")["objects"]
+    }
+    assert shown == {"chosen": (3, 0, 1), "chooses": (2, 0, 0)}
+    assert wfpd.end() == 0
+    lines = [line for line in said(wfpd) if line.startswith("none datagram") or " deleted " in line]
+    layer = f"datagram_data_v{family}"
+    data = [f"none {layer} inbound 7 {one!r}" for one in (b"one", b"bad", b"two")]
+    assert lines == ([] if compiled else [*data, f"none deleted {layer} 7"])
+
+
+def test_a_sessions_callout_is_given_contexts_until_it_is_deleted(
+    wfpd: Wfpd, net: Network, tmp_path: pathlib.Path
+) -> None:
+    wfpd.write("\n".join(CHOSEN.splitlines()[:2]), attach=ATTACH, daemon=f"callout_path: [{tmp_path}]",
+               head="callouts: [{name: chooses, use: 'live_callouts:Chooses'}]")  # fmt: skip
+    wfpd.start()
+    with Client(str(wfpd.socket)) as client, net.udp_receiver(net.router, 5000) as receiver:
+
+        def send(n: int) -> None:
+            with net.client.socket() as sock:
+                sock.sendto(b"one", (ROUTER_CLIENT4, 5000))
+            assert receiver.wait_for(n)
+
+        def errors() -> float:
+            return wfpd.metric("wfpd_callout_errors_total", callout="chooses")
+
+        send(1)
+        assert wait_until(lambda: errors() == 1)
+        made = client.call("callouts.add", callout={"name": "chosen", "use": "live_callouts:Chosen"})
+        added = client.call("filters.add", filter={
+            "name": "f", "layer": "datagram_data_v4", "action": {"callout": "chosen"}})  # fmt: skip
+        send(2)
+        assert wait_until(lambda: "none datagram_data_v4 inbound 7 b'one'" in said(wfpd))
+        assert errors() == 1
+        client.call("filters.delete", keys=[added["filters"][0]["key"]])
+        client.call("callouts.delete", keys=[made["objects"][0]["key"]])
+        assert wait_until(
+            lambda: said(wfpd)[-2:] == ["none deleted datagram_data_v4 7", "none closed after 1"], 5.0, 0.05
+        )
+        send(3)
+        assert wait_until(lambda: errors() == 2)
+    assert wfpd.log.read_text().count("FWP_E_CALLOUT_NOT_FOUND") >= 1
+    assert wfpd.end() == 0
 
 
 def test_a_callout_of_a_session_is_closed_after_its_deletion(wfpd: Wfpd, net: Network, tmp_path: pathlib.Path) -> None:

@@ -67,6 +67,31 @@ def test_a_compiled_callout_is_asked_about_every_packet(net: Network, tmp_path: 
         assert running.engine.counters()["callout_durations"]["watch"]["count"] == 1  # Every 1,024th is timed.
 
 
+def test_every_call_of_a_compiled_callout_is_counted(net: Network, tmp_path: Path) -> None:
+    """Of two workers, and at a discard layer, over a change of the policy; not what a suspension spares."""
+    twin = "  - {name: seen, layer: ipforward_v4_discard, action: {callout: twin}}\n"
+    owners = {
+        name: Registered(Callout(name, uuid.UUID(int=at), "tests:made", {}), made)
+        for at, (name, made) in enumerate({"watch": Counting(answer="block"), "twin": Counting()}.items())
+    }
+    made = {name: item.instance for name, item in owners.items()}
+    with live(Engine(2), snapshot_of(tmp_path, twin + all_to_callout(), callouts=dict(owners))) as running:
+        assert running.engine.callout_calls() == {"watch": 0, "twin": 0}
+        for number in (3, 4):
+            running.add(net.router, number, worker=number - 3)
+        queue_rule(net.router, 3, "-p", "udp", "--dport", "5000")
+        queue_rule(net.router, 4)
+        running.start()
+        net.send_udp(net.client, 30, 64, 5000)
+        net.send_udp(net.client, 20, 64, 5001)
+        assert running.wait_for(3, 30) and running.wait_for(4, 20)
+        assert running.engine.callout_calls() == {"watch": 50, "twin": 50}
+        running.engine.swap(snapshot_of(tmp_path, all_to_callout(), callouts={"watch": owners["watch"]}, generation=2))
+        net.send_udp(net.client, 7, 64, 5000)
+        assert running.wait_for(3, 37)
+        assert running.engine.callout_calls() == {"watch": made["watch"].packets} == {"watch": 57}
+
+
 def test_a_compiled_callouts_block_blocks_and_its_failures_are_counted(net: Network, tmp_path: Path) -> None:
     filters = FIRST + all_to_callout()
     callouts = {"first": Counting(answer="fail"), "watch": Counting(answer="block")}
@@ -186,7 +211,7 @@ def test_what_a_compiled_callout_pends_waits_outside_the_queue_until_it_is_compl
             assert c.handles[2].complete() and c.handles[3].complete("continue", packet=c.packets[3][:-1] + b"!")
             assert waits.wait_for(3)
             assert sorted((one[3], one[-1:]) for one in waits.payloads) == [(0, b"\0"), (2, b"\0"), (3, b"!")]
-        assert c.told.calls == 5
+        assert c.told.calls == 5 and running.engine.callout_calls()["watch"] == 5
         found = running.engine.counters()["parking"]
         assert (found["parked"], found["completed"], found["late"], found["waiting"]) == (4, 4, 0, 0)
         assert running.engine.callout_errors() == {}
@@ -310,6 +335,7 @@ def test_a_callout_over_its_budget_is_suspended_and_on_error_decides(
             assert receiver.count == arrive
         found = running.engine.counters()["callout_watches"]["watch"]
         assert found["suspended"] and (found["suspensions"], found["overruns"], found["skipped"]) == (1, 4, 16)
+        assert running.engine.callout_calls() == {"watch": 4}
         assert running.engine.counters()["callout_errors"] == {}
 
 

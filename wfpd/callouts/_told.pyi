@@ -3,7 +3,7 @@ from typing import Any
 
 class Told:
     def __new__(
-        cls, *, steps: Sequence[tuple[str, int, int | bytes]] = (), keeps: bool = True, **answer: int
+        cls, *, steps: Sequence[tuple[str, int, int | bytes | tuple[str, int]]] = (), keeps: bool = True, **answer: int
     ) -> Told: ...
     @property
     def native(self) -> object: ...

@@ -78,6 +78,7 @@ cdef extern from "wfpd_callout.h" nogil:
         WFPD_REFUSED_EXISTS
         WFPD_REFUSED_FULL
         WFPD_REFUSED_NOT_FOUND
+        WFPD_REFUSED_NO_CALLOUT
 
     ctypedef struct WfpdCall:
         uint32_t size
@@ -122,6 +123,10 @@ cdef extern from "wfpd_callout.h" nogil:
         uint8_t fragment
         uint64_t streams
         int (*resume)(uint64_t streams, uint64_t flow_id) noexcept nogil
+        int (*set_flow_context_of)(const WfpdCall* call, const char* who, uint32_t layer, uint64_t value) noexcept nogil
+        int (*remove_flow_context_of)(const WfpdCall* call, const char* who, uint32_t layer) noexcept nogil
+        const char* provider_context
+        uint32_t provider_context_length
 
     ctypedef struct WfpdAnswer:
         uint32_t size

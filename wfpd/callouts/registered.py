@@ -46,7 +46,7 @@ class Registered:
     __slots__ = (
         "__weakref__", "_closed", "budget", "classify", "conditional_on_flow", "flow_delete", "injects",
         "injects_at_most", "instance", "is_async", "key", "layers", "modifies", "name", "native", "needs_payload",
-        "notify", "number", "options", "parks", "pended", "sees_injected", "stream_mode", "use", "watch",
+        "notify", "number", "options", "over", "parks", "pended", "sees_injected", "stream_mode", "use", "watch",
     )  # fmt: skip
 
     def __init__(self, callout: Callout, instance: Any, number: int = 0) -> None:
@@ -60,6 +60,8 @@ class Registered:
         self.options: Mapping[str, object] = callout.options
         self.number = number or next(_numbers)
         """Its flow contexts are filed under it."""
+        self.over = bytearray(1)
+        """Not 0: it is on its way out, and no other callout finds it by its name.  Tables keep the byte's address."""
         self.budget = callout.budget
         self.watch: object = None
         """Its counts and suspension, once tables were built with it."""

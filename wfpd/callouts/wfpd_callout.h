@@ -64,7 +64,8 @@ enum { WFPD_OK = 0,
        WFPD_REFUSED_NO_FLOW = 11,   /* Contexts: no flow is kept for this packet. */
        WFPD_REFUSED_EXISTS = 12,    /* Contexts: the callout has one there; it has to be removed first. */
        WFPD_REFUSED_FULL = 13,      /* Contexts: there are too many. */
-       WFPD_REFUSED_NOT_FOUND = 14 };   /* Contexts: there is none to remove. */
+       WFPD_REFUSED_NOT_FOUND = 14, /* Contexts: there is none to remove. */
+       WFPD_REFUSED_NO_CALLOUT = 15 };  /* Contexts: no callout of this name is registered. */
 
 /* One indication; valid, with all that it points to, until classify() returns. */
 typedef struct WfpdCall {
@@ -127,6 +128,15 @@ typedef struct WfpdCall {
      * being asked; 0: nothing is deferred.  Both numbers may be kept, and this be called by any thread at any time: also
      * before classify() has returned, and when flow and policy are gone. */
     int (*resume)(uint64_t streams, uint64_t flow_id);
+    /* As the two without `_of`, for the callout of this name (zero-terminated) in the running policy, compiled or in
+     * Python: the value is its flow context, and its flow_delete is called with it. */
+    int (*set_flow_context_of)(const struct WfpdCall *call, const char *who, uint32_t layer, uint64_t value);
+    int (*remove_flow_context_of)(const struct WfpdCall *call, const char *who, uint32_t layer);
+    /* Data of the filter's provider context: JSON without spaces, UTF-8, zero-terminated; NULL: it has none.  The same
+     * bytes at the same place as long as the policy runs. */
+    const char *provider_context;
+    uint32_t provider_context_length;   /* In bytes, without the zero. */
+    uint32_t reserved6;
 } WfpdCall;
 
 /* Filled with WFPD_CONTINUE and zeros before the call.  An answer that cannot be given counts as WFPD_FAILED. */

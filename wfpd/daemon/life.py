@@ -511,7 +511,12 @@ class Daemon:
 
     def retire(self, callouts: Iterable[Registered]) -> None:
         """No filter names these any more, nor will: they are closed when no batch can reach them."""
-        self._leaving.extend(callouts)
+        leaving = list(callouts)
+        for item in leaving:
+            item.over[0] = 1
+        if leaving:
+            self.engine.fence()  # A batch may have found one by its name.
+        self._leaving.extend(leaving)
 
     def _end_flows(self) -> None:
         """The workers have ended: every flow that is left ends with the daemon."""

@@ -157,7 +157,7 @@ class LiveCallout:
 
     @property
     def calls(self) -> int:
-        """How often callouts were asked, compiled ones left out: the daemon does not count those."""
+        """How often callouts were asked."""
         return sum(one["calls"] for one in self._callouts())
 
     def hits(self, filter_name: str) -> int:

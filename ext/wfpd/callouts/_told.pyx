@@ -19,6 +19,8 @@ cdef enum Deed:
     REPLACE = 4
     ASK_WRITABLE = 5
     RESUME = 6
+    SET_OF = 7
+    REMOVE_OF = 8
 
 cdef struct Step:
     uint8_t deed
@@ -35,6 +37,7 @@ cdef struct Heard:
     uint32_t n_ended
     uint64_t ended[N_STEPS][2]      # (flow id, context)
     uint8_t stream[4096]
+    char provider_context[1024]
     WfpdCall call
     WfpdCall after                  # When the steps were taken.
     WfpdAnswer answer
@@ -67,6 +70,8 @@ cdef void _classify(void* state, const WfpdCall* call, WfpdAnswer* answer) noexc
     heard.is_echo = call_icmp_echo(call, &heard.identifier, &heard.sequence)
     if call.stream_length:
         memcpy(heard.stream, call.stream, min(call.stream_length, <uint32_t>sizeof(heard.stream)))
+    if call.provider_context != NULL:
+        memcpy(heard.provider_context, call.provider_context, min(call.provider_context_length + 1, 1024))
     heard.n_calls += 1
     for field in range(heard.n_steps):
         _take(call, &heard.steps[field])
@@ -86,6 +91,10 @@ cdef void _take(const WfpdCall* call, Step* step) noexcept nogil:
         step.status = call.replace(call, step.bytes, step.n)
     elif step.deed == RESUME:
         step.status = call.resume(call.streams, call.flow_id)
+    elif step.deed == SET_OF:
+        step.status = call.set_flow_context_of(call, <const char*>step.bytes if step.n else NULL, step.where, step.value)
+    elif step.deed == REMOVE_OF:
+        step.status = call.remove_flow_context_of(call, <const char*>step.bytes if step.n else NULL, step.where)
     else:
         step.status = call.writable(call)
 
@@ -98,7 +107,7 @@ cdef void _flow_delete(void* state, uint64_t flow_id, uint64_t context) noexcept
 
 
 _DEEDS = {"set": SET_CONTEXT, "remove": REMOVE_CONTEXT, "write": WRITE, "replace": REPLACE, "writable": ASK_WRITABLE,
-          "resume": RESUME}
+          "resume": RESUME, "set_of": SET_OF, "remove_of": REMOVE_OF}
 
 
 cdef dict _members(const WfpdCall* call):
@@ -112,7 +121,8 @@ cdef dict _members(const WfpdCall* call):
         "stream_direction": call.stream_direction, "stream_flags": call.stream_flags,
         "stream_missed": call.stream_missed, "in_interface": call.in_interface, "out_interface": call.out_interface,
         "compartment": call.compartment, "ale_classify_required": call.ale_classify_required,
-        "fragment": call.fragment,
+        "fragment": call.fragment, "provider_context_length": call.provider_context_length,
+        "has_provider_context": call.provider_context != NULL,
     }
 
 
@@ -120,7 +130,8 @@ cdef class Told:
     """`kind`, `clear_right` and so on: the answer's bytes.  For one thread.
 
     `steps`: what it does in each call: ("set", layer, context), ("remove", layer, 0), ("write", offset, bytes),
-    ("replace", 0, bytes), ("writable", 0, 0), ("resume", 0, 0).  `keeps`: whether it has a flow_delete.
+    ("replace", 0, bytes), ("writable", 0, 0), ("resume", 0, 0), ("set_of", layer, (name, context)),
+    ("remove_of", layer, (name, 0)); an empty name is NULL.  `keeps`: whether it has a flow_delete.
     """
 
     cdef Heard heard
@@ -134,6 +145,8 @@ cdef class Told:
         for deed, where, what in steps:
             step = &self.heard.steps[self.heard.n_steps]
             step.deed, step.where = _DEEDS[deed], where
+            if isinstance(what, tuple):
+                what, step.value = what[0].encode(), what[1]
             if isinstance(what, bytes):
                 step.n = len(what)
                 memcpy(step.bytes, <const char*>what, min(len(what), sizeof(step.bytes)))
@@ -175,6 +188,8 @@ cdef class Told:
         """The last call's members, pointers left out; `stream` its first 4,096 bytes."""
         return _members(&self.heard.call) | {
             "n_payload": self.heard.n_payload, "payload_fits": bool(self.heard.payload_fits),
+            "provider_context": (<const char*>self.heard.provider_context if self.heard.call.provider_context != NULL
+                                 else None),
             "stream": (<const char*>self.heard.stream)[:min(self.heard.call.stream_length, sizeof(self.heard.stream))],
         }
 

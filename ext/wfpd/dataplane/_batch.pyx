@@ -70,6 +70,7 @@ cdef int worker_create(Worker* worker, Shared* shared, WorkerStats* stats, FlowT
     worker.visitor.stats = stats
     worker.visitor.live = 1
     worker.visitor.calls_native = 1
+    worker.visitor.caller = index
     worker.visitor.cache = &worker.cache
     worker.verdicts.capacity = worker.late_verdicts.capacity = verdicts_capacity(batch)
     worker.verdicts.bytes = <uint8_t*>calloc(1, worker.verdicts.capacity)

@@ -4,7 +4,7 @@ A callout that is over its budget `most` times within `within_ns` is suspended: 
 act by on_error.  After `suspend_ns` one call, the probe, decides whether it comes back.
 """
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from wfpd.callouts.api cimport WfpdCallout
 
@@ -24,6 +24,7 @@ cdef extern from *:
 
 cdef enum:
     WATCH_BUCKETS = 24              # As _stats.N_BUCKETS.
+    CALLS_APART = 8                 # Counters of a cache line, of which each worker has one of its own.
 
 # Written by all workers: totals by atomic additions, the rest under `lock`.
 cdef struct WatchState:
@@ -40,6 +41,8 @@ cdef struct WatchState:
     uint64_t n_sampled              # Calls of a compiled callout whose time was taken for the histogram.
     uint64_t sampled_ns
     uint64_t buckets[WATCH_BUCKETS]
+    uint64_t* calls                 # [n_callers * CALLS_APART] Calls of a compiled callout, by Visitor.caller.
+    uint32_t n_callers              # 0: nobody counts them.
 
 # By callout number, in a Root; immutable once a filter uses the callout.
 cdef struct CalloutSlot:
@@ -50,6 +53,10 @@ cdef struct CalloutSlot:
     uint64_t suspend_ns
     uint32_t most
     uint32_t number                 # Registered.number: its flow contexts are filed under it; 0: it keeps none.
+    uint32_t successor              # The number that was registered for its key later; 0: none was.
+    uint8_t keeps                   # It has a flow_delete, in Python or compiled: flow contexts can be set for it.
+    const char* name                # Zero-terminated.
+    const uint8_t* over             # Not 0 there: it is on its way out, and nobody finds it by its name.  NULL: never.
 
 cdef enum Admission:
     SUSPENDED = 0
@@ -68,8 +75,15 @@ cdef void watch_hangs(const CalloutSlot* slot, uint64_t now_ns) noexcept nogil
 # A sampled call's time.
 cdef void watch_sample(WatchState* watch, uint64_t nanoseconds) noexcept nogil
 
+# A compiled callout is called; `caller` counts in no other thread.
+cdef inline void watch_called(WatchState* watch, uint32_t caller) noexcept nogil:
+    if caller < watch.n_callers:
+        watch.calls[caller * CALLS_APART] += 1
+
 cdef class Watch:
     cdef WatchState state
+    # Count the calls of `n` callers from now on; once, before any of them calls.
+    cdef int count_calls(self, uint32_t n) except -1
 
 # Read a callout's budget, watch and compiled form into `slot`; what has to stay alive with it is returned.
 # ValueError for a capsule that is none of this abi.

@@ -4,7 +4,9 @@ After Snort's latency.rule.  A call costs two readings of the clock where there 
 where the callout is suspended; the lock is taken only by a call that was too slow or is a probe.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from wfpd.callouts._capsule cimport capsule_read
@@ -94,13 +96,26 @@ cdef class Watch:
     def __cinit__(self):
         memset(&self.state, 0, sizeof(WatchState))
 
+    def __dealloc__(self):
+        free(self.state.calls)
+
+    cdef int count_calls(self, uint32_t n) except -1:
+        if self.state.calls == NULL:
+            self.state.calls = <uint64_t*>calloc(<size_t>n * CALLS_APART, sizeof(uint64_t))
+            if self.state.calls == NULL:
+                raise MemoryError()
+            self.state.n_callers = n
+        return 0
+
     def counters(self) -> dict:
-        """`suspended`, totals (`overruns`, `suspensions`, `probes`, `skipped`, `failed`), `duration` of sampled calls."""
+        """`suspended`, totals (`overruns`, `suspensions`, `probes`, `skipped`, `failed`, `calls`), `duration` of sampled
+        calls; `calls` and `duration` of a compiled callout only."""
         cdef WatchState* state = &self.state
         return {
             "suspended": wfpd_budget_read(&state.suspended_until) != 0,
             "overruns": state.n_overruns, "suspensions": state.n_suspensions, "probes": state.n_probes,
             "skipped": wfpd_budget_read(&state.n_skipped), "failed": wfpd_budget_read(&state.n_failed),
+            "calls": sum(state.calls[i * CALLS_APART] for i in range(state.n_callers)),
             "duration": {"count": wfpd_budget_read(&state.n_sampled), "sum": wfpd_budget_read(&state.sampled_ns) / 1e9,
                          "buckets": [state.buckets[i] for i in range(WATCH_BUCKETS)]},
         }
@@ -111,9 +126,14 @@ cdef tuple slot_fill(CalloutSlot* slot, item):
     made = getattr(item, "__self__", None)      # Of a method.
     capsule, budget, kept = (getattr(item, name, getattr(made, name, None)) for name in ("native", "budget", "watch"))
     memset(slot, 0, sizeof(CalloutSlot))
+    slot.number = getattr(item, "number", 0)
+    slot.keeps = getattr(item, "flow_delete", None) is not None
+    over = getattr(item, "over", None)
+    if isinstance(over, bytearray):
+        slot.over = <const uint8_t*>PyByteArray_AS_STRING(over)
     if capsule is not None:
         slot.native = capsule_read(capsule)
-        slot.number = getattr(item, "number", 0)
+        slot.keeps |= slot.native.flow_delete != NULL
     if capsule is not None or budget is not None:
         watch = kept if isinstance(kept, Watch) else Watch()
         slot.watch = &watch.state

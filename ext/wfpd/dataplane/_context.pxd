@@ -23,6 +23,7 @@ cdef class ClassifyContext(StreamIndication):
     cdef int _release(self) except -1
     cdef ParkedPacket _park(self)
     cdef bytes _authorization(self)
+    cdef object _item_named(self, callout)
     cdef bint _settled_elsewhere(self) except -1
     cdef int _forget_parked(self) except -1
 

@@ -21,7 +21,7 @@ from ._modify cimport MODIFY_OK, modify_replace, modify_write
 from ._modify import completed, refusal
 from ._netlink cimport QueuedPacket
 from ._parking cimport ParkedPacket, Parking, parked_new
-from ._policy cimport CALLOUT_CONDITIONAL, FilterBrief
+from ._policy cimport CALLOUT_CONDITIONAL, FilterBrief, callout_named
 from ._stream_indication cimport StreamIndication
 from ._table cimport Snapshot
 from ._types cimport *
@@ -32,6 +32,10 @@ cdef enum:
 
 _SLOTS = {slot_name(slot): slot for slot in BY_SLOT}
 _REPLIES = {None: 0, "none": 0, "tcp_reset": 1, "icmp_unreachable": 2}
+
+
+def _whose(callout):
+    return "this callout" if callout is None else f"callout {callout!r}"
 
 
 def _drop_decided(dict joined):
@@ -268,26 +272,32 @@ cdef class ClassifyContext(StreamIndication):
         contexts = <FlowContexts><object>visitor.flows.contexts.owner
         return contexts.of(visitor.pending.id, visitor.slot, getattr(self._item(), "number", 0))
 
-    def set_flow_context(self, layer, value):
-        """Keep `value` with the flow, for this callout at `layer` (with or without its family).
+    def set_flow_context(self, layer, value, *, callout=None):
+        """Keep `value` with the flow, for this callout, or the one of that name, at `layer` (with or without its family).
 
-        FwpError: FWP_E_INVALID_PARAMETER (no such layer, None, or the class has no flow_delete), FWP_E_NOT_FOUND (no
-        flow is kept), FWP_E_ALREADY_EXISTS (remove the other one first), FWP_E_OUT_OF_BOUNDS (there are too many).
+        FwpError: FWP_E_INVALID_PARAMETER (no such layer, None, the class has no flow_delete, or another one is compiled
+        and this is no number that it can get), FWP_E_CALLOUT_NOT_FOUND (none of this name is registered),
+        FWP_E_NOT_FOUND (no flow is kept), FWP_E_ALREADY_EXISTS (remove the other one first), FWP_E_OUT_OF_BOUNDS (there
+        are too many).
         """
         cdef Visitor* visitor = self._live()
         cdef uint64_t flow_id
         slot = self._slot_named(layer)
-        item = self._item()
-        if value is None or getattr(item, "flow_delete", None) is None:
+        item = self._item() if callout is None else self._item_named(callout)
+        if value is None or callout is None and getattr(item, "flow_delete", None) is None:
             raise FwpError("FWP_E_INVALID_PARAMETER", "a flow context is not None, and needs a class with flow_delete")
         flow_id = self._flow()
         if flow_id == 0:
             raise FwpError("FWP_E_NOT_FOUND", "no flow is kept for this packet",
                            hint="flows are kept at input and output where a filter is at an ALE layer")
         contexts = <object>visitor.flows.contexts.owner
-        status = contexts.add(flow_id, slot, item, value)
+        status = (contexts.add if callout is None else contexts.give)(flow_id, slot, item, value)
+        if status == "refused":
+            raise FwpError("FWP_E_INVALID_PARAMETER", f"callout {callout!r} has no flow_delete, or it is compiled and gets "
+                           "numbers from 1 to 2^64 - 1 only")
         if status == "exists":
-            raise FwpError("FWP_E_ALREADY_EXISTS", f"this callout has a context for the flow at {slot_name(slot)}")
+            raise FwpError("FWP_E_ALREADY_EXISTS",
+                           f"{_whose(callout)} has a context for the flow at {slot_name(slot)}")
         if status == "full":
             raise FwpError("FWP_E_OUT_OF_BOUNDS", f"there are {contexts.capacity} flow contexts")
         if not visitor.flow_known:
@@ -295,13 +305,27 @@ cdef class ClassifyContext(StreamIndication):
         elif not flow_is(visitor.flows, &visitor.key, visitor.flow_hash, flow_id):
             contexts_flow_ended(visitor.flows.contexts, flow_id)    # Another worker has ended it meanwhile.
 
-    def remove_flow_context(self, layer):
-        """Let the context go; flow_delete is told of it soon, by another thread.  FwpError FWP_E_NOT_FOUND: there is none."""
+    def remove_flow_context(self, layer, *, callout=None):
+        """Let the context of this callout, or of the one of that name, go; flow_delete is told of it soon, by another thread.
+
+        FwpError FWP_E_NOT_FOUND: there is none; FWP_E_CALLOUT_NOT_FOUND: no callout of this name is registered.
+        """
         cdef Visitor* visitor = self._live()
         slot = self._slot_named(layer)
+        item = self._item() if callout is None else self._item_named(callout)
         flow_id = self._flow()
-        if not flow_id or not (<object>visitor.flows.contexts.owner).remove(flow_id, slot, getattr(self._item(), "number", 0)):
-            raise FwpError("FWP_E_NOT_FOUND", f"this callout has no context for the flow at {slot_name(slot)}")
+        if not flow_id or not (<object>visitor.flows.contexts.owner).remove(flow_id, slot, getattr(item, "number", 0)):
+            raise FwpError("FWP_E_NOT_FOUND", f"{_whose(callout)} has no context for the flow at {slot_name(slot)}")
+
+    cdef object _item_named(self, callout):
+        """What is registered under a name."""
+        cdef uint32_t found = NO_FILTER
+        name = callout.encode("utf-8", "replace") if isinstance(callout, str) else b"\0"
+        if 0 not in name:
+            found = callout_named(&self.snapshot.policy, name)
+        if found == NO_FILTER:
+            raise FwpError("FWP_E_CALLOUT_NOT_FOUND", f"no callout {callout!r} is registered")
+        return self.snapshot.root.callouts[found]
 
     def _slot_named(self, layer):
         found = _SLOTS.get(layer)

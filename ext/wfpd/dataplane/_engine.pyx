@@ -156,6 +156,7 @@ cdef class Engine(Readings):
                     stats_begin(stats.worker, root.fresh + root.n_begun, root.n_fresh - root.n_begun)
             root.n_begun = root.n_fresh
             self.flows.contexts.expect(snapshot.callouts)
+            root.count_calls(self.n_workers + 1)    # And the parking queue's thread.
             self._publish(snapshot, None if self.current is None else self.current.host)
         return self._wait_for_readers(timeout)
 
@@ -196,6 +197,11 @@ cdef class Engine(Readings):
         if old is not None:
             self._retire(old)
         return 0
+
+    def fence(self) -> None:
+        """From now on reap() is False until every batch that is under way has ended."""
+        with self.publishing:
+            self._retire(None)
 
     cdef int _retire(self, old) except -1:
         """Keep what no pointer leads to any more until every worker that may hold it has left its batch."""

@@ -53,7 +53,7 @@ cdef class FlowContexts:
     cdef FlowContextTable table
     cdef readonly uint32_t capacity
     cdef readonly dict callouts     # number -> what was registered last under it, while it has contexts.
-    cdef list coming                # Compiled callouts with contexts, of the policy that was published last or is about to be.
+    cdef list coming                # Of the policy that was published last or is about to be: whose contexts compiled code may set.
     cdef readonly dict errors       # Callout name -> exceptions of flow_delete.
     cdef public object on_error     # Called as on_error(callout name, exception).
     cdef int allocate(self, uint64_t flow_id) except -1

@@ -171,6 +171,10 @@ cdef const WfpdCallout* _compiled(item):
     return found if found.flow_delete != NULL else NULL
 
 
+cdef bint _keeps(item) except -1:
+    return getattr(item, "flow_delete", None) is not None or _compiled(item) != NULL
+
+
 class FlowDeleted:
     """What flow_delete(f) gets: the flow's id, the layer's name, and the context that was kept."""
 
@@ -300,6 +304,17 @@ cdef class FlowContexts:
         self.callouts[item.number] = item
         return "ok"
 
+    def give(self, uint64_t flow_id, uint8_t slot, item, value):
+        """As add(), of what another callout keeps for `item`; "refused" where it has no flow_delete, or is compiled and
+        the value is no number from 1 to 2^64 - 1."""
+        if _compiled(item) == NULL:
+            return self.add(flow_id, slot, item, value) if value is not None and _keeps(item) else "refused"
+        if not isinstance(value, int) or not 0 < value < 1 << 64:
+            return "refused"
+        found = self.add_number(flow_id, slot, item.number, value)
+        self.callouts[item.number] = item
+        return found
+
     def add_number(self, uint64_t flow_id, uint8_t slot, uint32_t callout, uint64_t value):
         """As add(), of a number above 0, as native callouts do."""
         self.allocate(flow_id)
@@ -324,7 +339,9 @@ cdef class FlowContexts:
     def expect(self, items):
         """Before compiled callouts may be called, who cannot ask for memory: these are the policy's callouts."""
         cdef uint64_t shard
-        coming = [item for item in items if getattr(item, "number", 0) and _compiled(item) != NULL]
+        coming = []
+        if any(getattr(item, "native", None) is not None for item in items):    # They may set contexts of all others.
+            coming = [item for item in items if getattr(item, "number", 0) and _keeps(item)]
         for shard in range(CONTEXT_SHARDS if coming else 0):
             self.allocate(shard << 3)
         self.coming = coming

@@ -116,6 +116,11 @@ cdef struct FilterBrief:
     uint8_t slot
     uint8_t on_error                # WordKind; WORD_DEFAULT: the policy's.
 
+# A filter's provider context for its compiled callout.
+cdef struct ContextText:
+    const char* text                # JSON, UTF-8, zero-terminated; NULL: it has none.
+    uint32_t length                 # In bytes.
+
 # Filters that came after the policy was built, with records and tables of their own.
 cdef struct AddedFilters:
     const CompiledPolicy* policy    # Its filters count from 0.
@@ -169,6 +174,8 @@ cdef struct CompiledPolicy:
     void* search[N_SLOTS]           # _classify's table of the slot; NULL where it has no filters.
     const CalloutSlot* callout_slots    # [n_callouts] How each is called.
     uint8_t has_native              # Some filter's callout is compiled.
+    uint32_t n_callout_slots        # In `callout_slots`, of added parts too.
+    const ContextText* context_texts    # [n_ids] Of filters whose callout is compiled; NULL: no filter's is.
 
 # Whether every condition of filter `index` holds for `values`.  Slow and obvious; the fast table
 # calls it only for what its boxes do not express.
@@ -177,6 +184,10 @@ cdef bint filter_matches(const CompiledPolicy* policy, uint32_t index, const Fie
 # The same for a single condition.
 cdef bint condition_matches(const CompiledPolicy* policy, const PackedCondition* condition,
                             const FieldValues* values) noexcept nogil
+
+# The callout of this name that is registered and not on its way out, or NO_FILTER.  Of two with one name the first has it,
+# which is the policy file's, or the older one.
+cdef uint32_t callout_named(const CompiledPolicy* policy, const char* name) noexcept nogil
 
 # Bytewise order of two texts: below, at or above 0.
 cdef int text_compare(const uint8_t* a, uint64_t a_length, const uint8_t* b, uint64_t b_length) noexcept nogil

@@ -1,11 +1,11 @@
 """Whether a condition holds for one vector of values: slow and obvious, for residuals and for tests."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, strcmp
 
 from ._set cimport set_has
 from ._text_set cimport SetText, text_set_has
-from ._types cimport FieldValues, value_present
+from ._types cimport FieldValues, NO_FILTER, value_present
 
 
 cdef int text_compare(const uint8_t* a, uint64_t a_length, const uint8_t* b, uint64_t b_length) noexcept nogil:
@@ -15,6 +15,18 @@ cdef int text_compare(const uint8_t* a, uint64_t a_length, const uint8_t* b, uin
     if order:
         return order
     return (a_length > b_length) - (a_length < b_length)
+
+
+cdef uint32_t callout_named(const CompiledPolicy* policy, const char* name) noexcept nogil:
+    cdef const CalloutSlot* slot
+    cdef uint32_t i
+    for i in range(policy.n_callout_slots):
+        slot = &policy.callout_slots[i]
+        if (slot.successor and slot.successor < policy.n_callout_slots) or (slot.over != NULL and slot.over[0]):
+            continue
+        if slot.name != NULL and strcmp(slot.name, name) == 0:
+            return i if policy.callout_registered[i] else NO_FILTER
+    return NO_FILTER
 
 
 cdef inline uint8_t _fold(uint8_t byte) noexcept nogil:

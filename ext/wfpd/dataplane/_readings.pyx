@@ -60,10 +60,12 @@ cdef class Readings:
         return {} if self.current is None else (<Snapshot>self.current.snapshot).root.watches()
 
     def callout_calls(self) -> dict:
-        """How often each callout was called, by name."""
+        """How often each callout's classify was called, by name."""
         found = {}
         for context in self.contexts:
             add_counts(found, {name: entry[0] for name, entry in list((<ClassifyContext>context).durations.items())})
+        # What the interpreter calls of a compiled one is its `pended`.
+        found.update({name: watch["calls"] for name, watch in self.callout_watches().items() if watch["compiled"]})
         return found
 
     def sweep_hits(self, double now) -> None:

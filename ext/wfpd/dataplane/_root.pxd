@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from ._budget cimport CalloutSlot
 from ._counters cimport CounterSlots
 from ._part cimport Part
-from ._policy cimport FilterBrief, PackedFilter
+from ._policy cimport ContextText, FilterBrief, PackedFilter
 from ._types cimport N_SLOTS
 
 cdef enum:
@@ -26,7 +26,10 @@ cdef class Root:
     cdef readonly list callouts     # Callables or None, by callout.
     cdef list calls                 # What is called of each: its `classify`, or itself.
     cdef public dict filter_contexts    # By filter: what notify() has set.
-    cdef public object provider_contexts    # Name -> data.
+    cdef object _provider_contexts  # Name -> data.
+    cdef ContextText* context_texts # [n_filters + ADDED_ROOM] As CompiledPolicy.context_texts.
+    cdef dict texts_kept            # Their bytes, each once.
+    cdef uint32_t n_texted          # Filters below have their texts.
     cdef uint64_t* context_numbers  # [n_filters + ADDED_ROOM] Those of filter_contexts that are 64-bit numbers; or NULL.
     cdef list callout_names
     cdef list sublayer_names
@@ -52,6 +55,7 @@ cdef class Root:
     cdef bint has_native            # A filter names a compiled callout.
     cdef CalloutSlot* callout_slots # By callout.
     cdef list callouts_kept         # What `callout_slots` points into: (capsule, Watch or None, callable).
+    cdef list names_kept            # And their names, as bytes.
     cdef int _allocate(self) except -1
     cdef int _take_callouts(self, list callouts) except -1
     cdef int _take_counters(self, Root previous, tuple added, inherited) except -1
@@ -62,6 +66,9 @@ cdef class Root:
     cdef uint32_t _sublayer(self, Part part, uint32_t index) except 0xFFFFFFFF
     cdef uint32_t _callout(self, Part part, uint32_t index, given) except 0xFFFFFFFF
     cdef int _use_callout(self, uint32_t number) except -1
+    cdef int _take_texts(self) except -1
+    # Count the calls of compiled callouts by each of `n` callers.
+    cdef int count_calls(self, uint32_t n) except -1
 
 # A part that was added to a root.  Immutable.
 cdef class Added:

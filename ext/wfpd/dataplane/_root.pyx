@@ -11,10 +11,12 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+import json
+
 from ._budget cimport CalloutSlot, Watch, slot_fill
 from ._counters cimport CounterSlots
 from ._part cimport Part
-from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, CALLOUT_REGISTERED, CompiledPolicy, FilterBrief, PackedFilter, is_gone
+from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, CALLOUT_REGISTERED, CompiledPolicy, ContextText, FilterBrief, PackedFilter, is_gone
 from ._types cimport N_SLOTS, NO_FILTER
 
 include "_resolve.pxi"
@@ -85,9 +87,9 @@ cdef class Root:
         self.part = part
         self.n_filters = self.n_ids = part.policy.n_filters
         self.callouts, self.callout_names, self.sublayer_names, self.places = [], [], [], []
-        self.calls, self.filter_contexts, self.provider_contexts = [], {}, {}
+        self.calls, self.filter_contexts, self._provider_contexts = [], {}, {}
         self.callout_numbers, self.sublayer_numbers = {}, {}
-        self.callouts_kept = []
+        self.callouts_kept, self.names_kept, self.texts_kept = [], [], {}
         self._allocate()
         for i in range(part.policy.n_sublayers):
             self._sublayer(part, i)
@@ -117,6 +119,7 @@ cdef class Root:
             free(self.dynamic)
             free(self.fresh)
             free(self.context_numbers)
+            free(self.context_texts)
 
     cdef int _allocate(self) except -1:
         cdef size_t n = <size_t>self.n_filters + ADDED_ROOM
@@ -160,6 +163,10 @@ cdef class Root:
             self.needs_payload = True
         if self.callout_slots[number].native != NULL:
             self.has_native = True
+            if self.context_texts == NULL:
+                self.context_texts = <ContextText*>calloc(<size_t>self.n_filters + ADDED_ROOM, sizeof(ContextText))
+                if self.context_texts == NULL:
+                    raise MemoryError()
         return 0
 
     cdef int _take_counters(self, Root previous, tuple added, inherited) except -1:
@@ -260,6 +267,8 @@ cdef class Root:
             self.callouts.append(given)
             self.calls.append(_called(given))
             self.callout_names.append(part.name(item.name))
+            self.names_kept.append(part.name(item.name).encode())
+            self.callout_slots[<uint32_t>number].name = <const char*><bytes>self.names_kept[<uint32_t>number]
             self.callout_numbers.setdefault(key, number)
         return number
 
@@ -278,14 +287,48 @@ cdef class Root:
         return self.callouts[self.callout_numbers[key]]
 
     def watches(self) -> dict:
-        """By callout name, the counts of those that are compiled or have a budget, and whether they have one (`budget`)."""
+        """By callout name, the counts of those that are compiled or have a budget, and which of both (`compiled`, `budget`)."""
         found = {}
         for number, (name, kept) in enumerate(zip(self.callout_names, self.callouts_kept)):
             if kept[1] is not None:
                 budget = self.callout_slots[<uint32_t>number].budget_ns != 0
                 counts = (<Watch>kept[1]).counters()
-                found[name] = counts | {"budget": budget, "suspended": budget and counts["suspended"]}
+                found[name] = counts | {"budget": budget, "suspended": budget and counts["suspended"],
+                                        "compiled": kept[0] is not None}
         return found
+
+    @property
+    def provider_contexts(self):
+        """Name to data."""
+        return self._provider_contexts
+
+    @provider_contexts.setter
+    def provider_contexts(self, given):
+        self._provider_contexts = given
+        self._take_texts()
+
+    cdef int _take_texts(self) except -1:
+        """The texts of filters that have come since the last time, which no packet meets yet."""
+        cdef const PackedFilter* item
+        cdef uint32_t i
+        for i in range(self.n_texted, self.n_ids if self.context_texts != NULL else 0):
+            if self.briefs[i].callout == NO_FILTER or self.callout_slots[self.briefs[i].callout].native == NULL:
+                continue
+            part, place = self.place(i)
+            item = (<Part>part).filter(place)
+            data = None if item.context == NO_FILTER else self._provider_contexts.get((<Part>part).name(item.context))
+            if data is not None:
+                text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+                text = self.texts_kept.setdefault(text, text)
+                self.context_texts[i].text, self.context_texts[i].length = <const char*><bytes>text, <uint32_t>len(text)
+        self.n_texted = self.n_ids
+        return 0
+
+    cdef int count_calls(self, uint32_t n) except -1:
+        for number, kept in enumerate(self.callouts_kept if self.has_native else ()):
+            if self.callout_slots[<uint32_t>number].native != NULL:
+                (<Watch>kept[1]).count_calls(n)
+        return 0
 
     def set_filter_context(self, uint32_t index, value) -> None:
         """What the filter's callout finds as its filter context from now on; None: nothing."""
@@ -384,7 +427,7 @@ cdef class Root:
             return
         del self.callout_numbers[key]
         try:
-            self._callout(part, index, given)
+            self.callout_slots[<uint32_t>number].successor = self._callout(part, index, given)
         except BaseException:
             self.callout_numbers[key] = number
             raise

@@ -83,7 +83,8 @@ cdef class Snapshot:
         policy.needs_payload = root.needs_payload
         policy.callout_slots = root.callout_slots
         policy.has_native = root.has_native
-        self.n_callouts_known = <uint32_t>len(root.callouts)
+        policy.context_texts = root.context_texts
+        self.n_callouts_known = policy.n_callout_slots = <uint32_t>len(root.callouts)
         if root.n_gone:
             self.gone = <uint64_t*>calloc(words, sizeof(uint64_t))
             if self.gone == NULL:

@@ -186,6 +186,7 @@ cdef struct Visitor:
     uint32_t n_answered             # Answers so far, but of the stream layer; above MAX_ANSWERS not all are in `answered`.
     GivenAnswer answered[MAX_ANSWERS]
     uint64_t provisional            # Flow that has a compiled callout's context and that no packet has made yet; 0: none.
+    uint32_t caller                 # Live: which counter of compiled callouts' calls is this visitor's.
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil

@@ -23,7 +23,7 @@ from ._arbitrate cimport (
     arbitrate_answer, arbitrate_begin, arbitrate_run,
 )
 from ._budget cimport (
-    ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_sample, watch_took, wfpd_budget_add,
+    ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_called, watch_sample, watch_took, wfpd_budget_add,
     wfpd_budget_clock, wfpd_budget_write,
 )
 from ._cache cimport cache_find, cache_store
@@ -43,7 +43,7 @@ from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
     FRAGMENT_NONE, N_PARSE_IP_STATUSES, PARSE_NOT_IP, PARSE_OK, PacketView, parse_packet,
 )
-from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, FilterBrief
+from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, FilterBrief, callout_named
 from ._reassembly cimport (
     SEGMENT_AFTER_FIN, SEGMENT_INCONSISTENT, SEGMENT_LIMIT, SEGMENT_NEW_SYN, Segment, half_begin, half_free, half_offset,
     half_reset_valid, half_segment, half_skip,

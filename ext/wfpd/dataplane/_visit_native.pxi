@@ -57,19 +57,37 @@ cdef void _settle_flow(Visitor* visitor) noexcept nogil:
         contexts_flow_ended(visitor.flows.contexts, flow_id)
 
 
+cdef inline const CalloutSlot* _named_slot(const Visitor* visitor, const char* name) noexcept nogil:
+    """That of the callout of this name, NULL where none is registered under it."""
+    cdef uint32_t found = NO_FILTER if name == NULL else callout_named(visitor.policy, name)
+    if found == NO_FILTER:
+        return NULL
+    return &visitor.policy.callout_slots[found]
+
+
 cdef int _native_set_flow_context(const WfpdCall* call, uint32_t layer, uint64_t value) noexcept nogil:
+    return _keep_with_flow(call, _asked_slot(<Visitor*>call.host), layer, value)
+
+
+cdef int _native_set_flow_context_of(const WfpdCall* call, const char* name, uint32_t layer,
+                                     uint64_t value) noexcept nogil:
+    return _keep_with_flow(call, _named_slot(<Visitor*>call.host, name), layer, value)
+
+
+cdef int _keep_with_flow(const WfpdCall* call, const CalloutSlot* slot, uint32_t layer, uint64_t value) noexcept nogil:
     cdef Visitor* visitor = <Visitor*>call.host
-    cdef const CalloutSlot* slot = _asked_slot(visitor)
     cdef int at = _native_slot(visitor, layer)
     cdef ContextStatus status
-    if at < 0 or value == 0 or slot.native.flow_delete == NULL or slot.number == 0:
+    if slot == NULL:
+        return WFPD_REFUSED_NO_CALLOUT
+    if at < 0 or value == 0 or not slot.keeps or slot.number == 0:
         return WFPD_REFUSED_PARAMETER
     if call.flow_id == 0:
         return WFPD_REFUSED_NO_FLOW
     status = context_add(visitor.flows.contexts, call.flow_id, <uint8_t>at, slot.number, value, False)
     if status != CONTEXT_OK:
         return WFPD_REFUSED_EXISTS if status == CONTEXT_EXISTS else WFPD_REFUSED_FULL
-    if at == visitor.slot:
+    if at == visitor.slot and slot.number == _asked_slot(visitor).number:
         (<WfpdCall*>call).flow_context = value
     if not visitor.flow_known:
         visitor.provisional = call.flow_id
@@ -79,15 +97,25 @@ cdef int _native_set_flow_context(const WfpdCall* call, uint32_t layer, uint64_t
 
 
 cdef int _native_remove_flow_context(const WfpdCall* call, uint32_t layer) noexcept nogil:
+    return _let_go_of(call, _asked_slot(<Visitor*>call.host), layer)
+
+
+cdef int _native_remove_flow_context_of(const WfpdCall* call, const char* name, uint32_t layer) noexcept nogil:
+    return _let_go_of(call, _named_slot(<Visitor*>call.host, name), layer)
+
+
+cdef int _let_go_of(const WfpdCall* call, const CalloutSlot* slot, uint32_t layer) noexcept nogil:
     cdef Visitor* visitor = <Visitor*>call.host
     cdef int at = _native_slot(visitor, layer)
+    if slot == NULL:
+        return WFPD_REFUSED_NO_CALLOUT
     if at < 0:
         return WFPD_REFUSED_PARAMETER
     if call.flow_id == 0:
         return WFPD_REFUSED_NO_FLOW
-    if not context_remove(visitor.flows.contexts, call.flow_id, <uint8_t>at, _asked_slot(visitor).number):
+    if not context_remove(visitor.flows.contexts, call.flow_id, <uint8_t>at, slot.number):
         return WFPD_REFUSED_NOT_FOUND
-    if at == visitor.slot:
+    if at == visitor.slot and slot.number == _asked_slot(visitor).number:
         (<WfpdCall*>call).flow_context = 0
     return WFPD_OK
 
@@ -198,6 +226,11 @@ cdef void _native_call(Visitor* visitor, WfpdCall* call) noexcept nogil:
     call.write = _native_write
     call.replace = _native_replace
     call.resume = stream_resume
+    call.set_flow_context_of = _native_set_flow_context_of
+    call.remove_flow_context_of = _native_remove_flow_context_of
+    if visitor.policy.context_texts != NULL:
+        call.provider_context = visitor.policy.context_texts[call.filter].text
+        call.provider_context_length = visitor.policy.context_texts[call.filter].length
 
 
 cdef bint _may_defer(const Visitor* visitor) noexcept nogil:
@@ -295,6 +328,8 @@ cdef void visit_native(Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
             return
         visitor.called = slot
         wfpd_budget_write(&visitor.called_ns, began)
+    if visitor.calls_native:
+        watch_called(slot.watch, visitor.caller)
     _ask_native(visitor, slot, answer)
     if not began:
         return

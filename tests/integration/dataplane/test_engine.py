@@ -91,6 +91,27 @@ def test_a_hung_worker_keeps_its_policy_alive_until_it_lets_go(net: Network, tmp
             assert wait_until(running.engine.reap)
 
 
+def test_behind_a_fence_every_batch_that_was_under_way_has_ended(net: Network, tmp_path: Path) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def watch(c: Any) -> None:
+        entered.set()
+        release.wait(5)
+
+    with live(Engine(1, late_after=30), snapshot_of(tmp_path, all_to_callout(), callouts={"watch": watch})) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3)
+        running.start()
+        running.engine.fence()
+        assert running.engine.reap(), "no batch was under way"
+        net.send_udp(net.client, 1, 64, 5000)
+        assert entered.wait(5) and running.engine.reap()
+        running.engine.fence()
+        assert not running.engine.reap()
+        release.set()
+        assert wait_until(running.engine.reap)
+
+
 def test_a_socket_that_fails_kills_its_worker_loudly(net: Network, tmp_path: Path) -> None:
     engine = Engine(1)
     engine.swap(snapshot_of(tmp_path, blocked_port(9)))

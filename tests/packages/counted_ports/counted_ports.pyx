@@ -2,14 +2,16 @@
 """A callout that blocks UDP and TCP to one port whose payload begins with some bytes, and counts.
 
 Where flows are kept, all that follows of such a flow is blocked too.  What passes gets a DSCP if one is given.
+`Chooses` and `OfChosen` are two that work together: one chooses flows, and the other is called for those only.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport strtoul
 from libc.string cimport memcmp, memcpy
 
 from wfpd.callouts.api cimport (
-    WFPD_FAILED, WFPD_FIELD_IP_DESTINATION_PORT, WFPD_FIELD_IP_LOCAL_PORT, WFPD_FIELD_IP_REMOTE_PORT, WFPD_OK,
-    WFPD_REFUSED_NO_FLOW, WfpdAnswer, WfpdCall, WfpdCallout, answer_block, answer_continue, call_number, call_payload,
+    WFPD_FAILED, WFPD_FIELD_IP_DESTINATION_PORT, WFPD_FIELD_IP_LOCAL_PORT, WFPD_FIELD_IP_REMOTE_PORT,
+    WFPD_LAYER_INBOUND_TRANSPORT, WFPD_OK, WFPD_REFUSED_NO_FLOW, WfpdAnswer, WfpdCall, WfpdCallout, answer_block, answer_continue, call_number, call_payload,
     callout_capsule, callout_fill,
 )
 
@@ -97,3 +99,33 @@ cdef class CountedPorts:
     def counts(self):
         """(asked, blocked, flows that were blocked and have ended)"""
         return self.state.asked, self.state.blocked, self.state.ended
+
+
+class OfChosen(CountedPorts):
+    """The same for flows that a `Chooses` has chosen, all of which it blocks from their second packet on."""
+
+    conditional_on_flow = True
+
+
+cdef void choose(void* given, const WfpdCall* call, WfpdAnswer* answer) noexcept nogil:
+    cdef int status = WFPD_OK
+    answer_continue(answer)
+    if call.provider_context != NULL and port_of(call) == strtoul(call.provider_context, NULL, 10):
+        status = call.set_flow_context_of(call, <const char*>given, WFPD_LAYER_INBOUND_TRANSPORT, 1)
+    if status != WFPD_OK:
+        answer.kind = WFPD_FAILED
+
+
+cdef class Chooses:
+    """At ale_flow_established: chooses flows to the port that is its filter's provider context, for the callout `target`."""
+
+    needs_payload = False
+
+    cdef bytes target
+    cdef WfpdCallout callout
+    cdef readonly object native
+
+    def __cinit__(self, *, str target):
+        self.target = target.encode("ascii")
+        callout_fill(&self.callout, choose, <char*>self.target)
+        self.native = callout_capsule(&self.callout)

@@ -55,9 +55,10 @@ def decided(folder: Path, name: str, example: Example, packets: Sequence[Packet]
     """Verdict, reply and payload as it passed of each packet."""
     code, filters, _ = example
     (folder / f"{name}.py").write_text(code)
-    (used,) = re.findall(r"^class (\w+)", code, re.MULTILINE)
+    *others, used = re.findall(r"^class (\w+)", code, re.MULTILINE)
+    uses = [f"{{name: {one}, use: '{name}:{one}'}}" for one in others] + [f"{{name: c, use: '{name}:{used}'}}"]
     (folder / "policy.yaml").write_text(
-        f"version: 1\ndaemon: {{callout_path: [{folder}]}}\ncallouts: [{{name: c, use: '{name}:{used}'}}]\n{filters}"
+        f"version: 1\ndaemon: {{callout_path: [{folder}]}}\ncallouts: [{', '.join(uses)}]\n{filters}"
     )
     found = []
     try:
@@ -93,7 +94,7 @@ def test_an_example_of_actions_does_what_stands_under_it(
 
 
 def test_every_block_of_python_is_such_an_example() -> None:
-    assert CALLOUTS.count("```python") == len(examples(CALLOUTS)) == 8
+    assert CALLOUTS.count("```python") == len(examples(CALLOUTS)) == 9
     assert ACTIONS.count("```python") == len(examples(ACTIONS)) == 5
 
 

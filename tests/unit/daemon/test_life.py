@@ -202,6 +202,8 @@ def test_a_callout_lives_through_reloads_and_a_refused_policy_leaves_no_trace(
     assert sorted(one for one in taken(log) if one[1] != "close") == sorted(told)
     daemon.publish(with_callout(tmp_path, "{step: three}", "a"))
     assert taken(log) == [("three", "add", "a", 7), ("one", "delete", "a", 7), ("one", "delete", "b", 7)]
+    (heir,) = daemon.engine.snapshot.callouts
+    assert (item.over, heir.over) == (b"\1", b"\0"), "nobody finds it by its name any more"
     daemon.tend_callouts()
     assert taken(log) == [("one", "flow", "kept"), ("one", "close")]
     daemon.stop()

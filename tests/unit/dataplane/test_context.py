@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 
-from tests.registering import IN, OUT, SECOND, Calls, asked_once, decided
+from tests.registering import IN, OUT, SECOND, Calls, Decided, asked_once, decided
+from wfpd.callouts._told import Told
 from wfpd.config import load_policy
 from wfpd.dataplane._replay import Replayer
 from wfpd.errors import FwpError
-from wfpd.model.layers import LAYER
 from wfpd.replay import make_snapshot
-
-SLOT_DATAGRAM = LAYER["datagram_data"].slot(4)
 
 
 def test_a_context_is_of_no_use_after_the_call(tmp_path: pathlib.Path) -> None:
@@ -179,9 +178,6 @@ def test_without_flow_delete_or_without_a_flow_nothing_is_kept(tmp_path: pathlib
 def test_a_callout_conditional_on_flow_is_called_for_flows_with_its_context_only(
     tmp_path: pathlib.Path, kind: str
 ) -> None:
-    class Conditional(Calls):
-        conditional_on_flow = True
-
     seen: list[int] = []
 
     def classify(c: Any) -> None:
@@ -193,7 +189,7 @@ def test_a_callout_conditional_on_flow_is_called_for_flows_with_its_context_only
 
         def classify(self, c: Any) -> None:
             if c.values["ip_remote_port"] == 5000:
-                replayed.replay.flows.contexts.add(c.flow_id, SLOT_DATAGRAM, replayed.items["c"], "x")
+                c.set_flow_context("datagram_data", "x", callout="c")
 
     more = "  - {name: two, layer: ale_auth_recv_accept, action: {callout: other}, weight: {range: 15}}\n"
     replayed, _ = decided(tmp_path, Conditional(classify), "datagram_data", kind=kind, more=more, other=Marks())
@@ -201,6 +197,184 @@ def test_a_callout_conditional_on_flow_is_called_for_flows_with_its_context_only
     assert [line["verdict"] for line in lines] == ["permit"] * 3
     assert seen == [5000]
     assert [line["layers"][-1]["callouts"] for line in lines] == [[], ["c"], []]
+
+
+CONDITIONAL = """version: 1
+callouts: [{name: c, use: "m:C"}, {name: giver, use: "m:C"}, {name: bare}, {name: plain, use: "m:C"}]
+filters:
+  - {name: authorize, layer: [ale_auth_recv_accept, ale_auth_connect], action: permit}
+  - {name: give, layer: LAYER, action: {callout: giver, kind: unknown}}
+  - {name: data, layer: datagram_data, action: {callout: c}}
+"""
+
+
+class Conditional(Calls):
+    """Is called for flows that another one has marked."""
+
+    conditional_on_flow = True
+
+
+class Plain:
+    """Keeps nothing."""
+
+    def classify(self, c: Any) -> None:
+        c.permit()
+
+
+def with_giver(
+    folder: pathlib.Path, give: Any, c: object = None, *, layer: str = "ale_flow_established", **words: Any
+) -> tuple[Decided, list[Any]]:
+    """A replay, and what `c` has seen: (its context, the packet's remote port)."""
+    seen: list[Any] = []
+    c = c or Conditional(lambda c: seen.append((c.flow_context, c.values["ip_remote_port"])))
+    text = CONDITIONAL.replace("LAYER", layer)
+    return Decided(folder, text, {"c": c, "giver": Calls(give), "plain": Plain()}, **words), seen
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_sibling_gives_a_conditional_callout_its_context(tmp_path: pathlib.Path, family: int) -> None:
+    def give(c: Any) -> None:
+        if c.values["ip_remote_port"] == 5000:
+            c.set_flow_context("datagram_data", ["of", c.filter], callout="c")
+
+    run, seen = with_giver(tmp_path, give)
+    near, far = ("192.0.2.1", "192.0.2.9") if family == 4 else ("2001:db8::1", "2001:db8::9")
+    ip = IP if family == 4 else IPv6
+    packets = [ip(src=far, dst=near) / UDP(sport=port, dport=53) for port in (5001, 5000, 5001)]
+    lines = [run.send(one) for one in (*packets, ip(src=near, dst=far) / UDP(sport=53, dport=5000))]
+    assert [line["layers"][-1]["callouts"] for line in lines] == [[], ["c"], [], ["c"]]
+    assert seen == [(["of", "give"], 5000)] * 2
+    giver, c = (run.items[name] for name in ("giver", "c"))
+    assert [run.replay.flows.contexts.count_of(one.number) for one in (giver, c)] == [0, 1]
+    assert (giver.instance.gone, c.instance.gone) == ([], [])
+    run.replay.close()
+    assert giver.instance.gone == []
+    assert [(layer, value) for _, layer, value in c.instance.gone] == [(f"datagram_data_v{family}", ["of", "give"])]
+
+
+def test_what_a_sibling_gives_can_be_taken_away_again(tmp_path: pathlib.Path) -> None:
+    def give(c: Any) -> None:
+        if c.flow_context is None:
+            c.set_flow_context("inbound_transport", "mine")
+            c.set_flow_context("datagram_data", "theirs", callout="c")
+        else:
+            c.remove_flow_context("datagram_data", callout="c")
+
+    run, seen = with_giver(tmp_path, give, layer="inbound_transport")
+    packet = IN / UDP(sport=5000, dport=53)
+    for _ in range(2):
+        run.send(packet)
+    assert seen == [("theirs", 5000)]
+    assert [value for _, _, value in run.items["c"].instance.gone] == ["theirs"], "only the removed one has ended"
+    assert run.items["giver"].instance.gone == []
+
+
+def test_a_context_for_another_is_refused_with_the_engines_error(tmp_path: pathlib.Path) -> None:
+    found: dict[str, str] = {}
+
+    def give(c: Any) -> None:
+        deeds = {
+            "no such callout": (c.set_flow_context, "datagram_data", 1, "no such"),
+            "not registered": (c.set_flow_context, "datagram_data", 1, "bare"),
+            "no name": (c.set_flow_context, "datagram_data", 1, 5),
+            "a longer name": (c.set_flow_context, "datagram_data", 1, "c\0d"),
+            "no flow_delete": (c.set_flow_context, "datagram_data", 1, "plain"),
+            "nothing": (c.set_flow_context, "datagram_data", None, "c"),
+            "no layer": (c.set_flow_context, "no_such", 1, "c"),
+            "none there": (c.remove_flow_context, "datagram_data", "c"),
+            "to take from nobody": (c.remove_flow_context, "datagram_data", "bare"),
+            "the first": (c.set_flow_context, "datagram_data", 1, "c"),
+            "a second": (c.set_flow_context, "datagram_data", 1, "c"),
+        }
+        for name, (do, *arguments, callout) in deeds.items():
+            try:
+                do(*arguments, callout=callout)
+                found[name] = ""
+            except FwpError as error:
+                found[name] = error.code.removeprefix("FWP_E_")
+
+    run, seen = with_giver(tmp_path, give)
+    run.send(IN / UDP(sport=5000, dport=53))
+    assert found == {
+        "no such callout": "CALLOUT_NOT_FOUND", "not registered": "CALLOUT_NOT_FOUND", "no name": "CALLOUT_NOT_FOUND",
+        "a longer name": "CALLOUT_NOT_FOUND", "no flow_delete": "INVALID_PARAMETER", "nothing": "INVALID_PARAMETER",
+        "no layer": "INVALID_PARAMETER", "none there": "NOT_FOUND", "to take from nobody": "CALLOUT_NOT_FOUND",
+        "the first": "", "a second": "ALREADY_EXISTS",
+    }  # fmt: skip
+    assert seen == [(1, 5000)]
+
+
+def test_without_a_flow_there_is_nothing_to_give(tmp_path: pathlib.Path) -> None:
+    codes: list[str] = []
+
+    def give(c: Any) -> None:
+        with pytest.raises(FwpError) as caught:
+            c.set_flow_context("datagram_data", 1, callout="c")
+        codes.append(caught.value.code)
+
+    run, _ = with_giver(tmp_path, give, layer="ipforward")
+    run.send(IP(src="198.51.100.1", dst="198.51.100.2") / UDP())
+    assert codes == ["FWP_E_NOT_FOUND"]
+
+
+def test_a_callout_that_no_filter_names_keeps_what_it_is_given(tmp_path: pathlib.Path) -> None:
+    text = CONDITIONAL.replace("LAYER", "ale_flow_established").replace("callout: c}", "callout: plain}")
+    c = Conditional(lambda c: None)
+    giver = Calls(lambda c: c.set_flow_context("datagram_data", 7, callout="c"))
+    run = Decided(tmp_path, text, {"c": c, "giver": giver, "plain": Plain()})
+    run.send(IN / UDP(sport=5000, dport=53))
+    assert run.replay.flows.contexts.count_of(run.items["c"].number) == 1
+    run.replay.close()
+    assert [value for _, _, value in c.gone] == [7]
+
+
+def test_a_context_that_a_sibling_gave_ends_with_a_packet_that_makes_no_flow(tmp_path: pathlib.Path) -> None:
+    def give(c: Any) -> None:
+        c.set_flow_context("datagram_data", "x", callout="c")
+        c.block()
+
+    run, seen = with_giver(tmp_path, give, layer="inbound_transport")
+    assert run.send(IN / UDP(sport=5000, dport=53))["reason"] == "callout"
+    run.replay.flows.contexts.drain()
+    assert ([value for _, _, value in run.items["c"].instance.gone], seen) == (["x"], [])
+
+
+@pytest.mark.parametrize("value", ["x", 1.0, 0, -1, 1 << 64, None])
+def test_a_compiled_callout_gets_numbers_only(tmp_path: pathlib.Path, value: object) -> None:
+    told, codes = Told(), []
+
+    class Compiled:
+        native = told.native
+        conditional_on_flow = True
+
+    def give(c: Any) -> None:
+        with pytest.raises(FwpError) as caught:
+            c.set_flow_context("datagram_data", value, callout="c")
+        codes.append(caught.value.code)
+        c.set_flow_context("datagram_data", (1 << 64) - 1, callout="c")
+
+    run, _ = with_giver(tmp_path, give, Compiled())
+    for _ in range(2):
+        run.send(IN / UDP(sport=5000, dport=53))
+    assert codes == ["FWP_E_INVALID_PARAMETER"]
+    assert (told.calls, told.call()["flow_context"]) == (2, (1 << 64) - 1)
+    run.replay.close()
+    assert [number for _, number in told.ended] == [(1 << 64) - 1]
+
+
+def test_nothing_is_kept_for_a_callout_that_is_on_its_way_out(tmp_path: pathlib.Path) -> None:
+    codes: list[str] = []
+
+    def give(c: Any) -> None:
+        try:
+            c.set_flow_context("datagram_data", 1, callout="c")
+        except FwpError as error:
+            codes.append(error.code)
+
+    run, seen = with_giver(tmp_path, give)
+    run.items["c"].over[0] = 1
+    run.send(IN / UDP(sport=5000, dport=53))
+    assert (codes, seen) == (["FWP_E_CALLOUT_NOT_FOUND"], [])
 
 
 def test_a_reauthorization_that_blocks_ends_the_flows_contexts(tmp_path: pathlib.Path) -> None:

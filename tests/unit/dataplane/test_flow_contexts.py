@@ -16,6 +16,7 @@ from scapy.layers.inet import IP, UDP
 
 from tests.oracle.contexts import PlainContexts
 from tests.registering import Decided
+from wfpd.callouts._told import Told
 from wfpd.dataplane._flow_contexts import FlowContexts
 from wfpd.dataplane._replay import Replayer
 from wfpd.model.layers import slot_name
@@ -151,6 +152,38 @@ def test_a_number_is_kept_beside_objects_and_told_as_one() -> None:
     contexts.end_flow(1)
     contexts.drain()
     assert sorted(one[2] for one in item.told if one[2] != "object") == [1 << 63]
+
+
+def test_what_another_gives_is_a_value_in_python_and_a_number_for_compiled_code() -> None:
+    contexts, item, told = FlowContexts(), Item(1), Told()
+
+    class Compiled:
+        number, name, native = 2, "c2", told.native
+
+    class Keepless:
+        number, name = 3, "c3"
+
+    assert [contexts.give(1, 0, item, value) for value in ("x", 5)] == ["ok", "exists"]
+    assert [contexts.give(1, 0, Compiled(), value) for value in (None, "x", 0, 1 << 64, 7, 7)] == [
+        "refused", "refused", "refused", "refused", "ok", "exists",
+    ]  # fmt: skip
+    assert [contexts.give(1, 0, Keepless(), 5), contexts.give(3, 0, item, None)] == ["refused", "refused"]
+    contexts.end_all()
+    assert contexts.drain() == 2 and len(contexts) == 0
+    assert (item.told, told.ended) == ([(1, slot_name(0), "x")], [(1, 7)])
+
+
+def test_compiled_code_may_give_numbers_to_every_callout_that_keeps_something() -> None:
+    told, python, compiled = Told(keeps=False), Item(1), type("Compiled", (), {"number": 2, "name": "c2"})()
+    contexts = FlowContexts()
+    contexts.expect([python, None])
+    assert list(contexts.callouts) == [], "nobody is there who cannot ask for memory"
+    compiled.native = told.native
+    contexts.expect([python, compiled, None])
+    assert list(contexts.callouts) == [1]
+    assert contexts.add_number(1, 0, 1, 9) == "ok"
+    contexts.retire([compiled], [python])
+    assert python.told == [(1, slot_name(0), 9)]
 
 
 def test_workers_that_set_and_end_at_once_lose_no_context(tmp_path: pathlib.Path) -> None:

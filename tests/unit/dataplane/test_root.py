@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import json
+import uuid
 from typing import Any
 
 import pytest
+from scapy.layers.inet import IP, UDP
 
-from tests.builders import a_filter, a_policy, callout, slot, sublayer
+from tests.builders import a_filter, a_policy, callout, equal, slot, sublayer, when
+from wfpd.callouts._told import Told
 from wfpd.compiler.pack import pack
-from wfpd.dataplane import Added, Part, Root, Snapshot
-from wfpd.model.policy import Action, Filter, Policy
+from wfpd.dataplane import Added, Flows, Part, Replayer, Root, Snapshot
+from wfpd.model.layers import LAYER
+from wfpd.model.policy import Action, Filter, Policy, ProviderContext
 
 PERMIT, BLOCK = Action.PERMIT, Action.BLOCK
 WORDS: dict[str, Any] = {"on_error": 1, "on_malformed": 1, "on_late": 1, "flows_full": 1}
@@ -100,6 +106,83 @@ def test_sublayers_and_callouts_of_the_same_key_are_the_same() -> None:
     assert root.callable_of(callout("c").key.bytes) is root.callouts[0] is not None
     assert root.callable_of(callout("d").key.bytes) is None
     assert taken.filter_info(1)["callout"] == "d" and taken.filter_info(2)["sublayer"] == "high"
+
+
+FOUND, KEEPS_NOTHING, NO_CALLOUT = 11, 10, 15
+"""Statuses: that there is no flow is found out when the callout is known."""
+
+
+class Named:
+    """A compiled callout that tries to give contexts to those of three names."""
+
+    def __init__(self, number: int, *, keeps: bool = True) -> None:
+        steps = [("set_of", LAYER["datagram_data"].index, (name, 1)) for name in ("c", "d", "giver")]
+        self.told, self.number, self.over = Told(steps=steps, keeps=keeps), number, bytearray(1)
+        self.native = self.told.native
+
+    def statuses(self, taken: Snapshot) -> list[int]:
+        """Of a packet that it is asked about."""
+        Replayer(taken, Flows(16)).visit(bytes(IP(src="192.0.2.1", dst="198.51.100.2") / UDP()), "input", 1)
+        return self.told.statuses
+
+
+def a_giver() -> Part:
+    asking = a_filter("a", Action.CALLOUT_UNKNOWN, at=slot("inbound_ippacket"), callout="giver")
+    return a_part(asking, callouts=[callout("giver"), callout("c")])
+
+
+def test_a_callout_is_found_by_its_name_as_it_is_registered_last_and_until_it_is_over() -> None:
+    giver, keepless, second = Named(1), Named(3, keeps=False), Named(4)
+    root = Root(a_giver(), [giver, Named(2)])
+    taken = over(root, 1)
+    assert giver.statuses(taken) == [FOUND, NO_CALLOUT, FOUND]
+    more = a_part(a_filter("b", Action.CALLOUT_UNKNOWN, callout="c"), callouts=[callout("c"), callout("d")])
+    root.register(more, 0, keepless)
+    assert giver.statuses(taken)[0] == FOUND, "what runs goes on with the one that it had"
+    later = over(root, 2, Added(more, root.add(more, [keepless, second])))
+    assert giver.statuses(later) == [KEEPS_NOTHING, FOUND, FOUND]
+    second.over[0] = 1
+    assert giver.statuses(later) == [KEEPS_NOTHING, NO_CALLOUT, FOUND]
+
+
+def test_of_two_callouts_with_one_name_the_first_has_it() -> None:
+    giver, other = Named(1), dataclasses.replace(callout("c"), key=uuid.UUID(int=5))
+    root = Root(a_giver(), [giver, None])
+    two = a_part(a_filter("b", Action.CALLOUT_UNKNOWN, callout="c"), callouts=[other])
+    taken = over(root, 1, Added(two, root.add(two, [Named(2)])))
+    assert taken.n_callouts == 3
+    assert giver.statuses(taken)[0] == NO_CALLOUT, "the policy file's has the name, and it is not registered"
+
+
+def test_texts_of_provider_contexts_are_made_of_filters_as_they_come() -> None:
+    told = Told()
+
+    class Owner:
+        native = told.native
+
+    def text(taken: Snapshot, port: int) -> object:
+        packet = IP(src="192.0.2.1", dst="198.51.100.2") / UDP(dport=port)
+        Replayer(taken, Flows(16)).visit(bytes(packet), "forward", 1)
+        return told.call()["provider_context"]
+
+    def asks(name: str, port: int, context: str) -> Filter:
+        return a_filter(name, Action.CALLOUT_UNKNOWN, when("ip_destination_port", equal(port)), callout="c",
+                        provider_context=context)  # fmt: skip
+
+    def part_of(*filters: Filter) -> Part:
+        known = tuple(ProviderContext(name, uuid.uuid4()) for name in ("p", "q", "none"))
+        policy = a_policy(filters, callouts=[callout("c")])
+        return Part(pack(dataclasses.replace(policy, provider_contexts=known)))
+
+    root = Root(part_of(asks("a", 1, "p")), [Owner()])
+    first = over(root, 1)
+    root.provider_contexts = {"p": [1]}
+    assert text(first, 1) == b"[1]"
+    part = part_of(asks("b", 2, "q"), asks("d", 3, "none"))
+    second = over(root, 2, Added(part, root.add(part, [None])))
+    root.provider_contexts = {"p": [2], "q": "käse \ud800"}
+    assert [text(second, port) for port in (1, 2, 3)] == [b"[1]", '"käse \\ud800"'.encode(), None]
+    assert json.loads(text(second, 2)) == "käse \ud800"  # type: ignore[arg-type]
 
 
 def test_a_callout_that_is_not_callable_is_refused() -> None:

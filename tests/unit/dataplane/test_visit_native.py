@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import json
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +351,128 @@ def test_one_that_is_conditional_on_flow_is_asked_of_flows_with_its_context_only
     assert run.replay.flows.contexts.add_number(flow, transport, run.items["c"].number, 5) == "ok"
     assert run.send(QUESTION)["verdict"] == "block"
     assert (told.calls, told.call()["flow_context"], told.call()["flow_id"]) == (1, 5, flow)
+
+
+GIVEN = """version: 1
+callouts: [{name: c, use: "m:C"}, {name: other, use: "m:C"}, {name: bare}]
+provider_contexts:
+  - {name: p, data: {rate: [5, 1.5, null], name: "käse \U0001f9c0"}}
+  - {name: empty}
+  - {name: text, data: x}
+filters:
+  - {name: authorize, layer: ale_auth_recv_accept, action: permit}
+  - {name: give, layer: ale_flow_established, action: {callout: c, kind: unknown}, provider_context: p}
+  - {name: ask, layer: datagram_data, action: {callout: other, kind: unknown}CONTEXT}
+"""
+DATAGRAM, NO_CALLOUT = LAYER["datagram_data"].index, 15
+
+
+class Other:
+    """A callout that is called for flows with its context only."""
+
+    conditional_on_flow = True
+
+    def __init__(self, told: Told) -> None:
+        self.told, self.native = told, told.native
+
+
+class OtherInPython:
+    conditional_on_flow = True
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self.gone: list[Any] = []
+
+    def classify(self, c: Any) -> None:
+        self.seen.append(c.flow_context)
+
+    def flow_delete(self, f: Any) -> None:
+        self.gone.append((f.layer, f.context))
+
+
+def given(folder: Path, told: Told, other: object, context: str = "") -> Decided:
+    class Owner:
+        native = told.native
+
+    return Decided(folder, GIVEN.replace("CONTEXT", context), {"c": Owner(), "other": other})
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_it_gives_another_compiled_callout_its_context(tmp_path: Path, family: int) -> None:
+    told, other = Told(steps=[("set_of", DATAGRAM, ("other", 77))]), Other(Told(kind=2))
+    run = given(tmp_path, told, other)
+    packet = QUESTION if family == 4 else IPv6(src="2001:db8::9", dst="2001:db8::1") / UDP(sport=9, dport=53)
+    assert run.send(packet)["verdict"] == "block"
+    assert (told.statuses, told.after()["flow_context"]) == ([OK], 0), "its own context is another one"
+    assert (other.told.calls, other.told.call()["flow_context"]) == (1, 77)
+    run.replay.close()
+    assert (told.ended, other.told.ended) == ([], [(told.call()["flow_id"], 77)])
+
+
+def test_a_callout_in_python_gets_the_number(tmp_path: Path) -> None:
+    told, other = Told(steps=[("set_of", DATAGRAM, ("other", (1 << 64) - 1))]), OtherInPython()
+    run = given(tmp_path, told, other)
+    run.send(QUESTION)
+    run.send(QUESTION)
+    assert (told.calls, told.statuses, other.seen) == (1, [OK], [(1 << 64) - 1] * 2)
+    assert run.replay.flows.contexts.count_of(run.items["other"].number) == 1
+    run.replay.close()
+    assert other.gone == [("datagram_data_v4", (1 << 64) - 1)]
+
+
+def test_it_takes_away_what_it_gave_and_its_own_by_its_name(tmp_path: Path) -> None:
+    flow_established = LAYER["ale_flow_established"].index
+    told = Told(steps=[
+        ("remove_of", DATAGRAM, ("other", 0)), ("set_of", DATAGRAM, ("other", 5)), ("set_of", DATAGRAM, ("other", 6)),
+        ("remove_of", DATAGRAM, ("other", 0)), ("set_of", flow_established, ("c", 9)),
+    ])  # fmt: skip
+    other = OtherInPython()
+    run = given(tmp_path, told, other)
+    run.send(QUESTION)
+    assert told.statuses == [NOT_FOUND, OK, EXISTS, OK, OK] and told.after()["flow_context"] == 9
+    assert (other.seen, other.gone, told.ended) == ([], [("datagram_data_v4", 5)], [])
+
+
+def test_a_context_that_cannot_be_given_is_refused(tmp_path: Path) -> None:
+    class Keepless:
+        def classify(self, c: Any) -> None: ...
+
+    steps = [("set_of", DATAGRAM, (name, 1)) for name in ("no such", "bare", "", "othe", "other")]
+    told = Told(steps=[*steps, ("remove_of", DATAGRAM, ("bare", 0)), ("set_of", 13, ("c", 1)), ("set_of", 0, ("c", 0))])
+    given(tmp_path, told, Keepless()).send(QUESTION)
+    assert told.statuses == [*[NO_CALLOUT] * 4, PARAMETER, NO_CALLOUT, PARAMETER, PARAMETER]
+
+
+def test_without_a_flow_there_is_nothing_to_give(tmp_path: Path) -> None:
+    told = Told(steps=[("set_of", DATAGRAM, ("other", 1)), ("remove_of", DATAGRAM, ("other", 0))])
+    text = GIVEN.split("filters:")[0] + "filters: [{name: f, layer: inbound_ippacket, action: {callout: c}}]\n"
+    run = Decided(tmp_path, text, {"c": Asks(told), "other": OtherInPython()})
+    run.send(QUESTION)
+    assert told.statuses == [NO_FLOW, NO_FLOW]
+
+
+class Asks:
+    def __init__(self, told: Told) -> None:
+        self.native = told.native
+
+
+def test_it_is_told_its_filters_provider_context_as_json(tmp_path: Path) -> None:
+    told, other = Told(steps=[("set_of", DATAGRAM, ("other", 1))]), Other(Told())
+    run = given(tmp_path, told, other)
+    run.send(QUESTION)
+    text = told.call()["provider_context"]
+    assert text == '{"rate":[5,1.5,null],"name":"käse \U0001f9c0"}'.encode()
+    assert told.call()["provider_context_length"] == len(text)
+    assert json.loads(text) == run.policy.provider_contexts[0].data
+    assert other.told.call()["provider_context"] is None and not other.told.call()["provider_context_length"]
+
+
+@pytest.mark.parametrize(("name", "seen"), [("empty", None), ("text", b'"x"')])
+def test_a_provider_context_without_data_is_none(tmp_path: Path, name: str, seen: bytes | None) -> None:
+    other = Asks(told := Told())
+    run = given(tmp_path, Told(), other, f", provider_context: {name}")
+    run.send(QUESTION)
+    assert (told.calls, told.call()["provider_context"]) == (1, seen)
 
 
 def test_what_notify_has_set_reaches_it_where_it_is_a_number(tmp_path: Path) -> None:
