@@ -27,6 +27,7 @@ cdef extern from "wfpd_callout.h" nogil:
         WFPD_ALLOW_CONNECTION
         WFPD_DEFER
         WFPD_PEND
+        WFPD_ASK_PYTHON
     enum:
         WFPD_FRAGMENT_NONE
         WFPD_FRAGMENT_FIRST
@@ -127,6 +128,7 @@ cdef extern from "wfpd_callout.h" nogil:
         int (*remove_flow_context_of)(const WfpdCall* call, const char* who, uint32_t layer) noexcept nogil
         const char* provider_context
         uint32_t provider_context_length
+        uint8_t injected
 
     ctypedef struct WfpdAnswer:
         uint32_t size
@@ -203,6 +205,10 @@ cdef inline void answer_defer(WfpdAnswer* answer) noexcept nogil:
 # The answer comes later: the class says `parks = True`, and its method pended(c, handle) is called.
 cdef inline void answer_pend(WfpdAnswer* answer) noexcept nogil:
     answer.kind = WFPD_PEND
+
+# Python answers: the class's method classify(c) is called, with what this call has written and kept in force.
+cdef inline void answer_ask_python(WfpdAnswer* answer) noexcept nogil:
+    answer.kind = WFPD_ASK_PYTHON
 
 # A field of up to 64 bits, or `absent` where it is EMPTY or not the layer's.
 cdef inline uint64_t call_number(const WfpdCall* call, uint32_t field, uint64_t absent) noexcept nogil:

@@ -24,11 +24,9 @@ def _flag(instance: object, name: str, default: bool) -> bool:
 def _pended(instance: Any) -> Callable[[Any, Any], object] | None:
     """The method of a compiled callout that takes packets that wait; TypeError for a class that cannot be honoured."""
     name = type(instance).__name__
-    if getattr(instance, "injects", False):
-        raise TypeError(f"{name} is compiled, and such callouts cannot inject")
     found: Callable[[Any, Any], object] | None = getattr(instance, "pended", None)
-    if found is None and getattr(instance, "parks", False):
-        raise TypeError(f"{name} is compiled and parks, and has no method pended(c, handle)")
+    if found is None and getattr(instance, "parks", False) and getattr(instance, "classify", None) is None:
+        raise TypeError(f"{name} is compiled and parks, and has no method pended(c, handle) or classify(c)")
     if found is not None and not callable(found):
         raise TypeError(f"{name}.pended is not callable")
     if inspect.iscoroutinefunction(found):
@@ -103,8 +101,9 @@ class Registered:
         """Times that a packet is injected before it is blocked."""
         if type(self.injects_at_most) is not int or not 1 <= self.injects_at_most <= 255:
             raise TypeError(f"{type(instance).__name__}.injects_at_most is a number from 1 to 255")
-        if self.injects and (self.classify is None or self.is_async):
-            raise TypeError(f"{type(instance).__name__}.injects needs a classify that is no coroutine")
+        if self.injects and (self.classify is None or self.is_async) and self.pended is None:
+            other = "" if self.native is None else ", or a method pended(c, handle)"
+            raise TypeError(f"{type(instance).__name__}.injects needs a classify that is no coroutine{other}")
         if self.modifies and self.is_async and self.native is None:
             raise TypeError(f"{type(instance).__name__}.modifies needs a classify that is no coroutine")
         self._closed = False

@@ -23,7 +23,8 @@ enum { WFPD_CONTINUE = 0, WFPD_PERMIT = 1, WFPD_BLOCK = 2, WFPD_FAILED = 3,
        WFPD_DROP_CONNECTION = 5,    /* Has an effect only for a filter of the kind unknown. */
        WFPD_ALLOW_CONNECTION = 6,   /* This and all that follows, both ways: the filter does not call again. */
        WFPD_DEFER = 7,              /* Decide nothing and let nothing pass until resume(). */
-       WFPD_PEND = 8 };             /* Answer later: the class's method pended() gets the handle. */
+       WFPD_PEND = 8,               /* Answer later: the class's method pended() gets the handle. */
+       WFPD_ASK_PYTHON = 9 };       /* At any layer: the class's method classify() is called, and answers. */
 
 enum { WFPD_REPLY_NONE = 0, WFPD_REPLY_TCP_RESET = 1, WFPD_REPLY_ICMP_UNREACHABLE = 2 };
 
@@ -136,7 +137,8 @@ typedef struct WfpdCall {
      * bytes at the same place as long as the policy runs. */
     const char *provider_context;
     uint32_t provider_context_length;   /* In bytes, without the zero. */
-    uint32_t reserved6;
+    uint8_t injected;           /* 1: the packet's mark says that wfpd has injected it. */
+    uint8_t reserved5[3];
 } WfpdCall;
 
 /* Filled with WFPD_CONTINUE and zeros before the call.  An answer that cannot be given counts as WFPD_FAILED. */

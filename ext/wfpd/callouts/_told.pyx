@@ -122,7 +122,7 @@ cdef dict _members(const WfpdCall* call):
         "stream_missed": call.stream_missed, "in_interface": call.in_interface, "out_interface": call.out_interface,
         "compartment": call.compartment, "ale_classify_required": call.ale_classify_required,
         "fragment": call.fragment, "provider_context_length": call.provider_context_length,
-        "has_provider_context": call.provider_context != NULL,
+        "has_provider_context": call.provider_context != NULL, "injected": call.injected,
     }
 
 

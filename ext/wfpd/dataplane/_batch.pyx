@@ -217,6 +217,7 @@ cdef void _visit_input(const Worker* worker, uint32_t index, VisitInput* given) 
     given.parse_flags = PARSE_WHOLE_LENGTH_KNOWN
     given.now_ns = _now(worker)
     given.gso = (packet.skb_info & SKB_GSO) != 0
+    given.injected = packet.mark != 0 and _is_injected(worker.shared, packet.mark)
 
 
 cdef void _look_ahead(Worker* worker) noexcept nogil:

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from ._arbitrate cimport CalloutAnswer
+from ._budget cimport CalloutSlot
 from ._parking cimport ParkedPacket, Parking
 from ._stream_indication cimport StreamIndication
 from ._table cimport Snapshot
@@ -38,6 +39,7 @@ cdef class ClassifyContext(StreamIndication):
     cdef uint32_t _link(self) noexcept
     cdef bint _silent(self) noexcept
     cdef bint _passes_own(self, CalloutAnswer* answer) except -1
+    cdef bint _answered_without(self, const CalloutSlot* slot, CalloutAnswer* answer) except -1
     cdef bint _inject(self, object packet, str direction, bint clone) except -1
 
     # Call the callout that the visitor's arbitration asks for.  GIL held.  Fills `answer`; an

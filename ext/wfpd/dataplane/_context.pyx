@@ -16,7 +16,7 @@ from ._budget cimport (
     ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_took, wfpd_budget_clock, wfpd_budget_write,
 )
 from ._flow cimport FlowKey, flow_is
-from ._flow_contexts cimport FlowContexts, contexts_flow_ended
+from ._flow_contexts cimport FlowContexts, contexts_flow_ended, has_native_end
 from ._modify cimport MODIFY_OK, modify_replace, modify_write
 from ._modify import completed, refusal
 from ._netlink cimport QueuedPacket
@@ -25,7 +25,9 @@ from ._policy cimport CALLOUT_CONDITIONAL, FilterBrief, callout_named
 from ._stream_indication cimport StreamIndication
 from ._table cimport Snapshot
 from ._types cimport *
-from ._visit cimport MAX_ANSWERS, GivenAnswer, Visitor, visit_reauthorizes
+from ._visit cimport (
+    HANDED_ASKED, HANDED_MARKED, HANDED_NOTHING, MAX_ANSWERS, GivenAnswer, Visitor, visit_native, visit_reauthorizes,
+)
 
 cdef enum:
     MOST_JOINED = 8192              # Then what is decided is looked for and let go.
@@ -68,13 +70,7 @@ cdef class ClassifyContext(StreamIndication):
         self.visitor = visitor
         self.snapshot = snapshot
         self.stream_bytes = None
-        if (slot.native == NULL and snapshot.policy.callout_registered[item.callout] & CALLOUT_CONDITIONAL
-                and self.flow_context is None):
-            answer[0] = self.answer
-            answer.kind = ANSWER_SKIP
-            self._release()
-            return None
-        if visitor.input.mark and visitor.input.has_mark and self.injections is not None and self._passes_own(answer):
+        if self._answered_without(slot, answer):
             self._release()
             return None
         if self.worker != NULL and slot.budget_ns:
@@ -90,7 +86,7 @@ cdef class ClassifyContext(StreamIndication):
         name = snapshot.callout_name(item.callout)
         try:
             if not self._settled_elsewhere():
-                snapshot.root.calls[item.callout](self)
+                (snapshot.root.asks if visitor.handed == HANDED_ASKED else snapshot.root.calls)[item.callout](self)
         except BaseException as error:  # Whatever it is, the packet needs a verdict.
             if self.parked is not None:
                 self._forget_parked()
@@ -107,6 +103,25 @@ cdef class ClassifyContext(StreamIndication):
         parked, self.parked = self.parked, None
         self._release()
         return parked
+
+    cdef bint _answered_without(self, const CalloutSlot* slot, CalloutAnswer* answer) except -1:
+        """Whether `answer` is there without a call of ours: by a rule, or by a compiled callout that is called now."""
+        cdef Visitor* visitor = self.visitor
+        cdef uint32_t callout = self.snapshot.policy.briefs[visitor.arbitration.asked].callout
+        cdef bint marked = visitor.handed == HANDED_MARKED
+        if slot.native == NULL:
+            marked = visitor.input.mark and visitor.input.has_mark
+            if self.snapshot.policy.callout_registered[callout] & CALLOUT_CONDITIONAL and self.flow_context is None:
+                answer[0] = self.answer
+                answer.kind = ANSWER_SKIP
+                return True
+        if marked and self.injections is not None and self._passes_own(answer):
+            return True
+        if slot.native == NULL or not marked:
+            return False
+        with nogil:
+            visit_native(visitor, answer)
+        return visitor.handed == HANDED_NOTHING
 
     def failed(self, name, error):
         """Count an exception of a callout, and tell of it."""
@@ -284,7 +299,7 @@ cdef class ClassifyContext(StreamIndication):
         cdef uint64_t flow_id
         slot = self._slot_named(layer)
         item = self._item() if callout is None else self._item_named(callout)
-        if value is None or callout is None and getattr(item, "flow_delete", None) is None:
+        if value is None or callout is None and getattr(item, "flow_delete", None) is None and not has_native_end(item, value):
             raise FwpError("FWP_E_INVALID_PARAMETER", "a flow context is not None, and needs a class with flow_delete")
         flow_id = self._flow()
         if flow_id == 0:

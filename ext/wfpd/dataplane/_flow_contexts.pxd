@@ -49,6 +49,9 @@ cdef bint context_remove(FlowContextTable* table, uint64_t flow_id, uint8_t slot
 # End every context of a flow: called where flows end.
 cdef void contexts_flow_ended(FlowContextTable* table, uint64_t flow_id) noexcept nogil
 
+# Whether the compiled callout that `item` is registered as is told of the end of this value, a number.
+cdef bint has_native_end(item, value) except -1
+
 cdef class FlowContexts:
     cdef FlowContextTable table
     cdef readonly uint32_t capacity

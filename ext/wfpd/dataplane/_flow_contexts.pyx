@@ -175,6 +175,15 @@ cdef bint _keeps(item) except -1:
     return getattr(item, "flow_delete", None) is not None or _compiled(item) != NULL
 
 
+cdef bint _is_number(item, value) except -1:
+    """Whether compiled code is to see what `item` keeps."""
+    return type(value) is int and 0 < value < 1 << 64 and getattr(item, "native", None) is not None
+
+
+cdef bint has_native_end(item, value) except -1:
+    return _is_number(item, value) and _compiled(item) != NULL
+
+
 class FlowDeleted:
     """What flow_delete(f) gets: the flow's id, the layer's name, and the context that was kept."""
 
@@ -293,13 +302,17 @@ cdef class FlowContexts:
         return self.of(flow_id, slot, callout)
 
     def add(self, uint64_t flow_id, uint8_t slot, item, value):
-        """Keep a value for the callout `item`: "ok", "exists", or "full"."""
+        """Keep a value for the callout `item`, of a compiled one a number that it sees: "ok", "exists", or "full"."""
         cdef ContextStatus status
         self.allocate(flow_id)
-        Py_INCREF(value)
-        status = context_add(&self.table, flow_id, slot, item.number, <uint64_t><uintptr_t><PyObject*>value, True)
+        if _is_number(item, value):
+            status = context_add(&self.table, flow_id, slot, item.number, value, False)
+        else:
+            Py_INCREF(value)
+            status = context_add(&self.table, flow_id, slot, item.number, <uint64_t><uintptr_t><PyObject*>value, True)
+            if status != CONTEXT_OK:
+                Py_DECREF(value)
         if status != CONTEXT_OK:
-            Py_DECREF(value)
             return "exists" if status == CONTEXT_EXISTS else "full"
         self.callouts[item.number] = item
         return "ok"
@@ -307,13 +320,9 @@ cdef class FlowContexts:
     def give(self, uint64_t flow_id, uint8_t slot, item, value):
         """As add(), of what another callout keeps for `item`; "refused" where it has no flow_delete, or is compiled and
         the value is no number from 1 to 2^64 - 1."""
-        if _compiled(item) == NULL:
-            return self.add(flow_id, slot, item, value) if value is not None and _keeps(item) else "refused"
-        if not isinstance(value, int) or not 0 < value < 1 << 64:
+        if value is None or not _keeps(item) or _compiled(item) != NULL and not _is_number(item, value):
             return "refused"
-        found = self.add_number(flow_id, slot, item.number, value)
-        self.callouts[item.number] = item
-        return found
+        return self.add(flow_id, slot, item, value)
 
     def add_number(self, uint64_t flow_id, uint8_t slot, uint32_t callout, uint64_t value):
         """As add(), of a number above 0, as native callouts do."""

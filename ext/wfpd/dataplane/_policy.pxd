@@ -30,6 +30,7 @@ cdef enum CalloutBits:
     CALLOUT_REGISTERED = 1
     CALLOUT_CONDITIONAL = 4         # It is called only for flows with its context.
     CALLOUT_PASSES = 2              # At the stream layer packets do not wait for it (`stream_mode = "pass"`).
+    CALLOUT_PASSES_OWN = 8          # It injects, and is not asked about what it has injected itself.
 
 cdef enum:                          # PackedSet.kind
     SET_RANGES32 = 0

@@ -105,6 +105,7 @@ cdef class Replayer:
         if mark is not None:
             given.has_mark = 1
             given.mark = mark
+            given.injected = self.context.injections is not None and self.context.injections.marks.injected_by(mark) != 0
         if interface_name is not None:
             given.interface_name = <const uint8_t*><const char*>name
             given.interface_name_length = <uint32_t>len(name)

@@ -24,7 +24,8 @@ cdef class Root:
     cdef readonly Part part         # The base.
     cdef readonly CounterSlots slots
     cdef readonly list callouts     # Callables or None, by callout.
-    cdef list calls                 # What is called of each: its `classify`, or itself.
+    cdef list calls                 # What is called of each: its `classify`, or itself; of a compiled one when it pends.
+    cdef list asks                  # What is called of each where a compiled one asks Python.
     cdef public dict filter_contexts    # By filter: what notify() has set.
     cdef object _provider_contexts  # Name -> data.
     cdef ContextText* context_texts # [n_filters + ADDED_ROOM] As CompiledPolicy.context_texts.

@@ -16,7 +16,10 @@ import json
 from ._budget cimport CalloutSlot, Watch, slot_fill
 from ._counters cimport CounterSlots
 from ._part cimport Part
-from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, CALLOUT_REGISTERED, CompiledPolicy, ContextText, FilterBrief, PackedFilter, is_gone
+from ._policy cimport (
+    CALLOUT_CONDITIONAL, CALLOUT_PASSES, CALLOUT_PASSES_OWN, CALLOUT_REGISTERED, CompiledPolicy, ContextText, FilterBrief,
+    PackedFilter, is_gone,
+)
 from ._types cimport N_SLOTS, NO_FILTER
 
 include "_resolve.pxi"
@@ -41,6 +44,10 @@ def _called(given):
     return pends
 
 
+def _no_classify(c):
+    raise TypeError("a compiled callout asks Python, and its class has no method classify(c)")
+
+
 cdef uint8_t _registered(given) except 0xFF:
     """CalloutBits of a callable, 0 without one."""
     if given is None:
@@ -49,7 +56,8 @@ cdef uint8_t _registered(given) except 0xFF:
     if mode not in ("hold", "pass"):
         raise ValueError(f"stream_mode is {mode!r}: a callout holds or passes (\"hold\", \"pass\")")
     return (CALLOUT_REGISTERED | (CALLOUT_PASSES if mode == "pass" else 0)
-            | (CALLOUT_CONDITIONAL if says(given, "conditional_on_flow", False) else 0))
+            | (CALLOUT_CONDITIONAL if says(given, "conditional_on_flow", False) else 0)
+            | (CALLOUT_PASSES_OWN if says(given, "injects", False) and not says(given, "sees_injected", False) else 0))
 
 
 cdef inline uint64_t _filter_hash(const PackedFilter* item) noexcept nogil:
@@ -87,7 +95,7 @@ cdef class Root:
         self.part = part
         self.n_filters = self.n_ids = part.policy.n_filters
         self.callouts, self.callout_names, self.sublayer_names, self.places = [], [], [], []
-        self.calls, self.filter_contexts, self._provider_contexts = [], {}, {}
+        self.calls, self.asks, self.filter_contexts, self._provider_contexts = [], [], {}, {}
         self.callout_numbers, self.sublayer_numbers = {}, {}
         self.callouts_kept, self.names_kept, self.texts_kept = [], [], {}
         self._allocate()
@@ -266,6 +274,7 @@ cdef class Root:
             self.registered[<uint32_t>number] = _registered(given)
             self.callouts.append(given)
             self.calls.append(_called(given))
+            self.asks.append(says(given, "classify", None) or _no_classify)
             self.callout_names.append(part.name(item.name))
             self.names_kept.append(part.name(item.name).encode())
             self.callout_slots[<uint32_t>number].name = <const char*><bytes>self.names_kept[<uint32_t>number]

@@ -20,6 +20,13 @@ cdef enum VisitStep:
     VISIT_DONE = 0                  # `decision` holds the outcome.
     VISIT_CALLOUT = 1               # Call the callout of filter arbitration.asked, then visit_answer().
 
+# What a compiled callout that is asked leaves to Python.
+cdef enum Handed:
+    HANDED_NOTHING = 0
+    HANDED_PENDED = 1               # The packet is to wait: pended(c, handle).
+    HANDED_ASKED = 2                # classify(c) answers.
+    HANDED_MARKED = 3               # Whether the callout has injected the packet itself; it is called if not.
+
 cdef struct VisitInput:
     const uint8_t* data             # First byte of the IP packet.
     uint32_t captured               # Bytes at data.
@@ -39,6 +46,7 @@ cdef struct VisitInput:
     const PacketView* view          # From visit_prepare() of the same input, or NULL.
     uint64_t now_ns                 # Monotonic; replay: the capture's clock.
     uint8_t gso                     # A GSO packet: its segments are still one.
+    uint8_t injected                # The mark says that wfpd has injected it.
 
 cdef enum:
     MAX_NOTED = 8                   # Filters that events tell of, a visit; further ones are only counted.
@@ -158,7 +166,7 @@ cdef struct Visitor:
     uint8_t calls_native            # Live: a visit calls compiled callouts itself, and budgets count.
     const uint8_t* given            # 1: the packet has its verdict, whatever else is decided.  NULL: nobody gives it one.
     uint32_t n_native               # Calls of compiled callouts.
-    uint8_t pends                   # The compiled callout that is asked has answered that it pends: Python goes on.
+    uint8_t handed                  # Handed: why Python goes on with the compiled callout that is asked.
     const CalloutSlot* called       # The callout with a budget that is being called; of meaning while `called_ns` is set.
     uint64_t called_ns              # CLOCK_MONOTONIC of that call, 0: none.  Read by others.
     EditBuffer* edit                # NULL: callouts change nothing.
@@ -209,7 +217,8 @@ cdef bint visit_reauthorizes(const Visitor* visitor) noexcept nogil
 # Compute further fields of the layer being decided (a callout asks for what no filter names).
 cdef void visit_fill(Visitor* visitor, const uint64_t* needed) noexcept nogil
 
-# Whether the callout that arbitration asks for is compiled, and has to be called: not after it has pended.
+# Whether the callout that arbitration asks for is compiled, and has to be called: not where it has handed over to Python.
 cdef bint visit_is_native(const Visitor* visitor) noexcept nogil
-# Call it.  Needs no interpreter's lock; it may take as long as the callout likes.
+# Call it.  Needs no interpreter's lock; it may take as long as the callout likes.  `answer` is of use unless something
+# is `handed` to Python then.  After HANDED_MARKED it is called whatever the packet's mark says.
 cdef void visit_native(Visitor* visitor, CalloutAnswer* answer) noexcept nogil

@@ -43,7 +43,7 @@ from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
     FRAGMENT_NONE, N_PARSE_IP_STATUSES, PARSE_NOT_IP, PARSE_OK, PacketView, parse_packet,
 )
-from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, FilterBrief, callout_named
+from ._policy cimport CALLOUT_CONDITIONAL, CALLOUT_PASSES, CALLOUT_PASSES_OWN, FilterBrief, callout_named
 from ._reassembly cimport (
     SEGMENT_AFTER_FIN, SEGMENT_INCONSISTENT, SEGMENT_LIMIT, SEGMENT_NEW_SYN, Segment, half_begin, half_free, half_offset,
     half_reset_valid, half_segment, half_skip,
@@ -332,7 +332,7 @@ cdef VisitStep _arbitrate(Visitor* visitor) noexcept nogil:
         return VISIT_DONE
     if visitor.trace != NULL:
         visitor.trace.n_callouts += 1
-    visitor.pends = 0
+    visitor.handed = HANDED_NOTHING
     return VISIT_CALLOUT
 
 
@@ -383,7 +383,7 @@ cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
         if not visitor.calls_native or visitor.in_twin or not visit_is_native(visitor):
             return VISIT_CALLOUT
         visit_native(visitor, &answer)
-        if visitor.pends or (visitor.given != NULL and visitor.given[0]):
+        if visitor.handed or (visitor.given != NULL and visitor.given[0]):
             return VISIT_CALLOUT
         if visitor.stream_stage == STREAM_HELD_HALF:
             _stream_answered(visitor, &answer)

@@ -231,6 +231,7 @@ cdef void _native_call(Visitor* visitor, WfpdCall* call) noexcept nogil:
     if visitor.policy.context_texts != NULL:
         call.provider_context = visitor.policy.context_texts[call.filter].text
         call.provider_context_length = visitor.policy.context_texts[call.filter].length
+    call.injected = visitor.input.injected
 
 
 cdef bint _may_defer(const Visitor* visitor) noexcept nogil:
@@ -285,8 +286,8 @@ cdef void _ask_native(Visitor* visitor, const CalloutSlot* slot, CalloutAnswer* 
     said.size = sizeof(said)
     memset(answer, 0, sizeof(CalloutAnswer))
     slot.native.classify(slot.native.state, &call, &said)
-    if said.kind == WFPD_PEND:
-        visitor.pends = 1
+    if said.kind == WFPD_PEND or said.kind == WFPD_ASK_PYTHON:
+        visitor.handed = HANDED_PENDED if said.kind == WFPD_PEND else HANDED_ASKED
         return
     if not _native_answered(visitor, &said, answer):
         memset(answer, 0, sizeof(CalloutAnswer))
@@ -303,7 +304,7 @@ cdef bint _changed_by_completion(const Visitor* visitor) noexcept nogil:
 
 cdef bint visit_is_native(const Visitor* visitor) noexcept nogil:
     cdef const CompiledPolicy* policy = visitor.policy
-    return (policy.has_native and _asked_slot(visitor).native != NULL and not visitor.pends
+    return (policy.has_native and _asked_slot(visitor).native != NULL and not visitor.handed
             and not _changed_by_completion(visitor))
 
 
@@ -313,12 +314,16 @@ cdef void visit_native(Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
     cdef bint budgeted = visitor.calls_native and slot.budget_ns != 0
     cdef bint sampled = visitor.n_native & 1023 == 0
     cdef Admission admission = ADMITTED
+    cdef uint8_t said = policy.callout_registered[policy.briefs[visitor.arbitration.asked].callout]
     cdef uint64_t began, ended
-    if (policy.callout_registered[policy.briefs[visitor.arbitration.asked].callout] & CALLOUT_CONDITIONAL
-            and not _native_context(visitor)):
+    if said & CALLOUT_CONDITIONAL and not _native_context(visitor):
         memset(answer, 0, sizeof(CalloutAnswer))
         answer.kind = ANSWER_SKIP
         return
+    if visitor.input.injected and said & CALLOUT_PASSES_OWN and visitor.handed != HANDED_MARKED:
+        visitor.handed = HANDED_MARKED
+        return
+    visitor.handed = HANDED_NOTHING
     began = wfpd_budget_clock() if budgeted or sampled else 0
     visitor.n_native += 1
     if budgeted:

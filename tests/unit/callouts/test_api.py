@@ -61,7 +61,7 @@ def test_members_keep_their_places() -> None:
     assert declared["WfpdCall"][30:] == [
         "set_flow_context", "remove_flow_context", "writable", "write", "replace", "in_interface", "out_interface",
         "compartment", "ale_classify_required", "fragment", "streams", "resume",
-        "set_flow_context_of", "remove_flow_context_of", "provider_context", "provider_context_length",
+        "set_flow_context_of", "remove_flow_context_of", "provider_context", "provider_context_length", "injected",
     ]  # fmt: skip
     assert declared["WfpdAnswer"][:5] == ["size", "kind", "clear_right", "absorb", "reply"]
     assert declared["WfpdCallout"] == ["abi", "size", "state", "classify", "flow_delete"]

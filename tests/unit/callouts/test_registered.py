@@ -61,13 +61,43 @@ def test_a_compiled_one_that_parks_has_somebody_to_give_its_packets_to() -> None
     assert Registered(ONE, Takes()).parks and Registered(ONE, Plain()).pended is None
 
 
-def test_a_compiled_one_cannot_inject() -> None:
+def test_a_compiled_one_injects_from_its_classify_or_from_pended() -> None:
     class Compiled:
         native = object()
         injects = True
 
-    with pytest.raises(TypeError, match="cannot inject"):
-        Registered(ONE, Compiled())
+    class Asks(Compiled):
+        def classify(self, c: Any) -> None: ...
+
+    class Pends(Compiled):
+        parks = True
+
+        def pended(self, c: Any, handle: Any) -> None: ...
+
+    class Awaits(Compiled):
+        async def classify(self, c: Any) -> None: ...
+
+    for wrong in (Compiled, Awaits):
+        with pytest.raises(TypeError, match="no coroutine, or a method pended"):
+            Registered(ONE, wrong())
+    assert Registered(ONE, Asks()).injects and Registered(ONE, Pends()).injects
+
+
+def test_a_compiled_one_that_parks_may_do_so_in_its_classify() -> None:
+    class Asks:
+        native = object()
+        parks = True
+
+        def classify(self, c: Any) -> None: ...
+
+    class Awaits:
+        native = object()
+
+        async def classify(self, c: Any) -> None: ...
+
+    assert Registered(ONE, Asks()).parks
+    found = Registered(ONE, Awaits())
+    assert found.parks and found.is_async
 
 
 def test_layers_are_named_with_or_without_their_family() -> None:

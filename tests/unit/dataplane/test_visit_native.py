@@ -212,7 +212,7 @@ def test_replies_and_absorb_are_taken_where_they_are_possible(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "answer",
     [
-        {"kind": 3}, {"kind": 4}, {"kind": 9}, {"kind": 255}, {"kind": 2, "reply": 3},
+        {"kind": 3}, {"kind": 4}, {"kind": 10}, {"kind": 255}, {"kind": 2, "reply": 3},
         {"kind": 2, "absorb": 1, "reply": 1}, {"kind": 2, "absorb": 1}, {"kind": 1, "absorb": 1},
         {"kind": 1, "reply": 1},
     ],
@@ -594,7 +594,7 @@ def test_it_drops_and_allows_connections(tmp_path: Path) -> None:
     "answer",
     [
         {"kind": 1, "enforced": 4},
-        {"kind": 9},
+        {"kind": 10},
         {"kind": 7, "reply": 1},
         {"kind": 4, "reply": 1},
         {"kind": 6, "absorb": 1},
