@@ -214,3 +214,47 @@ cdef class Told:
         """(hi, lo) by field id, of those that have a value."""
         return {field: (self.heard.hi[field], self.heard.lo[field])
                 for field in range(N_ASKED) if self.heard.present[field]}
+
+
+cdef struct Choice:
+    uint8_t without                 # The answer's kind where nothing is said.
+    uint64_t chosen[10]             # Calls by the kind that was answered.
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    static inline void wfpd_told_count(uint64_t *at) { __atomic_fetch_add(at, 1, __ATOMIC_RELAXED); }
+    static inline uint64_t wfpd_told_counted(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
+    """
+    void wfpd_told_count(uint64_t* at) noexcept nogil
+    uint64_t wfpd_told_counted(const uint64_t* at) noexcept nogil
+
+
+cdef void _choose(void* state, const WfpdCall* call, WfpdAnswer* answer) noexcept nogil:
+    cdef Choice* choice = <Choice*>state
+    cdef uint32_t n = call.stream_length
+    cdef const uint8_t* data = call.stream if call.streams else call_payload(call, &n)
+    answer.kind = data[0] - 48 if n and 48 <= data[0] <= 57 else choice.without
+    wfpd_told_count(&choice.chosen[answer.kind])
+
+
+cdef class Chooses:
+    """Answers the kind that the first byte of payload or stream is the digit of, else `without`.  For any threads."""
+
+    cdef Choice choice
+    cdef WfpdCallout callout
+    cdef readonly object native
+
+    def __cinit__(self, *, uint8_t without=1):
+        if without > 9:
+            raise ValueError("without: 0 to 9")
+        memset(&self.choice, 0, sizeof(Choice))
+        self.choice.without = without
+        callout_fill(&self.callout, _choose, &self.choice)
+        self.native = callout_capsule(&self.callout)
+
+    def chosen(self, uint8_t kind) -> int:
+        """How often that was answered."""
+        if kind > 9:
+            raise ValueError("kind: 0 to 9")
+        return wfpd_told_counted(&self.choice.chosen[kind])
