@@ -134,7 +134,7 @@ def helper(wfpd: Wfpd) -> bool:
     )
 
 
-def send(net: Network, space: Any, to: str, family: int, *payloads: bytes, port: int = 5000) -> None:
+def send(space: Any, to: str, family: int, *payloads: bytes, port: int = 5000) -> None:
     with space.socket(family_of(to)) as sock:
         for payload in payloads:
             sock.sendto(payload, (to, port))
@@ -145,7 +145,7 @@ def test_a_changed_clone_takes_the_place_of_what_python_is_asked_about(wfpd: Wfp
     run(wfpd, udp("ipforward"), "Longer")
     assert wait_until(lambda: helper(wfpd), 10)
     with net.udp_receiver(net.server, 5000, family) as receiver:
-        send(net, net.client, SERVER[family], family, *[b"1 pass", b"2 stop", b"9 ask"] * 5)
+        send(net.client, SERVER[family], family, *[b"1 pass", b"2 stop", b"9 ask"] * 5)
         assert receiver.wait_for(10) and not wait_until(lambda: receiver.count > 10, 0.2)
     assert sorted(bytes(one) for one in receiver.payloads) == [b"1 pass"] * 5 + [b"9 ask and more"] * 5
     assert said(wfpd) == ["longer forward not_injected"] * 5
@@ -161,8 +161,8 @@ def test_what_it_has_injected_passes_it_without_a_call_where_it_meets_it_again(
     run(wfpd, udp("outbound_transport") + "\n" + udp("inbound_transport"), "Longer", attach=LOCAL)
     assert wait_until(lambda: helper(wfpd), 10)
     with net.udp_receiver(net.client, 5000, family) as out, net.udp_receiver(net.router, 5000, family) as in_:
-        send(net, net.router, CLIENT[family], family, b"9 out", b"1 out", b"2 out")
-        send(net, net.client, ROUTER[family], family, b"9 in", b"1 in", b"2 in")
+        send(net.router, CLIENT[family], family, b"9 out", b"1 out", b"2 out")
+        send(net.client, ROUTER[family], family, b"9 in", b"1 in", b"2 in")
         assert out.wait_for(2) and in_.wait_for(2)
     assert sorted(bytes(one) for one in out.payloads) == [b"1 out", b"9 out and more"]
     assert sorted(bytes(one) for one in in_.payloads) == [b"1 in", b"9 in and more"]
@@ -175,7 +175,7 @@ def test_one_that_sees_its_own_packets_comes_to_an_end(wfpd: Wfpd, net: Network,
     run(wfpd, udp("outbound_transport"), "Loops", attach=LOCAL)
     assert wait_until(lambda: helper(wfpd), 10)
     with net.udp_receiver(net.client, 5000, family) as receiver:
-        send(net, net.router, CLIENT[family], family, b"9 round")
+        send(net.router, CLIENT[family], family, b"9 round")
         assert wait_until(lambda: wfpd.metric("wfpd_injected_packets_total", result="loop") == 1)
         assert not receiver.count
     assert said(wfpd) == ["loops not_injected True", *["loops injected_by_self True"] * 2,
@@ -189,7 +189,7 @@ def test_another_thread_completes_what_waits(wfpd: Wfpd, net: Network, family: i
     texts = [f"{kind} {word}".encode() for word in ("good", "bad", "louder")]
     name = "pended" if kind == "8" else "classify"
     with net.udp_receiver(net.server, 5000, family) as receiver:
-        send(net, net.client, SERVER[family], family, *texts, b"1 now")
+        send(net.client, SERVER[family], family, *texts, b"1 now")
         assert receiver.wait_for(1)  # Behind those that wait.
         assert wait_until(lambda: len(said(wfpd)) == 3)
         assert said(wfpd) == [f"{name} ipforward_v{family}"] * 3 and receiver.count == 1
@@ -212,7 +212,7 @@ def test_a_compiled_one_that_parks_injects_a_clone_of_what_waits_by_its_handle(
     assert wait_until(lambda: helper(wfpd), 10)
     (wfpd.folder / "go").touch()
     with net.udp_receiver(net.server, 5000, family) as receiver:
-        send(net, net.client, SERVER[family], family, b"8 clone")
+        send(net.client, SERVER[family], family, b"8 clone")
         assert receiver.wait_for(1)
     assert [bytes(one) for one in receiver.payloads] == [b"8 another one"]
     assert wait_until(lambda: said(wfpd) == [f"pended ipforward_v{family}", "injected True"])
@@ -240,7 +240,7 @@ def test_a_connection_waits_for_a_compiled_callout(wfpd: Wfpd, net: Network, fam
 def test_a_coroutine_decides_what_it_is_asked_about(wfpd: Wfpd, net: Network, family: int) -> None:
     run(wfpd, udp("ipforward"), "Awaits")
     with net.udp_receiver(net.server, 5000, family) as receiver:
-        send(net, net.client, SERVER[family], family, b"9 good", b"9 bad", b"1 now")
+        send(net.client, SERVER[family], family, b"9 good", b"9 bad", b"1 now")
         assert receiver.wait_for(2) and wait_until(lambda: len(said(wfpd)) == 2)
     assert [bytes(one) for one in receiver.payloads] == [b"1 now", b"9 good"]
     assert sorted(said(wfpd)) == ["awaited 9 bad", "awaited 9 good"]
@@ -253,7 +253,7 @@ def test_a_classify_that_raises_and_one_that_is_not_there_cost_their_packets_alo
 ) -> None:
     run(wfpd, udp("ipforward"), name)
     with net.udp_receiver(net.server, 5000) as receiver:
-        send(net, net.client, SERVER[4], 4, *[b"9 fail", b"1 pass"] * 4)
+        send(net.client, SERVER[4], 4, *[b"9 fail", b"1 pass"] * 4)
         assert receiver.wait_for(4)
         assert wait_until(lambda: wfpd.metric("wfpd_callout_errors_total", callout="c") == 4)
     assert [bytes(one) for one in receiver.payloads] == [b"1 pass"] * 4
@@ -264,16 +264,17 @@ def test_a_classify_that_raises_and_one_that_is_not_there_cost_their_packets_alo
 
 def test_a_classify_that_hangs_is_suspended_with_its_compiled_half(wfpd: Wfpd, net: Network) -> None:
     attach = "  - {hook: forward, queues: 0-0}\n  - {hook: input, queues: 1-1}"
-    run(wfpd, udp("ipforward") + "\n" + udp("inbound_transport"), "Faulty", attach=attach,
-        faults="on_error: block, on_late: permit, late_after: 200ms", more=", budget: {time: 50ms, suspend: 1h}")  # fmt: skip
+    faults = "on_error: block, on_late: permit, late_after: 200ms"
+    run(wfpd, udp("ipforward") + "\n" + udp("inbound_transport"), "Faulty", attach=attach, faults=faults,
+        more=", budget: {time: 50ms, suspend: 1h}")  # fmt: skip
     with net.udp_receiver(net.server, 5000) as hung, net.udp_receiver(net.router, 5000) as other:
-        send(net, net.client, ROUTER[4], 4, b"1 before")
+        send(net.client, ROUTER[4], 4, b"1 before")
         assert other.wait_for(1)
-        send(net, net.client, SERVER[4], 4, b"9 hang")
+        send(net.client, SERVER[4], 4, b"9 hang")
         assert hung.wait_for(1)  # By on_late: classify still runs.
         assert said(wfpd) == ["faulty 9 hang"]
         assert wait_until(lambda: wfpd.metric("wfpd_callout_suspended", callout="c") == 1)
-        send(net, net.client, ROUTER[4], 4, b"1 suspended")
+        send(net.client, ROUTER[4], 4, b"1 suspended")
         assert wait_until(lambda: wfpd.metric("wfpd_callout_calls_skipped_total", callout="c") == 1)
         assert other.count == 1  # By on_error.
     assert wfpd.end() == 0
@@ -298,7 +299,7 @@ def test_streams_that_are_left_to_python_are_decided_by_it(wfpd: Wfpd, net: Netw
 def test_what_it_costs_is_counted_for_the_python_half(wfpd: Wfpd, net: Network) -> None:
     run(wfpd, udp("ipforward"), "Awaits")
     with net.udp_receiver(net.server, 5000) as receiver:
-        send(net, net.client, SERVER[4], 4, *[b"1 pass"] * 20, b"9 ask")
+        send(net.client, SERVER[4], 4, *[b"1 pass"] * 20, b"9 ask")
         assert receiver.wait_for(21)
     (found,) = wfpd.call("callouts.list")["objects"]
     assert found["calls"] == 1 and re.search("Awaits", str(found))
