@@ -23,6 +23,9 @@ _INSTALL = {
     True: "    pip install --no-build-isolation --no-deps .    # compiles it; Cython and wfpd are there already",
 }
 
+_HALVES = """
+Compiled code decides most of them without the interpreter, and asks Python about the datagrams that have the word."""
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
@@ -60,32 +63,23 @@ class Project:
         native = "native-" if self.native else ""
         named = {
             ".gitignore": "gitignore", "README.md": "README.md", "pyproject.toml": f"{native}pyproject.toml",
-            "policy.yaml": f"{native}policy.yaml", "tests/test_packets.py": "test_packets.py",
+            "policy.yaml": "policy.yaml", "tests/test_packets.py": "test_packets.py",
+            "tests/test_stream.py": "test_stream.py", "tests/test_live.py": "test_live.py",
             "bench/bench_callout.py": "bench_callout.py",
         }  # fmt: skip
         if self.native:
             named |= {"setup.py": "setup.py", f"{source}/__init__.py": "native-init.py",
-                      f"{source}/_callout.pyx": "callout.pyx"}  # fmt: skip
+                      f"{source}/_callout.pyx": "callout.pyx", "tests/test_halves.py": "test_halves.py"}  # fmt: skip
         else:
-            named |= {f"{source}/__init__.py": "callout.py", "tests/test_stream.py": "test_stream.py"}
-        found = {path: self._filled(name) for path, name in named.items()}
-        found["tests/test_live.py"] = self._live_test()
-        return found
-
-    def _live_test(self) -> str:
-        text = self._filled("test_live.py")
-        if self.native:
-            return text
-        text = text.replace("from pathlib import Path\n", "from pathlib import Path\n\nimport pytest\n")
-        return text.rstrip() + "\n" + self._filled("test_live_stream.py")
+            named[f"{source}/__init__.py"] = "callout.py"
+        return {path: self._filled(name) for path, name in named.items()}
 
     def _filled(self, name: str) -> str:
         text = (TEMPLATES / f"{name}.tmpl").read_text(encoding="utf-8")
         words = {
             "NAME": self.name, "PACKAGE": self.package, "CLASS": self.class_name,
             "PATH": "" if self.native else _PATH, "BUILD": _INSTALL[self.native],
-            "WHAT": "datagrams" if self.native else "datagrams and TCP connections",
-            "STREAMS": "" if self.native else ", TCP streams",
+            "HALVES": _HALVES if self.native else "",
             "SOURCE": f"src/{self.package}/" + ("_callout.pyx" if self.native else "__init__.py"),
         }  # fmt: skip
         for word, value in words.items():
