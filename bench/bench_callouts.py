@@ -4,8 +4,9 @@
 
 The drain bench's queue at forward: 64-byte UDP packets that try ClassBench-like filters.  "limit" receives with
 recvmmsg, gives one batch verdict and does nothing else.  The compiled callout is `wfpd.callouts.counting`, called
-without the interpreter's lock; the Python one answers `continue_()`, the smallest answer there is; the last
-contender is a netfilterqueue callback that accepts and does nothing else.
+without the interpreter's lock; another one leaves every packet to its Python half, which is the dearest that one can
+do. The Python one answers `continue_()`, the smallest answer there is. The last contender is a netfilterqueue callback
+that accepts and does nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bench.peers import EMPTY
 from bench.policies import snapshot
 from bench.report import Table, against, main, settings
 from wfpd.bench.drain import Rounds, Works, empty_callback, engine, library, median, ratio
+from wfpd.callouts._told import Chooses
 from wfpd.callouts.counting import Counting
 from wfpd.callouts.registered import Registered
 from wfpd.dataplane import Snapshot
@@ -31,7 +33,17 @@ from wfpd.model.policy import Action, Budget, Callout, default_key
 
 NATIVE_BAR = 0.85
 NONE, NATIVE, BUDGETED, PYTHON = "no callout", "compiled", "compiled, with a time budget", "Python"
+ASKING = "compiled, asks Python about all"
 BUDGET = Budget(time_ns=1_000_000_000)
+ASK_PYTHON = 9
+
+
+class Asks(Chooses):
+    """Leaves every packet to Python."""
+
+    def classify(self, c: Any) -> None:
+        """The smallest answer."""
+        c.continue_()
 
 
 def policies(count: int) -> dict[str, Snapshot]:
@@ -43,6 +55,7 @@ def policies(count: int) -> dict[str, Snapshot]:
     callouts: dict[str, Any] = {
         NATIVE: Counting(),
         BUDGETED: Registered(dataclasses.replace(callout, budget=BUDGET), Counting()),
+        ASKING: Asks(without=ASK_PYTHON),
         PYTHON: Watch().classify,
     }
     return {NONE: snapshot(plain, [])} | {name: snapshot(asking, [callout]) for name, callout in callouts.items()}

@@ -150,6 +150,7 @@ class Waiting:
         self._loop.start(lambda: self._decide(copy, handle, late, word, failed))
 
     def _at_once(self, c: Any) -> None:
+        c.check_pend()  # What could not wait live.
         copy = WaitingContext(c)
         asyncio.run(_awaited(self._classify(copy)))
         if copy.verdict == "permit":

@@ -189,10 +189,21 @@ cdef class ClassifyContext(StreamIndication):
         cdef Visitor* visitor = self._live()
         if self.parked is not None:
             return self.parked
-        if visitor.layer == LAYER_STREAM:
-            raise RuntimeError("pend(): at the stream layer bytes wait, not packets: need_more() or defer()")
         if self.replay_room == 0 and (self.parking is None or self.worker == NULL):
             raise RuntimeError("pend() needs a class that says `parks = True`, and a run in which packets may wait")
+        self.check_pend()
+        self.parked = self._park()
+        if visitor.layer in (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_AUTH_RECV_ACCEPT):
+            if len(self.joined) >= MOST_JOINED:
+                _drop_decided(self.joined)
+            self.joined[self._authorization()] = self.parked
+        return self.parked
+
+    def check_pend(self):
+        """Raise what pend() raises of a packet that cannot wait, whatever room there is."""
+        cdef Visitor* visitor = self._live()
+        if visitor.layer == LAYER_STREAM:
+            raise RuntimeError("pend(): at the stream layer bytes wait, not packets: need_more() or defer()")
         if visitor.in_twin:
             raise RuntimeError("pend(): the packet is blocked already")
         if visitor.n_edited:
@@ -201,12 +212,6 @@ cdef class ClassifyContext(StreamIndication):
             raise FwpError("STATUS_FWP_CANNOT_PEND", "pend(): only the first authorization of a flow can wait")
         if visitor.n_answered >= MAX_ANSWERS:
             raise RuntimeError(f"pend(): {int(MAX_ANSWERS)} callouts have been asked about this packet")
-        self.parked = self._park()
-        if visitor.layer in (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_AUTH_RECV_ACCEPT):
-            if len(self.joined) >= MOST_JOINED:
-                _drop_decided(self.joined)
-            self.joined[self._authorization()] = self.parked
-        return self.parked
 
     cdef ParkedPacket _park(self):
         """A handle of the packet, which has a place; RuntimeError if there is none."""

@@ -294,6 +294,24 @@ def test_a_coroutine_answers_what_it_is_asked(tmp_path: Path, word: str, verdict
     assert run.send(QUESTION)["verdict"] == "block"
 
 
+def test_a_coroutine_is_not_asked_about_what_cannot_wait(tmp_path: Path) -> None:
+    class Awaits:
+        modifies = True
+
+        def __init__(self) -> None:
+            self.told = Told(kind=ASK, steps=[("write", 28, b"Q")])
+            self.native = self.told.native
+
+        async def classify(self, c: Any) -> None:
+            raise AssertionError("it is asked")
+
+    run = asked(tmp_path, Awaits())
+    errors: list[str] = []
+    run.replay.replayer.context.on_error = lambda name, error: errors.append(str(error))
+    assert run.send(QUESTION)["reason"] == "error"
+    assert errors == ["pend(): the packet is modified, and what waits comes back as it was"]
+
+
 # ------------------------------------------------------------------------------------ injection
 
 
