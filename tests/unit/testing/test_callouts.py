@@ -12,8 +12,10 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.utils import wrpcap
 
+from wfpd.callouts._told import Chooses
 from wfpd.callouts.counting import Counting
 from wfpd.errors import CaptureError, FwpError, PolicyError, UsageError
+from wfpd.netfilter.marks import Marks, Way
 from wfpd.testing.callouts import FAR, HOST, PEER, CalloutRun, asking_policy, hosts_of, layers_of
 
 
@@ -84,6 +86,32 @@ def test_described_packets_have_verdict_reply_layer_calls_and_reason(runs: list[
     assert run.packet(proto="udp", dport=24).calls == ()
     assert run.instance.life[-1] == ("input", 6, b"x")
     assert run.last.number == 3 and len(run.results) == 3
+
+
+class Halves(Chooses):
+    """Datagrams that begin with 9 are Python's."""
+
+    injects = True
+
+    def classify(self, c: Any) -> None:
+        if bytes(c.payload) == b"9 wrong":
+            raise ValueError("it cannot")
+        c.reinject(bytes(c.packet) + b" and more")
+
+
+def test_both_halves_of_a_compiled_one_are_asked(runs: list[CalloutRun]) -> None:
+    run = CalloutRun.of(Halves, "inbound_transport")
+    runs.append(run)
+    passed, blocked, left = (run.packet(proto="udp", dport=9, payload=data) for data in (b"1", b"2", b"9"))
+    assert [one.verdict for one in (passed, blocked, left)] == ["permit", "block", "block"]
+    assert (passed.injected, blocked.injected) == ((), ())
+    (clone,) = left.injected
+    assert bytes(IP(clone)[UDP].payload) == b"9 and more"
+    again = run.packet(clone, mark=Marks().injected(1, Way.INBOUND))  # It has the first handle.
+    assert (again.verdict, again.injected) == ("permit", ())
+    with pytest.raises(ValueError, match="it cannot"):
+        run.packet(proto="udp", dport=9, payload=b"9 wrong")
+    assert [run.instance.chosen(kind) for kind in (1, 2, 9)] == [1, 1, 2]
 
 
 def test_packets_that_say_no_ends_pass_the_layer(runs: list[CalloutRun]) -> None:
