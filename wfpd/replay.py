@@ -475,7 +475,9 @@ class CalloutFailures:
         self._said: set[str] = set()
 
     def __call__(self, name: str, error: BaseException) -> None:
-        """Told of every failure."""
+        """Told of every failure.  Ctrl-C ends the run instead, though it came in a callout."""
+        if isinstance(error, KeyboardInterrupt):
+            raise error
         if name in self._said:
             return
         self._said.add(name)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -9,8 +13,9 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
 from scapy.packet import Packet, Raw
 
 from tests.oracle import checksums
-from wfpd.dataplane._modify import modified_of
+from wfpd.dataplane._modify import Draft, modified_of, refused
 from wfpd.dataplane._parse import VERIFY_CHECKSUMS, parse_of
+from wfpd.errors import ActionRefused
 
 PAYLOAD = st.binary(max_size=600)
 V4 = st.builds(IP, src=st.just("192.0.2.1"), dst=st.just("198.51.100.7"), tos=st.integers(0, 255))
@@ -82,3 +87,31 @@ def test_any_bytes_are_refused_or_right(made: tuple[bytes, int], data: bytes, gs
         check(before, after, protocol)
     else:
         assert after is None
+
+
+@given(packets(), st.lists(st.tuples(st.integers(-1, 80), st.binary(max_size=40)), max_size=4), st.booleans(),
+       st.integers(-1, 700))  # fmt: skip
+def test_a_draft_changes_as_the_packet_does(
+    made: tuple[bytes, int], steps: list[tuple[int, bytes]], gso: bool, original: int
+) -> None:
+    before, _ = made
+    if original >= 0 and original < len(before):
+        original = -1
+    draft = Draft(before, original=original, gso=gso)
+    for offset, data in steps:
+        candidate = before[:28] + data if offset < 0 else data
+        status, after = modified_of(before, candidate, gso=gso, original=original, offset=offset)
+        change: Callable[[], None] = (
+            partial(draft.modify, candidate) if offset < 0 else partial(draft.write, offset, candidate)
+        )
+        if after is None:
+            with pytest.raises(ActionRefused) as caught:
+                change()
+            assert str(caught.value) == str(refused(status))
+        else:
+            change()
+            before, original = after, -1
+        view = parse_of(before, original)
+        assert (draft.packet, draft.whole) == (before, original <= len(before))
+        assert draft.payload_offset == (view["payload_offset"] or None)
+        assert draft.payload == before[view["payload_offset"] or len(before) :][: view["payload_length"]]

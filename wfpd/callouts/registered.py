@@ -101,11 +101,9 @@ class Registered:
         """Times that a packet is injected before it is blocked."""
         if type(self.injects_at_most) is not int or not 1 <= self.injects_at_most <= 255:
             raise TypeError(f"{type(instance).__name__}.injects_at_most is a number from 1 to 255")
-        if self.injects and (self.classify is None or self.is_async) and self.pended is None:
+        if self.injects and self.classify is None and self.pended is None:
             other = "" if self.native is None else ", or a method pended(c, handle)"
-            raise TypeError(f"{type(instance).__name__}.injects needs a classify that is no coroutine{other}")
-        if self.modifies and self.is_async and self.native is None:
-            raise TypeError(f"{type(instance).__name__}.modifies needs a classify that is no coroutine")
+            raise TypeError(f"{type(instance).__name__}.injects needs a classify{other}")
         self._closed = False
 
     def __call__(self, c: Any) -> None:

@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from wfpd.callouts.loop import LOOP
 from wfpd.callouts.notifications import Notifications
 from wfpd.callouts.registered import Registered
 from wfpd.callouts.registry import Registry
-from wfpd.callouts.waiting import LOOP
 from wfpd.control.handover import Compiled
 from wfpd.control.tables import State, Tables
 from wfpd.daemon import reading

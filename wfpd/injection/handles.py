@@ -184,10 +184,10 @@ class InjectionHandle:
         self._interface, self._silent = interface, silent
         self._callout = weakref.ref(callout)
 
-    def inject(self, packet: bytes, *, direction: str) -> bool:
+    def inject(self, packet: bytes, *, direction: str, clone: bool = True) -> bool:
         """As `c.reinject` without the drop; `direction` is outbound, inbound or forward.
 
-        Raises ActionRefused after the callout's end, too.
+        Without `clone` it is a new packet, as by `c.inject`.  Raises ActionRefused after the callout's end, too.
         """
         if direction not in WAYS:
             raise ValueError(f"direction={direction!r}: one of {', '.join(WAYS)}")
@@ -198,5 +198,5 @@ class InjectionHandle:
         if self._silent:
             return True
         return self._injections.inject(
-            callout, whole, direction, past=self._past, clone=True, interface=self._interface
+            callout, whole, direction, past=self._past, clone=clone, interface=self._interface
         )

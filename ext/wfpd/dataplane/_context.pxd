@@ -1,6 +1,6 @@
 """The `c` that a Python callout's classify(c) gets, and the guard around the call."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ._arbitrate cimport CalloutAnswer
 from ._budget cimport CalloutSlot
@@ -9,12 +9,19 @@ from ._stream_indication cimport StreamIndication
 from ._table cimport Snapshot
 from ._visit cimport Visitor
 
+cdef enum Clocked:
+    CLOCKED_BY_CALL = 0             # A call takes as long as it takes.
+    CLOCKED_IN_TIME                 # Who has waited for a coroutine says so.
+    CLOCKED_LATE
+
 cdef class ClassifyContext(StreamIndication):
     cdef Parking parking            # Where packets may wait, or None.
     cdef ParkedPacket parked        # What this call has parked, or None.
     cdef ParkedPacket resumed       # With whose answers the visit goes on, or None.
     cdef dict joined                # By flow and filter: the packet whose authorization waits.
     cdef uint32_t replay_room       # Replay: packets that may be parked, and one more; 0: none, ever.
+    cdef readonly double late_after # Replay: seconds after which a call is late; 0: live.
+    cdef uint8_t clocked            # Replay: Clocked, of this call.
     cdef uint64_t provisional       # Flow id that has a context and that no packet has made yet; 0: none.
     cdef readonly dict errors       # Callout name -> exceptions counted.
     cdef readonly dict durations    # Callout name -> (calls, nanoseconds, buckets of powers of two from 256 ns).
@@ -23,6 +30,7 @@ cdef class ClassifyContext(StreamIndication):
 
     cdef int _release(self) except -1
     cdef ParkedPacket _park(self)
+    cdef bint _changed_by_call(self) noexcept
     cdef bytes _authorization(self)
     cdef object _item_named(self, callout)
     cdef bint _settled_elsewhere(self) except -1

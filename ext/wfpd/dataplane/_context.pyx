@@ -18,7 +18,7 @@ from ._budget cimport (
 from ._flow cimport FlowKey, flow_is
 from ._flow_contexts cimport FlowContexts, contexts_flow_ended, has_native_end
 from ._modify cimport MODIFY_OK, modify_replace, modify_write
-from ._modify import completed, refusal
+from ._modify import Draft, completed, refused
 from ._netlink cimport QueuedPacket
 from ._parking cimport ParkedPacket, Parking, parked_new
 from ._policy cimport CALLOUT_CONDITIONAL, FilterBrief, callout_named
@@ -26,7 +26,8 @@ from ._stream_indication cimport StreamIndication
 from ._table cimport Snapshot
 from ._types cimport *
 from ._visit cimport (
-    HANDED_ASKED, HANDED_MARKED, HANDED_NOTHING, MAX_ANSWERS, GivenAnswer, Visitor, visit_native, visit_reauthorizes,
+    HANDED_ASKED, HANDED_MARKED, HANDED_NOTHING, MAX_ANSWERS, EditBuffer, GivenAnswer, Visitor, visit_native,
+    visit_reauthorizes,
 )
 
 cdef enum:
@@ -184,14 +185,14 @@ cdef class ClassifyContext(StreamIndication):
         on with it.  The packet waits at most `late_after`, counted from its receipt; then on_late decides it.  Raises
         FwpError STATUS_FWP_CANNOT_PEND in a reauthorization and at ale_flow_established, and RuntimeError where nothing
         can be parked: the callout does not say `parks = True`, there is no live queue, the packet is blocked
-        already (at a discard layer) or modified, or as many packets or bytes as the parking queue holds are parked.
+        already (at a discard layer) or modified by this very call, or as many packets or bytes as the parking queue holds are parked.
         """
         cdef Visitor* visitor = self._live()
         if self.parked is not None:
             return self.parked
+        self.check_pends()
         if self.replay_room == 0 and (self.parking is None or self.worker == NULL):
             raise RuntimeError("pend() needs a class that says `parks = True`, and a run in which packets may wait")
-        self.check_pend()
         self.parked = self._park()
         if visitor.layer in (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_AUTH_RECV_ACCEPT):
             if len(self.joined) >= MOST_JOINED:
@@ -199,19 +200,35 @@ cdef class ClassifyContext(StreamIndication):
             self.joined[self._authorization()] = self.parked
         return self.parked
 
-    def check_pend(self):
-        """Raise what pend() raises of a packet that cannot wait, whatever room there is."""
+    def check_pends(self):
+        """Raise what pend() raises at a place where no packet may wait, whatever room there is."""
         cdef Visitor* visitor = self._live()
         if visitor.layer == LAYER_STREAM:
             raise RuntimeError("pend(): at the stream layer bytes wait, not packets: need_more() or defer()")
         if visitor.in_twin:
             raise RuntimeError("pend(): the packet is blocked already")
-        if visitor.n_edited:
-            raise RuntimeError("pend(): the packet is modified, and what waits comes back as it was")
         if visitor.layer == LAYER_ALE_FLOW_ESTABLISHED or visit_reauthorizes(visitor):
             raise FwpError("STATUS_FWP_CANNOT_PEND", "pend(): only the first authorization of a flow can wait")
         if visitor.n_answered >= MAX_ANSWERS:
             raise RuntimeError(f"pend(): {int(MAX_ANSWERS)} callouts have been asked about this packet")
+        if self._changed_by_call():
+            raise RuntimeError("pend(): the packet was modified in this call, or at the layer stream: give complete() the packet")
+        if visitor.n_edited and visitor.edit.lost:
+            raise RuntimeError("pend(): there is no memory for what callouts have made of the packet")
+
+    def waited(self, bint late):
+        """Replay: the callout was waited for, and this says whether too long."""
+        self.clocked = CLOCKED_LATE if late else CLOCKED_IN_TIME
+
+    def draft(self):
+        """A copy of the packet, which changes as modify() and write() would change the packet."""
+        cdef Visitor* visitor = self._live()
+        return Draft(bytes(self.packet), original=visitor.input.original, gso=visitor.input.gso)
+
+    cdef bint _changed_by_call(self) noexcept:
+        """Whether the packet is another than the last answer has left it."""
+        cdef const EditBuffer* edit = self.visitor.edit
+        return edit != NULL and edit.n_made != edit.n_kept
 
     cdef ParkedPacket _park(self):
         """A handle of the packet, which has a place; RuntimeError if there is none."""
@@ -260,8 +277,8 @@ cdef class ClassifyContext(StreamIndication):
         if not leader.open():
             self.joined.pop(key, None)
             return False
-        if visitor.n_edited:
-            raise RuntimeError("a packet of a flow whose authorization is parked is modified: it cannot wait")
+        if visitor.n_edited and visitor.edit.lost:
+            raise RuntimeError("there is no memory for what callouts have made of a packet of a flow whose authorization is parked")
         self.parked = self._park()
         self.parked.follow(leader)
         return True
@@ -379,8 +396,7 @@ cdef class ClassifyContext(StreamIndication):
 
     cdef int _modified(self, int status) except -1:
         if status != MODIFY_OK:
-            message, hint = refusal(status)
-            raise ActionRefused(f"the packet cannot be modified: {message}", hint=hint)
+            raise refused(status)
         self._forget_views()
         return 0
 

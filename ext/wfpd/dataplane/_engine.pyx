@@ -268,6 +268,8 @@ cdef class Engine(Readings):
             raise ValueError(f"parking queue {number}: there is one, the queue is served, or capacity is 1 to {_LIMIT}")
         parking.open(&self.shared, stats.worker, &self.flows.table, self.n_workers, capacity, memory, events, self.recorder)
         self._give_queue(&parking.lot.worker, number, fd)
+        for i in range(self.n_workers):
+            self.workers[i].visitor.edit.keeps = 1
         self.parking = parking
         with self.publishing:
             if self.current is not None and stats_reserve(stats.worker, self.current.snapshot.root.slots.size):

@@ -33,6 +33,16 @@ cdef uint8_t* edit_packet(const Visitor* visitor) noexcept nogil
 cdef ModifyStatus modify_check(const PacketView* before, uint32_t original, bint gso, uint8_t* packet, uint32_t n,
                                PacketView* after) noexcept nogil
 
+# A copy that is changed by the same rules, once its visit is over.
+cdef class Draft:
+    cdef readonly bytes packet
+    cdef readonly bint changed
+    cdef readonly bint gso
+    cdef uint32_t original          # Bytes on the wire.
+    cdef PacketView view            # Of `packet`.
+    cdef void _look(self) noexcept
+    cdef int _change(self, bytearray packet) except -1
+
 # What of it can be said before it is known what is written.
 cdef ModifyStatus modify_writable(const Visitor* visitor) noexcept nogil
 

@@ -7,7 +7,7 @@ by stays, else the packet would be another one than the layers have authorized.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from wfpd.errors import ActionRefused
@@ -15,7 +15,7 @@ from wfpd.errors import ActionRefused
 from ._checksum cimport checksum_add, checksum_fold, sctp_checksum
 from ._cursor cimport load_be16
 from ._parse cimport FRAGMENT_NONE, PARSE_OK, PARSE_WHOLE_LENGTH_KNOWN, PacketView, parse_packet
-from ._visit cimport EditBuffer, Visitor
+from ._visit cimport MAX_ANSWERS, EditBuffer, Visitor
 
 cdef enum:
     IPV6_HEADER = 40
@@ -55,7 +55,7 @@ cdef EditBuffer* edit_create() noexcept nogil:
     if edit.bytes == NULL:
         free(edit)
         return NULL
-    edit.writable, edit.write, edit.replace = _writable, _write, _replace
+    edit.writable, edit.write, edit.replace, edit.keep = _writable, _write, _replace, _keep_packet
     return edit
 
 
@@ -75,7 +75,28 @@ cdef int _replace(Visitor* visitor, const uint8_t* bytes, uint32_t n) noexcept n
 cdef void edit_free(EditBuffer* edit) noexcept nogil:
     if edit != NULL:
         free(edit.bytes)
+        free(edit.log)
         free(edit)
+
+
+cdef void _keep_packet(Visitor* visitor) noexcept nogil:
+    """The packet as the answer leaves it that is being kept, in the log."""
+    cdef EditBuffer* edit = visitor.edit
+    cdef uint32_t needed = edit.log_size + visitor.n_edited
+    cdef uint8_t* log
+    edit.n_kept = edit.n_made
+    if not edit.keeps or visitor.n_answered >= MAX_ANSWERS:
+        edit.lost = 1
+        return
+    if needed > edit.log_capacity:
+        log = <uint8_t*>realloc(edit.log, needed)
+        if log == NULL:
+            edit.lost = 1
+            return
+        edit.log, edit.log_capacity = log, needed
+    memcpy(edit.log + edit.log_size, edit_packet(visitor), visitor.n_edited)
+    edit.sizes[visitor.n_answered] = visitor.n_edited
+    edit.log_size = needed
 
 
 cdef inline uint8_t* _half(const EditBuffer* edit, uint8_t which) noexcept nogil:
@@ -249,6 +270,7 @@ cdef ModifyStatus _keep(Visitor* visitor, uint32_t n) noexcept nogil:
     visitor.input.data = packet
     visitor.input.captured = visitor.input.original = visitor.n_edited = view.captured
     visitor.done[0] = visitor.done[1] = 0
+    edit.n_made += 1
     return MODIFY_OK
 
 
@@ -337,6 +359,79 @@ def refusal(int status) -> tuple:
     if not MODIFY_OK < status < N_MODIFY_STATUSES:
         raise ValueError(f"{status} is no refusal")
     return _TEXTS[status]
+
+
+def refused(int status) -> ActionRefused:
+    """What c.modify() raises for a ModifyStatus that is not MODIFY_OK."""
+    message, hint = refusal(status)
+    return ActionRefused(f"the packet cannot be modified: {message}", hint=hint)
+
+
+cdef class Draft:
+    """A copy of a packet that changes as c.modify() and c.write() change the packet itself; `original` bytes were on
+    the wire, and `gso` says that they are several segments."""
+
+    def __init__(self, bytes packet not None, *, int64_t original=-1, bint gso=False):
+        self.packet = packet
+        self.original = <uint32_t>(len(packet) if original < 0 else original)
+        self.gso = gso
+        self._look()
+
+    cdef void _look(self) noexcept:
+        parse_packet(<const uint8_t*><const char*>self.packet, <uint32_t>len(self.packet), self.original,
+                     PARSE_WHOLE_LENGTH_KNOWN, &self.view)
+
+    @property
+    def payload(self) -> bytes:
+        """What follows the transport header, as far as it is there."""
+        cdef uint64_t first = self.view.payload_offset
+        if not first or self.view.status != PARSE_OK:
+            return b""
+        return self.packet[first:min(first + self.view.payload_length, <uint64_t>self.view.captured)]
+
+    @property
+    def payload_offset(self) -> int | None:
+        """Where `payload` begins; None if nothing of it is known."""
+        return self.view.payload_offset or None
+
+    @property
+    def whole(self) -> bool:
+        """Whether no byte is missing."""
+        return not self.view.truncated and self.view.captured >= self.original
+
+    def modify(self, const uint8_t[::1] packet not None) -> None:
+        """It becomes these bytes, lengths and checksums set.  Raises ActionRefused, and stays as it was."""
+        if packet.shape[0] > EDIT_MOST:
+            raise refused(MODIFY_TOO_LONG)
+        self._change(bytearray(packet))
+
+    def write(self, int64_t offset, const uint8_t[::1] data not None) -> None:
+        """It has these bytes at `offset` from the IP header; as modify()."""
+        cdef uint32_t size = self.view.captured
+        cdef bytearray packet = bytearray(self.packet[:size])
+        if offset < 0:
+            raise ValueError("write(): offsets count from the IP header's first byte, from 0 on")
+        if not self.whole:
+            raise refused(MODIFY_NOT_WHOLE)
+        if offset > size or data.shape[0] > size - offset:
+            raise refused(MODIFY_OUTSIDE)
+        if size > EDIT_MOST:
+            raise refused(MODIFY_TOO_LONG)
+        packet[offset:offset + data.shape[0]] = data
+        self._change(packet)
+
+    cdef int _change(self, bytearray packet) except -1:
+        cdef PacketView after
+        cdef bytearray room = packet or bytearray(1)
+        cdef ModifyStatus status = modify_check(&self.view, self.original, self.gso, <uint8_t*><char*>room,
+                                                <uint32_t>len(packet), &after)
+        if status != MODIFY_OK:
+            raise refused(status)
+        self.packet = bytes(packet[:after.captured])
+        self.original = after.captured
+        self.changed = True
+        self._look()
+        return 0
 
 
 def modified_of(bytes before not None, bytes after not None, *, bint gso=False, int64_t original=-1, int64_t offset=-1):

@@ -38,6 +38,7 @@ cdef struct Ticket:
     uint8_t decided                 # TicketDecision
     uint8_t given                   # It has its verdict, and is still to be counted.
     uint8_t batch_over              # Whatever its batch sent has been sent.
+    uint32_t held                   # Bytes of it that count in `Lot.bytes`: the copy, and what callouts have made of it.
     uint32_t n_rows                 # Layers decided before it was parked.
     TraceRow rows[RECORD_ROWS]
 
@@ -93,6 +94,7 @@ cdef class ParkedPacket:
     cdef list filters               # (key, slot, callout) of each of `resume.answers`, whatever their numbers.
     cdef ParkedPacket before        # Of an earlier pend() of the packet, or None.
     cdef list followers             # Packets of its flow that are decided as it is.
+    cdef list edits                 # What each of `resume.answers` has left of the packet; None: it changed nothing.
     cdef readonly bytes packet      # What complete() makes of the packet, or None.
     cdef tuple said                 # What complete() was told, or None.
     cdef readonly list asked        # Replay: filters whose callouts were asked, and what they answered.

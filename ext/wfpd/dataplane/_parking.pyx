@@ -15,7 +15,8 @@ Single verdicts only: nothing here may decide a packet that nobody has decided.
 
 A packet whose callout has answered is visited again from the start, by the thread of the queue and the
 policy that runs then, on the copy that its ticket keeps: the callouts that were asked before are not
-asked again (_visit, Resume), so that the visit goes on where it has stopped.
+asked again (_visit, Resume), so that the visit goes on where it has stopped.  What they have made of
+the packet is made of it again, each at its place; the kernel's copy stays as it came until the verdict.
 """
 
 from libc.errno cimport EINTR, errno
@@ -109,7 +110,7 @@ cdef void _arrive(Lot* lot, const QueuedPacket* packet) noexcept nogil:
 cdef void _release(Lot* lot, Ticket* ticket) noexcept nogil:
     ticket.state = TICKET_FREE
     lot.used -= 1
-    lot.bytes -= ticket.packet.captured
+    lot.bytes -= ticket.held
     free(<void*>ticket.packet.data)
     ticket.packet.data = NULL
     if ticket.resume.provisional:   # The packet has made no flow.
@@ -339,6 +340,7 @@ cdef class Parking:
         if self.lot.tickets == NULL or worker_create(&self.lot.worker, shared, stats, flows, index, ARRIVALS, events,
                                                      recorded):
             raise MemoryError
+        self.lot.worker.visitor.edit.keeps = 1
         free(self.lot.worker.verdicts.bytes)    # One turn may decide all that is parked and all that comes.
         self.lot.worker.verdicts.bytes = <uint8_t*>calloc(1, size)
         self.lot.worker.verdicts.capacity = size
@@ -350,14 +352,18 @@ cdef class Parking:
     cdef bint take(self, ParkedPacket handle, Worker* worker, const Decision* decision) except -1:
         cdef Lot* lot = &self.lot
         cdef Ticket* ticket
+        cdef uint32_t edited = _n_edited(&handle.resume)
         wfpd_lock(&lot.lock)
         if lot.visited != NULL and worker == &lot.worker:
             ticket = lot.visited
-            lot.again = 1
-            ticket.decided = TICKET_WAITS
-            _note(ticket, worker, decision)
+            if not _hold(lot, ticket, edited):
+                ticket = NULL
+            else:
+                lot.again = 1
+                ticket.decided = TICKET_WAITS
+                _note(ticket, worker, decision)
         else:
-            ticket = _new_ticket(lot, worker, decision)
+            ticket = _new_ticket(lot, worker, decision, edited)
         if ticket == NULL:
             lot.refused += 1
             wfpd_unlock(&lot.lock)
@@ -427,13 +433,31 @@ cdef void _note(Ticket* ticket, Worker* worker, const Decision* decision) noexce
         memcpy(ticket.rows, worker.trace.rows, ticket.n_rows * sizeof(TraceRow))
 
 
-cdef Ticket* _new_ticket(Lot* lot, Worker* worker, const Decision* decision) noexcept nogil:
+cdef uint32_t _n_edited(const Resume* resume) noexcept nogil:
+    """Bytes of what callouts have made of the packet; 16 packets at most."""
+    cdef uint32_t i, n = 0
+    for i in range(resume.n):
+        n += resume.answers[i].n_packet
+    return n
+
+
+cdef bint _hold(Lot* lot, Ticket* ticket, uint32_t edited) noexcept nogil:
+    """It has `edited` bytes beside its copy now; false: there is no room for them."""
+    cdef uint64_t others = lot.bytes - ticket.held
+    if others + ticket.packet.captured + edited > lot.most_bytes:
+        return False
+    ticket.held = ticket.packet.captured + edited
+    lot.bytes = others + ticket.held
+    return True
+
+
+cdef Ticket* _new_ticket(Lot* lot, Worker* worker, const Decision* decision, uint32_t edited) noexcept nogil:
     """NULL: no place, or no room for the bytes."""
     cdef const QueuedPacket* packet = &worker.packets[worker.next]
     cdef Ticket* ticket = NULL
     cdef uint32_t i, place = 0, n = packet.captured if packet.data != NULL else 0
     cdef uint8_t* bytes
-    if lot.used == lot.capacity or lot.bytes + n > lot.most_bytes:
+    if lot.used == lot.capacity or lot.bytes + n + edited > lot.most_bytes:
         return NULL
     bytes = <uint8_t*>malloc(n + 1)
     if bytes == NULL:
@@ -445,9 +469,9 @@ cdef Ticket* _new_ticket(Lot* lot, Worker* worker, const Decision* decision) noe
     ticket = &lot.tickets[place]
     lot.next = (place + 1) % lot.capacity
     lot.used += 1
-    lot.bytes += n
     lot.parked += 1
     _fill(ticket, worker, bytes, n)
+    _hold(lot, ticket, edited)
     _note(ticket, worker, decision)
     return ticket
 
@@ -479,6 +503,26 @@ cdef object _named(Snapshot snapshot, uint32_t filter):
     return (<const char*>part.filter(place).key)[:16], item.slot, getattr(callout, "number", callout)
 
 
+cdef list _edits_of(const Visitor* visitor, Resume* resume):
+    """What answers have left of the packet, kept as long as the list is."""
+    cdef const uint8_t* at
+    cdef bytes packet
+    cdef uint32_t i, n
+    if visitor.edit == NULL or not visitor.n_edited:
+        return None
+    edits = [None] * resume.n
+    at = visitor.edit.log
+    for i in range(resume.n - 1):
+        n = visitor.edit.sizes[i]
+        if n:
+            packet = (<const char*>at)[:n]
+            edits[i] = packet
+            resume.answers[i].packet = <const uint8_t*><const char*>packet
+            resume.answers[i].n_packet = n
+            at += n
+    return edits
+
+
 cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot):
     cdef ParkedPacket handle = ParkedPacket.__new__(ParkedPacket)
     cdef Resume* resume = &handle.resume
@@ -487,6 +531,7 @@ cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot):
     for i in range(n):
         resume.answers[i] = visitor.answered[i]
     resume.answers[n].filter = visitor.arbitration.asked
+    handle.edits = _edits_of(visitor, resume)
     resume.stage = visitor.stage
     resume.flow_id = visitor.pending.id if visitor.tracked and not visitor.flow_known else 0
     if visitor.resume != NULL and visitor.resume.provisional:   # Also where another packet has made the flow since.

@@ -25,5 +25,6 @@ cdef class Replayer:
     cdef dict _visit(self, VisitInput* given, answers)
     cdef dict _parked(self, ParkedPacket parked, uint32_t asked)
     cdef int _begin_lists(self, ParkedPacket resume) except -1
+    cdef bint _is_late(self, double started) except -1
     cdef dict _explained(self, uint32_t number, uint32_t near)
     cdef tuple _row(self, TraceRow* row)

@@ -12,7 +12,7 @@ from wfpd.model.layers import slot_name
 from ._arbitrate import REASON_NAMES
 from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, ANSWER_SKIP, CalloutAnswer, decision_dict
 from ._cache cimport cache_create, cache_destroy
-from ._context cimport ClassifyContext
+from ._context cimport CLOCKED_BY_CALL, CLOCKED_LATE, ClassifyContext
 from ._explain cimport answer_fill, explain_layer
 from ._flow cimport Flows
 from ._flow_contexts cimport contexts_flow_ended
@@ -49,7 +49,7 @@ cdef class Replayer:
         self.flows = flows
         self.host = host
         self.context = ClassifyContext()
-        self.late_after = late_after
+        self.late_after = self.context.late_after = late_after
         self.parse_flags = PARSE_VERIFY_CHECKSUMS if checksums else 0
         memset(&self.visitor, 0, sizeof(Visitor))
         self.visitor.live = live
@@ -111,6 +111,7 @@ cdef class Replayer:
             given.interface_name_length = <uint32_t>len(name)
         self._begin_lists(resume)
         self.context.replay_room = room
+        self.visitor.edit.keeps = room != 0
         if near >= 0 and self.trace.values == NULL:
             self.trace.values = <FieldValues*>calloc(MAX_ROWS, sizeof(FieldValues))
             if self.trace.values == NULL:
@@ -170,6 +171,7 @@ cdef class Replayer:
                 if visit_is_native(&self.visitor):
                     with nogil:
                         visit_native(&self.visitor, &answer)
+                self.context.clocked = CLOCKED_BY_CALL
                 if not visit_is_native(&self.visitor):
                     parked = self.context.call(&self.visitor, self.snapshot, &answer)
                     if parked is not None:
@@ -182,7 +184,7 @@ cdef class Replayer:
             else:
                 self.given.append(answers(self.snapshot.policy.briefs[asked].callout))
                 answer_fill(&answer, self.given[len(self.given) - 1])
-            if answers is None and time.monotonic() - started > self.late_after:
+            if answers is None and self._is_late(started):
                 result = self._late(asked)
                 break
             with nogil:
@@ -191,6 +193,12 @@ cdef class Replayer:
         if result is None:
             result = self._result()
         return result
+
+    cdef bint _is_late(self, double started) except -1:
+        """Whether the callout that was called then took too long."""
+        if self.context.clocked != CLOCKED_BY_CALL:
+            return self.context.clocked == CLOCKED_LATE
+        return time.monotonic() - started > self.late_after
 
     cdef dict _explained(self, uint32_t number, uint32_t near):
         cdef const TraceRow* row = &self.trace.rows[number]

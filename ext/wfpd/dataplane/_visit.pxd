@@ -68,16 +68,29 @@ cdef struct Trace:
     FieldValues* values             # [MAX_ROWS] The layers' values, row by row; NULL: not kept.
     TraceRow rows[MAX_ROWS]
 
+cdef enum:
+    MAX_ANSWERS = 16                # Of callouts, that a visit can be resumed with.
+
 # Where a packet that callouts change is kept (_modify): two places, of which one is free for the next change.
 cdef struct Visitor
 
-# The functions are modify_writable(), modify_write() and modify_replace(): a visit does not depend on _modify.
+# The functions are modify_writable(), modify_write(), modify_replace() and so on: a visit does not depend on _modify.
 cdef struct EditBuffer:
     uint8_t* bytes
     uint8_t current
     int (*writable)(const Visitor* visitor) noexcept nogil
     int (*write)(Visitor* visitor, uint32_t offset, const uint8_t* bytes, uint32_t n) noexcept nogil
     int (*replace)(Visitor* visitor, const uint8_t* bytes, uint32_t n) noexcept nogil
+    # What answers have left of the packet, for a visit that is resumed: layers between see what they saw before.
+    void (*keep)(Visitor* visitor) noexcept nogil
+    uint8_t keeps                   # Packets may wait here: it is kept.
+    uint8_t lost                    # It could not be.
+    uint32_t n_made                 # Changes of this visit,
+    uint32_t n_kept                 # and those that were made up to the last answer.
+    uint8_t* log                    # The packets, one behind the other,
+    uint32_t log_size
+    uint32_t log_capacity
+    uint32_t sizes[MAX_ANSWERS]     # with these bytes by answer; 0: it has changed nothing.
 
 # WFP's names; the numbers are those of its headers as far as they are known, the last three our own.
 cdef enum StreamFlags:
@@ -92,12 +105,11 @@ cdef enum StreamFlags:
     STREAM_FLAG_NO_MORE_DATA = 0x1000000
     STREAM_FLAG_BUFFER_LIMIT = 0x2000000    # As much is buffered as may be: need_more is refused.
 
-cdef enum:
-    MAX_ANSWERS = 16                # Of callouts, that a visit can be resumed with.
-
 cdef struct GivenAnswer:
     uint32_t filter                 # Whose callout gave it; NO_FILTER: that filter is gone.
     CalloutAnswer answer
+    uint32_t n_packet               # In Resume: bytes of the packet as the callout has left it; 0: it changed nothing.
+    const uint8_t* packet
 
 # What a visit is begun with that goes on where an earlier one of the packet has stopped (_parking): the callouts
 # asked in that one are not asked again, the last of them being the one that has stopped it.

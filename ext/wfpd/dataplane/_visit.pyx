@@ -352,6 +352,9 @@ cdef bint _was_answered(Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
     for i in range(resume.n):
         if resume.answers[i].filter == visitor.arbitration.asked:
             answer[0] = resume.answers[i].answer
+            if resume.answers[i].n_packet and visitor.edit.replace(
+                    visitor, resume.answers[i].packet, resume.answers[i].n_packet):
+                answer_on_error(visitor.policy, visitor.arbitration.asked, answer)
             if i + 1 < resume.n:
                 return True
             _caught_up(visitor)
@@ -366,6 +369,10 @@ cdef inline void _keep_answer(Visitor* visitor, const CalloutAnswer* answer) noe
     if visitor.n_answered < MAX_ANSWERS:
         visitor.answered[visitor.n_answered].filter = visitor.arbitration.asked
         visitor.answered[visitor.n_answered].answer = answer[0]
+        if visitor.edit != NULL:
+            visitor.edit.sizes[visitor.n_answered] = 0
+            if visitor.edit.n_made != visitor.edit.n_kept:
+                visitor.edit.keep(visitor)
     visitor.n_answered += 1
 
 
@@ -513,6 +520,8 @@ cdef void _reset(Visitor* visitor) noexcept nogil:
     visitor.flow_known = 0
     visitor.cuts = 0
     visitor.n_edited = 0
+    if visitor.edit != NULL:
+        visitor.edit.n_made = visitor.edit.n_kept = visitor.edit.log_size = visitor.edit.lost = 0
     visitor.pending.flags = 0
     visitor.done[0] = 0
     visitor.done[1] = 0

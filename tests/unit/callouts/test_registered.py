@@ -134,13 +134,6 @@ def test_a_stream_is_held_or_passes() -> None:
         Registered(ONE, instance)
 
 
-def test_a_coroutine_cannot_modify() -> None:
-    instance = Waits()
-    instance.modifies = True  # type: ignore[attr-defined]
-    with pytest.raises(TypeError, match="modifies needs a classify that is no coroutine"):
-        Registered(ONE, instance)
-
-
 def test_a_close_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Bad(Plain):
         def close(self) -> None:
@@ -166,14 +159,16 @@ class InjectsTooOften(Injecting):
     injects_at_most = 256
 
 
-class WaitsAndInjects(Waits):
+class WaitsAndActs(Waits):
     injects = True
+    modifies = True
 
 
 def test_what_a_class_says_of_injection() -> None:
     found = Registered(ONE, Injecting())
     assert (found.injects, found.sees_injected, found.injects_at_most, found.modifies) == (True, False, 8, True)
     assert not Registered(ONE, Plain()).injects
-    for wrong in (InjectsTooOften, WaitsAndInjects):
-        with pytest.raises(TypeError, match="inject"):
-            Registered(ONE, wrong())
+    found = Registered(ONE, WaitsAndActs())
+    assert (found.injects, found.modifies, found.is_async) == (True, True, True)
+    with pytest.raises(TypeError, match="inject"):
+        Registered(ONE, InjectsTooOften())
