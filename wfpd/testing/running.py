@@ -175,7 +175,7 @@ class Runner:
             tables.policy, hook=capture.hook if capture else "forward", local=capture.local if capture else None,
             checksums=capture.checksums if capture else False, snapshot=snapshot,
             answers=None if case.run_callouts else answers_of(snapshot, case.answers),
-            flows_max=None if capture else min(FEW_FLOWS, tables.policy.daemon.flows_max),
+            flows_max=None if capture else min(FEW_FLOWS, tables.policy.daemon.flows_max), parks=case.run_callouts,
         )  # fmt: skip
 
     def _trial(self, tables: Tables, suite: Suite, result: Result, steps: Steps) -> None:
@@ -193,9 +193,8 @@ class Runner:
         coverage = self.coverage.get(suite.policy)
         whole = _Whole(case.capture) if case.capture else None
         first = -1
-        for place, step in enumerate(steps()):
-            near = -1 if coverage is None else 0
-            line = replay.decide(step.packet, near=near, mark=step.mark, hooks=step.hooks)
+        near = -1 if coverage is None else 0
+        for place, step, line in decided(replay, steps(), lambda place: near, last_expected(case)):
             result.n_packets += 1
             if coverage is not None:
                 coverage.note(visit for _, visit in replay.visits)
@@ -210,12 +209,14 @@ class Runner:
         return first
 
     def _explain(self, replay: Replay, tables: Tables, result: Result, steps: Steps, place: int) -> None:
-        found = steps()
-        for step in itertools.islice(found, place):
-            replay.decide(step.packet, mark=step.mark, hooks=step.hooks)
-        step = next(found)
-        replay.replayer.context.on_error = lambda name, error: result.missing.append(failure(name, error))
-        line = replay.decide(step.packet, near=NEAR, mark=step.mark, hooks=step.hooks)
+        def near(at: int) -> int:
+            if at != place:
+                return -1
+            replay.replayer.context.on_error = lambda name, error: result.missing.append(failure(name, error))
+            return NEAR
+
+        found = decided(replay, steps(), near, last_expected(result.case))
+        step, line = next((step, line) for at, step, line in found if at == place)
         result.explanation = explanation(replay, step.packet, line)
         if result.case.run_callouts:
             result.explanation["called"] = True
@@ -224,6 +225,43 @@ class Runner:
         visits = [visit for _, visit in replay.visits]
         for name in sorted(name for name in names if name):
             result.missing += why_not(tables.policy, name, visits, result.explanation)
+
+
+def decided(
+    replay: Replay, steps: Iterator[Step], near: Callable[[int], int], last: int = 0
+) -> Iterator[tuple[int, Step, Line]]:
+    """Each packet, when it is decided, with its place and its line; what waits at the end is late.
+
+    `near` says by place how it is explained.  Packets with numbers above `last` are of use only while one of which
+    something is expected waits; 0: all are.
+    """
+    waiting: dict[int, tuple[int, Step]] = {}
+
+    def is_over(number: int) -> bool:
+        return 0 < last <= number and not any(step.expected for _, step in waiting.values())
+
+    for place, step in enumerate(steps):
+        for packet, line in replay.due(step.packet.timestamp_ns):
+            yield *waiting.pop(packet.number), line
+        if is_over(step.packet.number - 1):
+            return
+        line = replay.decide(step.packet, near=near(place), mark=step.mark, hooks=step.hooks)
+        if line["verdict"] == "parked":
+            waiting[step.packet.number] = (place, step)
+        else:
+            yield place, step, line
+        if is_over(step.packet.number):
+            return
+    for packet, line in replay.due():
+        yield *waiting.pop(packet.number), line
+
+
+def last_expected(case: Case) -> int:
+    """The number of the last packet of a capture of which something is expected; 0: of all, or of the whole."""
+    capture = case.capture
+    if capture is None or capture.every is not None or capture.counts or capture.golden:
+        return 0
+    return max(capture.by_number, default=0)
 
 
 @contextmanager
@@ -252,9 +290,8 @@ def must_open(path: str) -> None:
 def _trials(case: Case) -> Iterator[Steps]:
     """The packets of each flow table that the case needs; each can be gone through again."""
     if case.capture is not None:
-        capture = case.capture
-        must_open(capture.path)
-        yield lambda: _captured(capture)
+        must_open(case.capture.path)
+        yield lambda: _captured(case)
     elif case.together:
         yield lambda: iter(case.steps)
     else:
@@ -262,14 +299,18 @@ def _trials(case: Case) -> Iterator[Steps]:
             yield lambda step=step: iter((step,))  # type: ignore[misc]
 
 
-def _captured(capture: FromCapture) -> Iterator[Step]:
-    """The packets up to the last one that anything is expected of.  CaptureError, UsageError if it breaks off."""
+def _captured(case: Case) -> Iterator[Step]:
+    """The packets up to the last one that anything is expected of, and all where packets may wait for later ones.
+
+    CaptureError, UsageError if it breaks off.
+    """
+    assert case.capture is not None
+    capture = case.capture
     every = () if capture.every is None else (capture.every,)
-    whole = bool(every or capture.counts or capture.golden)
-    last = 0 if whole else max(capture.by_number, default=0)
+    last = 0 if case.run_callouts else last_expected(case)
     packets: Iterator[CapturedPacket] = read_capture(capture.path)
     number = 0
-    for packet in packets if whole else itertools.islice(packets, last):
+    for packet in itertools.islice(packets, last) if last else packets:
         number = packet.number
         own = capture.by_number.get(number)
         yield Step(packet, None, every if own is None else (own,))
