@@ -142,7 +142,14 @@ cdef void batch_outcome(const Worker* worker, const QueuedPacket* packet, const 
 # 0: it has got its verdict from batch_enforce_late() meanwhile, and nothing is done.
 cdef bint batch_park(Worker* worker, uint16_t parking) noexcept nogil
 
-# End packet worker.next by a declared word, with this reason.
+# A clone is about to take the place of packet worker.next, at the wish of this filter's callout: from here on its
+# verdict is a drop, whoever gives it.  0: it has its verdict already, or should have.
+cdef bint batch_replace(Worker* worker, uint32_t filter) noexcept nogil
+
+# The clone was not sent: the packet is as before, unless it was dropped meanwhile.
+cdef void batch_restore(Worker* worker) noexcept nogil
+
+# End packet worker.next by a declared word, with this reason; one that a clone has replaced is blocked by its callout.
 cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32_t filter) noexcept nogil
 
 # The block of packet worker.next stands; what its discard twin asks for decides nothing more.  Gives the

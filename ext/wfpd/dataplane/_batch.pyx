@@ -463,6 +463,7 @@ cdef void batch_settle(Worker* worker) noexcept nogil:
     worker.next += 1
     if worker.held:
         wfpd_unlock(&worker.lock)
+    worker.visitor.replaced = 0
 
 
 cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32_t filter) noexcept nogil:
@@ -470,7 +471,9 @@ cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32
     cdef const QueuedPacket* packet = &worker.packets[worker.next]
     cdef uint64_t flow_id = decision.flow_id if filter != NO_FILTER else 0
     cdef uint8_t to_server = decision.to_server
-    if filter == NO_FILTER:         # Never visited: the view, which the event needs, is another packet's.
+    if worker.visitor.replaced:
+        word, reason, filter = WORD_BLOCK, REASON_CALLOUT, worker.visitor.replaced - 1
+    elif filter == NO_FILTER:         # Never visited: the view, which the event needs, is another packet's.
         worker.trace.n_rows = 0
         parse_packet(packet.data if packet.data != NULL else NO_BYTES, packet.captured, packet.original,
                      PARSE_WHOLE_LENGTH_KNOWN, &worker.visitor.view)
@@ -519,6 +522,28 @@ cdef bint batch_park(Worker* worker, uint16_t parking) noexcept nogil:
         worker.queue.parked += 1
     wfpd_unlock(&worker.lock)
     return not given
+
+
+cdef bint batch_replace(Worker* worker, uint32_t filter) noexcept nogil:
+    cdef Outcome* outcome = &worker.outcomes[worker.next]
+    cdef bint late
+    wfpd_lock(&worker.lock)
+    late = batch_is_late(worker)
+    if not late:
+        outcome.verdict = NF_DROP
+        outcome.has_mark = 0
+        worker.decided[worker.next] = 1
+        worker.visitor.replaced = filter + 1
+    wfpd_unlock(&worker.lock)
+    return not late
+
+
+cdef void batch_restore(Worker* worker) noexcept nogil:
+    wfpd_lock(&worker.lock)
+    if not worker.outcomes[worker.next].given:
+        worker.decided[worker.next] = 0
+        worker.visitor.replaced = 0
+    wfpd_unlock(&worker.lock)
 
 
 cdef bint batch_is_late(Worker* worker) noexcept nogil:

@@ -48,7 +48,10 @@ cdef class ClassifyContext(StreamIndication):
     cdef bint _silent(self) noexcept
     cdef bint _passes_own(self, CalloutAnswer* answer) except -1
     cdef bint _answered_without(self, const CalloutSlot* slot, CalloutAnswer* answer) except -1
-    cdef bint _inject(self, object packet, str direction, bint clone) except -1
+    cdef bint _inject(self, object item, bytes whole, str direction, bint clone) except -1
+    cdef bint _replace(self) except -1
+    cdef int _restore(self) except -1
+    cdef int _stay_replaced(self) except -1
 
     # Call the callout that the visitor's arbitration asks for.  GIL held.  Fills `answer`; an
     # exception becomes the filter's on_error answer.  Returns what the callout has parked: its visit is over.

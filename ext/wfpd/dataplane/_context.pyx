@@ -11,7 +11,7 @@ from wfpd.model.layers import BY_SLOT, slot_name
 from ._arbitrate cimport (
     ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, ANSWER_SKIP, CalloutAnswer, answer_on_error,
 )
-from ._batch cimport batch_is_late
+from ._batch cimport batch_replace, batch_restore
 from ._budget cimport (
     ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_took, wfpd_budget_clock, wfpd_budget_write,
 )
@@ -93,6 +93,8 @@ cdef class ClassifyContext(StreamIndication):
                 self._forget_parked()
             self.failed(name, error)
             answer_on_error(&snapshot.policy, visitor.arbitration.asked, &self.answer)
+        if visitor.replaced == visitor.arbitration.asked + 1:
+            self._stay_replaced()
         self._timed(name, time.perf_counter_ns() - started)
         if began:
             wfpd_budget_write(&visitor.called_ns, 0)
@@ -207,6 +209,8 @@ cdef class ClassifyContext(StreamIndication):
             raise RuntimeError("pend(): at the stream layer bytes wait, not packets: need_more() or defer()")
         if visitor.in_twin:
             raise RuntimeError("pend(): the packet is blocked already")
+        if visitor.replaced:
+            raise RuntimeError("pend(): the packet was reinjected")
         if visitor.layer == LAYER_ALE_FLOW_ESTABLISHED or visit_reauthorizes(visitor):
             raise FwpError("STATUS_FWP_CANNOT_PEND", "pend(): only the first authorization of a flow can wait")
         if visitor.n_answered >= MAX_ANSWERS:
@@ -267,8 +271,8 @@ cdef class ClassifyContext(StreamIndication):
                 self.modify(resumed.packet)
                 self.answer = last.answer
                 return True
-        if not self.joined or visitor.in_twin or visitor.n_answered >= MAX_ANSWERS or visit_reauthorizes(visitor) or (
-                visitor.layer != LAYER_ALE_AUTH_CONNECT and visitor.layer != LAYER_ALE_AUTH_RECV_ACCEPT):
+        if (not self.joined or visitor.in_twin or visitor.replaced or visitor.n_answered >= MAX_ANSWERS
+                or visitor.layer not in (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_AUTH_RECV_ACCEPT) or visit_reauthorizes(visitor)):
             return False
         key = self._authorization()
         leader = self.joined.get(key)
@@ -474,7 +478,7 @@ cdef class ClassifyContext(StreamIndication):
             direction = "forward" if visitor.input.hook == HOOK_FORWARD else "outbound"
         if direction not in ("outbound", "inbound", "forward"):
             raise ValueError(f"direction={direction!r}: one of outbound, inbound, forward")
-        return bool(self._inject(packet, direction, False))
+        return bool(self._inject(self._injecting(), completed(packet), direction, False))
 
     def reinject(self, packet=None):
         """Clone, drop and reinject: block and absorb this packet for good, and inject `packet` (or a clone) in its place.
@@ -483,7 +487,7 @@ cdef class ClassifyContext(StreamIndication):
         ActionRefused, and leaves the packet as it was, where it cannot be sent or the action right is clear.
         """
         cdef Visitor* visitor = self._live()
-        cdef bint sent
+        cdef bint sent, again
         if visitor.in_twin or visitor.layer == LAYER_STREAM or visitor.input.hook == HOOK_PREROUTING:
             raise ActionRefused(f"nothing can be reinjected at {self.layer} of {self.hook}",
                                 hint="use a layer of input, output or forward, and modify() before")
@@ -497,16 +501,47 @@ cdef class ClassifyContext(StreamIndication):
             raise ActionRefused("the copy of the packet is cut", hint="say `modifies = True` in the callout's class")
         if visitor.input.gso:
             raise ActionRefused("a GSO packet is several packets", hint="use modify(), or a proxy")
-        if self.parked is not None or (self.worker != NULL and batch_is_late(self.worker)):
-            raise ActionRefused("the packet has its verdict already", hint="answer within late_after, and without pend()")
         direction = "forward" if visitor.input.hook == HOOK_FORWARD else ("outbound" if visitor.outbound else "inbound")
-        sent = self._inject(self.packet if packet is None else packet, direction, True)
+        item = self._injecting()
+        whole = completed(self.packet if packet is None else packet)
+        again = visitor.replaced != 0
+        if not self._replace():
+            raise ActionRefused("the packet has its verdict already", hint="answer within late_after, and without pend()")
+        try:
+            sent = self._inject(item, whole, direction, True)
+        except BaseException:
+            if not again:
+                self._restore()
+            raise
         self.block(clear_right=True, absorb=BY_SLOT[visitor.slot][0].absorb)
         return bool(sent)
 
-    cdef bint _inject(self, object packet, str direction, bint clone) except -1:
-        item = self._injecting()
-        whole = completed(packet)
+    cdef bint _replace(self) except -1:
+        """The packet passes no more, whoever gives it its verdict; False: it has that already."""
+        cdef Visitor* visitor = self.visitor
+        if self.parked is not None:
+            return False
+        if self._silent() or visitor.replaced:
+            return True
+        if self.worker != NULL:
+            return batch_replace(self.worker, visitor.arbitration.asked)
+        visitor.replaced = visitor.arbitration.asked + 1
+        return True
+
+    cdef int _restore(self) except -1:
+        if self.worker != NULL:
+            batch_restore(self.worker)
+        else:
+            self.visitor.replaced = 0
+        return 0
+
+    cdef int _stay_replaced(self) except -1:
+        """Whatever the callout has done since: what has a clone is blocked for good."""
+        self.answer.failed = 0
+        self.block(clear_right=True, absorb=BY_SLOT[self.visitor.slot][0].absorb)
+        return 0
+
+    cdef bint _inject(self, object item, bytes whole, str direction, bint clone) except -1:
         if self._silent():
             return True
         return self.injections.inject(item, whole, direction, past=self._past(), clone=clone, interface=self._link())

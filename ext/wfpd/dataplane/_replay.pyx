@@ -213,6 +213,8 @@ cdef class Replayer:
             return result
         result["verdict"] = "block" if self.snapshot.policy.on_late == WORD_BLOCK else "permit"
         result["reason"] = "late"
+        if self.visitor.replaced:
+            result["verdict"], result["reason"], asked = "block", "callout", self.visitor.replaced - 1
         result["modified"] = None
         result["slot"] = self.snapshot.policy.briefs[asked].slot
         result["filter"] = asked

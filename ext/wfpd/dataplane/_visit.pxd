@@ -207,6 +207,7 @@ cdef struct Visitor:
     GivenAnswer answered[MAX_ANSWERS]
     uint64_t provisional            # Flow that has a compiled callout's context and that no packet has made yet; 0: none.
     uint32_t caller                 # Live: which counter of compiled callouts' calls is this visitor's.
+    uint32_t replaced               # Filter whose callout has reinjected the packet, and one more: it passes no more.  0: none.
 
 # Parse, then classify layer by layer until a block, the end, or a callout.
 cdef VisitStep visit_begin(Visitor* visitor, const VisitInput* given) noexcept nogil

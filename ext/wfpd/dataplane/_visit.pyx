@@ -520,6 +520,7 @@ cdef void _reset(Visitor* visitor) noexcept nogil:
     visitor.flow_known = 0
     visitor.cuts = 0
     visitor.n_edited = 0
+    visitor.replaced = 0
     if visitor.edit != NULL:
         visitor.edit.n_made = visitor.edit.n_kept = visitor.edit.log_size = visitor.edit.lost = 0
     visitor.pending.flags = 0

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +23,9 @@ from wfpd.dataplane import _context
 from wfpd.dataplane._engine import Engine
 from wfpd.dataplane._host import Host
 from wfpd.dataplane._table import Snapshot
+from wfpd.errors import ActionRefused
+from wfpd.injection.handles import Injections
+from wfpd.injection.wire import Order
 from wfpd.model.policy import Action
 
 QUEUE = 3
@@ -202,6 +205,94 @@ def test_a_fault_of_ours_inside_a_batch_gives_on_error_to_what_is_left_of_it(
         assert engine.counters()["packets"] == {
             "permit": 5 if word == "permit" else 3, "block": 3 if word == "permit" else 5
         }  # fmt: skip
+
+
+class Reinjects:
+    """Reinjects, and does something else then."""
+
+    injects = True
+
+    def __init__(self, then: Callable[[Any], None]) -> None:
+        self.then, self.orders, self.sent = then, list[Order](), threading.Event()
+        self.refusal: ActionRefused | None = None
+
+    def send(self, order: Order) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.orders.append(order)
+        self.sent.set()
+
+    def __call__(self, c: Any) -> None:
+        c.reinject()
+        self.then(c)
+
+
+def boom(_: Any) -> None:
+    raise LookupError("as told")
+
+
+PERMIT = "{on_late: permit, on_error: permit}"
+
+
+def test_what_was_reinjected_in_time_does_not_pass_however_long_the_call_takes(tmp_path: pathlib.Path) -> None:
+    release = threading.Event()
+    callout = Reinjects(lambda c: release.wait(5))
+    with serving(tmp_path, callout=callout, faults=PERMIT) as (engine, kernel, _):
+        engine.set_injections(Injections(callout.send))
+        try:
+            kernel.say(packet(1), packet(2))
+            assert callout.sent.wait(5)
+            assert engine.enforce_late(time.monotonic_ns() + 60 * 10**9) == 1  # The one that waits behind it.
+            assert kernel.hear() == [(VERDICT, DROP, 1), (VERDICT, ACCEPT, 2)]
+        finally:
+            release.set()
+        kernel.say(packet(3, 5001))
+        assert kernel.hear() == [(VERDICT, DROP, 3)]
+        assert (len(callout.orders), engine.counters()["packets"]) == (2, {"permit": 1, "block": 2})
+        assert engine.counters()["drops"] == {(24, 2): 2} and account(engine)["late"] == 1
+
+
+@pytest.mark.parametrize(("then", "errors"), [(boom, 1), (lambda c: c.permit(), 0), (lambda c: c.pend(), 1)])
+def test_what_was_reinjected_does_not_pass_whatever_the_callout_does_then(
+    tmp_path: pathlib.Path, then: Callable[[Any], None], errors: int
+) -> None:
+    callout = Reinjects(then)
+    with serving(tmp_path, callout=callout, faults=PERMIT) as (engine, kernel, _):
+        engine.set_injections(Injections(callout.send))
+        kernel.say(packet(1))
+        assert kernel.hear() == [(VERDICT, DROP, 1)]
+        assert (len(callout.orders), engine.callout_errors()) == (1, {"c": errors} if errors else {})
+
+
+def test_a_clone_that_could_not_be_sent_takes_nobodys_place(tmp_path: pathlib.Path) -> None:
+    callout = Reinjects(boom)
+    callout.refusal = ActionRefused("as told")
+    with serving(tmp_path, callout=callout, faults=PERMIT) as (engine, kernel, _):
+        engine.set_injections(Injections(callout.send))
+        kernel.say(packet(1))
+        assert kernel.hear() == [(VERDICT, ACCEPT, 1)]
+        assert engine.callout_errors() == {"c": 1}
+
+
+def test_a_fault_of_ours_behind_a_reinjection_lets_nothing_pass(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        calls = 0
+
+        def perf_counter_ns(self) -> int:
+            self.calls += 1
+            if self.calls == 2:  # Behind the call.
+                raise MemoryError
+            return time.perf_counter_ns()
+
+    monkeypatch.setattr(_context, "time", Broken())
+    callout = Reinjects(lambda c: None)
+    with serving(tmp_path, callout=callout, faults=PERMIT) as (engine, kernel, _):
+        engine.set_injections(Injections(callout.send))
+        kernel.say(packet(1), packet(2))
+        heard = kernel.hear()
+        assert (VERDICT, DROP, 1) in heard and len(callout.orders) == 1
 
 
 def test_two_queues_on_one_socket_are_never_mixed_up(tmp_path: pathlib.Path) -> None:

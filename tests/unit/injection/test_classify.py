@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import threading
 from typing import Any
 
 import pytest
@@ -183,6 +184,20 @@ def test_a_refused_reinjection_leaves_the_packet_to_on_error(tmp_path: pathlib.P
     made = decided(tmp_path, lambda c: c.reinject(b"no packet"), "ipforward")
     found = made.send(THROUGH)
     assert (found["verdict"], found["reason"], "injected" in found) == ("permit", "error", False)
+
+
+@pytest.mark.parametrize("then", ["raise", "permit", "late"])
+def test_what_was_reinjected_is_blocked_whatever_the_callout_does_then(tmp_path: pathlib.Path, then: str) -> None:
+    def classify(c: Any) -> None:
+        c.reinject()
+        if then == "raise":
+            raise LookupError("as told")
+        if then == "late":
+            threading.Event().wait(0.6)
+        c.permit()
+
+    found = decided(tmp_path, classify, "ipforward").send(THROUGH)
+    assert (found["verdict"], found["reason"], found["injected"]) == ("block", "callout", 1)
 
 
 def test_where_a_higher_callout_has_taken_the_packet_it_is_refused(tmp_path: pathlib.Path) -> None:
