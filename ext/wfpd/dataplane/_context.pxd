@@ -33,7 +33,9 @@ cdef class ClassifyContext(StreamIndication):
     cdef bint _changed_by_call(self) noexcept
     cdef bytes _authorization(self)
     cdef object _item_named(self, callout)
-    cdef bint _settled_elsewhere(self) except -1
+    cdef bint _is_given(self, CalloutAnswer* answer) except -1
+    cdef bint _follows(self, CalloutAnswer* answer) except -1
+    cdef int _failed_asked(self, object error, CalloutAnswer* answer) except -1
     cdef int _forget_parked(self) except -1
 
     # After the visit: a context of a flow that the packet has not made after all ends.

@@ -71,9 +71,13 @@ cdef class ClassifyContext(StreamIndication):
         self.visitor = visitor
         self.snapshot = snapshot
         self.stream_bytes = None
-        if self._answered_without(slot, answer):
+        if self._is_given(answer) or self._answered_without(slot, answer):
             self._release()
             return None
+        if self.joined and self._follows(answer):
+            parked, self.parked = self.parked, None
+            self._release()
+            return parked
         if self.worker != NULL and slot.budget_ns:
             began = wfpd_budget_clock()
             admission = watch_admits(slot, began)
@@ -86,8 +90,7 @@ cdef class ClassifyContext(StreamIndication):
         started = time.perf_counter_ns()
         name = snapshot.callout_name(item.callout)
         try:
-            if not self._settled_elsewhere():
-                (snapshot.root.asks if visitor.handed == HANDED_ASKED else snapshot.root.calls)[item.callout](self)
+            (snapshot.root.asks if visitor.handed == HANDED_ASKED else snapshot.root.calls)[item.callout](self)
         except BaseException as error:  # Whatever it is, the packet needs a verdict.
             if self.parked is not None:
                 self._forget_parked()
@@ -259,19 +262,28 @@ cdef class ClassifyContext(StreamIndication):
         return ((<const char*>&visitor.key)[:sizeof(FlowKey)] + (<const char*>&generation)[:sizeof(uint64_t)]
                 + (<const char*>&visitor.arbitration.asked)[:sizeof(uint32_t)])
 
-    cdef bint _settled_elsewhere(self) except -1:
-        """Whether the callout need not be asked: complete() has given its answer, or waits for another packet of the flow."""
+    cdef bint _is_given(self, CalloutAnswer* answer) except -1:
+        """Whether complete() has given the callout's answer, with what the packet becomes: then it is not asked."""
         cdef Visitor* visitor = self.visitor
-        cdef ParkedPacket leader
         cdef ParkedPacket resumed = self.resumed
         cdef const GivenAnswer* last
-        if resumed is not None and resumed.packet is not None:
-            last = &resumed.resume.answers[resumed.resume.n - 1]
-            if last.filter == visitor.arbitration.asked and not visitor.in_twin:
-                self.modify(resumed.packet)
-                self.answer = last.answer
-                return True
-        if (not self.joined or visitor.in_twin or visitor.replaced or visitor.n_answered >= MAX_ANSWERS
+        if resumed is None or resumed.packet is None or visitor.in_twin:
+            return False
+        last = &resumed.resume.answers[resumed.resume.n - 1]
+        if last.filter != visitor.arbitration.asked:
+            return False
+        try:
+            self.modify(resumed.packet)
+            answer[0] = last.answer
+        except Exception as error:
+            self._failed_asked(error, answer)
+        return True
+
+    cdef bint _follows(self, CalloutAnswer* answer) except -1:
+        """Whether the packet waits with another one of its flow, whose authorization the callout has been asked for."""
+        cdef Visitor* visitor = self.visitor
+        cdef ParkedPacket leader
+        if (visitor.in_twin or visitor.replaced or visitor.n_answered >= MAX_ANSWERS
                 or visitor.layer not in (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_AUTH_RECV_ACCEPT) or visit_reauthorizes(visitor)):
             return False
         key = self._authorization()
@@ -281,11 +293,23 @@ cdef class ClassifyContext(StreamIndication):
         if not leader.open():
             self.joined.pop(key, None)
             return False
-        if visitor.n_edited and visitor.edit.lost:
-            raise RuntimeError("there is no memory for what callouts have made of a packet of a flow whose authorization is parked")
-        self.parked = self._park()
-        self.parked.follow(leader)
+        try:
+            if visitor.n_edited and visitor.edit.lost:
+                raise RuntimeError("there is no memory for what callouts have made of a packet of a flow whose authorization is parked")
+            self.parked = self._park()
+            self.parked.follow(leader)
+        except Exception as error:
+            if self.parked is not None:
+                self._forget_parked()
+            self._failed_asked(error, answer)
         return True
+
+    cdef int _failed_asked(self, error, CalloutAnswer* answer) except -1:
+        """The callout's, that is asked, though it was not called."""
+        cdef uint32_t asked = self.visitor.arbitration.asked
+        self.failed(self.snapshot.callout_name(self.snapshot.policy.briefs[asked].callout), error)
+        answer_on_error(&self.snapshot.policy, asked, answer)
+        return 0
 
     cdef int _forget_parked(self) except -1:
         if self.parked.parking is not None:
@@ -442,8 +466,7 @@ cdef class ClassifyContext(StreamIndication):
             if not self.injections.passes(self._item(), visitor.input.mark, self._arrived()):
                 return False
         except Exception as error:      # A fault of ours, which is to cost this packet alone.
-            self.failed(self.snapshot.callout_name(self.snapshot.policy.briefs[visitor.arbitration.asked].callout), error)
-            answer_on_error(&self.snapshot.policy, visitor.arbitration.asked, answer)
+            self._failed_asked(error, answer)
             return True
         answer.kind = ANSWER_PERMIT
         if self.snapshot.policy.briefs[visitor.arbitration.asked].action == FILTER_CALLOUT_INSPECTION:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import pathlib
 import signal
-import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scapy.layers.inet import IP, UDP
 
 from tests.builders import a_filter, a_policy
+from tests.unit.dataplane.kernel import ACCEPT, BATCH, DROP, QUEUE, VERDICT, attribute, packet, refusal, serving
 from wfpd.compiler.pack import pack
-from wfpd.config import load_policy
 from wfpd.dataplane import _context
 from wfpd.dataplane._engine import Engine
 from wfpd.dataplane._host import Host
@@ -28,87 +25,7 @@ from wfpd.injection.handles import Injections
 from wfpd.injection.wire import Order
 from wfpd.model.policy import Action
 
-QUEUE = 3
-PACKET, ERROR, VERDICT, BATCH = 0x0300, 2, 0x0301, 0x0303
-DROP, ACCEPT = 0, 1
 LARGEST_SEND = 32768
-
-
-def message(kind: int, body: bytes, *, sequence: int = 0) -> bytes:
-    """A netlink message."""
-    return struct.pack("=IHHII", 16 + len(body), kind, 0, sequence, 0) + body
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    """A netlink attribute, padded."""
-    raw = struct.pack("=HH", 4 + len(value), kind) + value
-    return raw + bytes(-len(raw) % 4)
-
-
-def packet(number: int, port: int = 5000, *, mark: int | None = None, more: bytes = b"", size: int = 0) -> bytes:
-    """A UDP packet at the forward hook as the kernel tells of it."""
-    data = bytes(IP(src="192.0.2.1", dst="198.51.100.2") / UDP(sport=9, dport=port) / bytes(size))
-    attributes = attribute(1, struct.pack(">IHB", number, 0x0800, 2))
-    if mark is not None:
-        attributes += attribute(3, struct.pack(">I", mark))
-    return message(PACKET, struct.pack(">BBH", 2, 0, QUEUE) + attributes + attribute(10, data) + more)
-
-
-def refusal(error: int, kind: int) -> bytes:
-    """The kernel's answer to a verdict that it could not give."""
-    return message(ERROR, struct.pack("=i", -error) + struct.pack("=IHHII", 32, kind, 1, 0, 0))
-
-
-class Kernel:
-    """The other end of a queue's socket."""
-
-    def __init__(self) -> None:
-        self.sock, self.end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.settimeout(5)
-        self.sends: list[int] = []
-
-    def say(self, *messages: bytes) -> None:
-        """One datagram."""
-        self.sock.send(b"".join(messages))
-
-    def hear(self) -> list[tuple[int, int, int]]:
-        """(kind, verdict, id) of one send."""
-        raw = self.sock.recv(1 << 17)
-        self.sends.append(len(raw))
-        found = []
-        while raw:
-            length, kind = struct.unpack_from("=IH", raw)
-            verdict, number = struct.unpack_from(">II", raw, 24)
-            found.append((kind, verdict, number))
-            raw = raw[length:]
-        return found
-
-
-@contextlib.contextmanager
-def serving(tmp_path: pathlib.Path, *, faults: str = "{}", callout: Any = None, batch: int = 64) -> Iterator[Any]:
-    """(engine, kernel): a worker that blocks port 5001, or asks a callout about everything."""
-    action = "{callout: c}" if callout else "block"
-    when = "" if callout else ", when: {ip_destination_port: 5001}"
-    path = tmp_path / "policy.yaml"
-    path.write_text(
-        f"version: 1\nfaults: {faults}\n" + ("callouts: [{name: c}]\n" if callout else "")
-        + f"filters: [{{name: one, layer: ipforward_v4, action: {action}{when}}}]\n"
-    )  # fmt: skip
-    policy = load_policy(str(path), trust="warn")
-    words = {name: getattr(policy.faults, name) for name in ("on_error", "on_malformed", "on_late")}
-    engine, kernel = Engine(1, batch=batch, late_after=30), Kernel()
-    engine.swap(Snapshot(pack(policy), [callout] if callout else [], generation=1, flows_full=1, **words))
-    engine.add_queue(QUEUE, 0, kernel.end.fileno(), "forward")
-    thread = threading.Thread(target=engine.run_worker, args=(0,), daemon=True)
-    thread.start()
-    try:
-        yield engine, kernel, thread
-    finally:
-        engine.stop()
-        thread.join(5)
-        assert engine.progress()[0][0] == "stopped"
-        kernel.sock.close()
-        kernel.end.close()
 
 
 def account(engine: Engine) -> dict[str, Any]:

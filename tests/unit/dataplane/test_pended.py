@@ -22,6 +22,7 @@ from wfpd.capture import CapturedPacket
 from wfpd.config import load_policy
 from wfpd.dataplane._engine import Engine
 from wfpd.errors import FwpError
+from wfpd.model.layers import LAYER
 from wfpd.model.policy import Filter
 from wfpd.replay import run
 
@@ -29,6 +30,7 @@ HEAD = """version: 1
 faults: {on_late: block, on_error: block, late_after: 2s}
 sublayers: [{name: top, weight: 0x9000}, {name: low, weight: 0x100}]
 """
+SLOT_DATAGRAM = LAYER["datagram_data"].slot(4)
 HERE, THERE = "192.0.2.1", "198.51.100.9"
 Line = dict[str, Any]
 
@@ -249,6 +251,34 @@ def test_the_packet_may_be_changed_with_the_answer(tmp_path: pathlib.Path) -> No
     (line,) = world.due()
     assert (line["verdict"], after.packets) == ("permit", [b"other words"])
     assert bytes(IP(world.decided.replay.passed)[UDP].payload) == b"other words"
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_callout_whose_flow_context_is_gone_meanwhile_has_given_its_answer(
+    tmp_path: pathlib.Path, changed: bool
+) -> None:
+    class Conditional(Pends):
+        conditional_on_flow = True
+
+        def flow_delete(self, f: Any) -> None:
+            pass
+
+        def classify(self, c: Any) -> None:
+            super().classify(c)
+            c.remove_flow_context(c.layer)
+
+    class Marks:
+        def classify(self, c: Any) -> None:
+            world.decided.replay.flows.contexts.add(c.flow_id, SLOT_DATAGRAM, world.decided.items["c"], "x")
+
+    c = Conditional()
+    filters = """  - {name: mark, layer: ale_auth_recv_accept, action: {callout: marks}}
+  - {name: ask, layer: datagram_data, action: {callout: c}}"""
+    world = World(tmp_path, filters, c=c, marks=Marks())
+    assert world.send(datagram())["verdict"] == "parked"
+    assert c.handles[0].complete("block", packet=bytes(datagram(data=b"other")) if changed else None)
+    (line,) = world.due()
+    assert (line["verdict"], line["filter"], world.errors) == ("block", "ask", {})
 
 
 def test_a_change_that_is_refused_is_the_callouts_error(tmp_path: pathlib.Path) -> None:

@@ -1,0 +1,82 @@
+"""Parked packets on sockets whose other ends play the kernel."""
+
+from __future__ import annotations
+
+import pathlib
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.unit.dataplane.kernel import (
+    ACCEPT,
+    BYPASS,
+    DROP,
+    FORWARD,
+    INPUT,
+    PARKING,
+    TO_PARKING,
+    VERDICT,
+    packet,
+    serving,
+)
+from wfpd.callouts.registered import Registered
+from wfpd.model.policy import Budget, Callout
+
+BLOCKS = "{on_late: block, on_error: block}"
+
+
+class Parks:
+    """Parks everything, and keeps the handles and the packets."""
+
+    parks = True
+
+    def __init__(self, hook: int = FORWARD) -> None:
+        self.handles: list[Any] = []
+        self.packets: list[bytes] = []
+        self.kernel: Any = None
+        self.hook = hook
+
+    def classify(self, c: Any) -> None:
+        self.handles.append(c.pend())
+        self.packets.append(bytes(c.packet))
+        self.move()
+
+    def move(self) -> None:
+        """One more is in the parking queue: before its verdict is heard, as in a kernel that is quick."""
+        self.kernel.parking.say(packet(100 + len(self.handles), queue=PARKING, hook=self.hook))
+
+
+def registered(made: object, **words: Any) -> Registered:
+    return Registered(Callout("c", uuid.UUID(int=1), "tests:made", {}, **words), made)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_callout_that_is_suspended_meanwhile_has_given_its_answer(tmp_path: pathlib.Path, changed: bool) -> None:
+    made = Parks()
+    callout = registered(made, budget=Budget(time_ns=1, times=1))  # The first call suspends it.
+    with serving(tmp_path, callout=callout, faults=BLOCKS, parks=True) as (engine, kernel, _):
+        made.kernel = kernel
+        kernel.say(packet(1))
+        assert kernel.hear() == [(VERDICT, TO_PARKING, 1)]
+        assert engine.callout_watches()["c"]["suspended"]
+        assert made.handles[0].complete("permit", packet=made.packets[0] if changed else None)
+        assert kernel.parking.hear() == [(VERDICT, ACCEPT, 101)]
+        assert (engine.callout_errors(), engine.callout_calls()) == ({}, {"c": 1})
+
+
+def test_packets_of_a_flow_wait_for_its_answer_though_the_callout_is_suspended_meanwhile(
+    tmp_path: pathlib.Path,
+) -> None:
+    made = Parks(INPUT)
+    callout = registered(made, budget=Budget(time_ns=1, times=1))
+    words = {"faults": "{on_late: permit, on_error: permit}", "layer": "ale_auth_recv_accept_v4"}
+    with serving(tmp_path, callout=callout, parks=True, **words) as (engine, kernel, _):
+        made.kernel = kernel
+        kernel.say(packet(1, hook=INPUT))
+        kernel.hear()
+        kernel.say(packet(2, hook=INPUT))
+        assert kernel.hear() == [(VERDICT, TO_PARKING | BYPASS, 2)]
+        assert made.handles[0].complete("block")
+        assert kernel.parking.hear() == [(VERDICT, DROP, 101)]
+        assert engine.callout_calls() == {"c": 1}
