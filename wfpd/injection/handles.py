@@ -3,6 +3,9 @@
 The mark of an injected packet holds the number of the handle that injected it last.  What cannot be in it, the
 handles before that one and how often the packet was injected, is in a bounded history, by what of the packet stays the
 same on its way.
+
+Threads: the lock is taken again by a thread that has it where a collection of garbage within ends an object of a
+callout's that injects.  So what is done under it holds at each step.
 """
 
 from __future__ import annotations
@@ -73,9 +76,11 @@ class History:
         key = hash(identity(packet))
         self._known.pop(key, None)
         self._known[key] = (self._clock() + self._seconds, past)
-        while len(self._known) > self._most or next(iter(self._known.values()))[0] <= self._clock():
-            self._known.popitem(last=False)
-            if not self._known:
+        while self._known:
+            key, oldest = self._known.popitem(last=False)
+            if len(self._known) < self._most and oldest[0] > self._clock():
+                self._known[key] = oldest
+                self._known.move_to_end(key, last=False)
                 break
 
     def of(self, packet: bytes | memoryview) -> Past:
@@ -98,8 +103,9 @@ class Injections:
         self.marks = marks or Marks()
         self.armed = True
         """The rules know marks of injected packets."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._owners: dict[int, weakref.ref[Any]] = {}
         self._last = 0
         self._history = History()
 
@@ -110,10 +116,13 @@ class Injections:
             return self._give(callout) if found is None else found
 
     def _give(self, callout: Any) -> int:
-        taken = set(self._numbers.values())
+        mine = weakref.ref(callout)
         for step in range(HANDLES):
             number = (self._last + step) % HANDLES + 1  # One that was given back is used again as late as can be.
-            if number not in taken:
+            taken = self._owners.get(number)
+            if taken is not None and taken() is None:
+                del self._owners[number]
+            if self._owners.setdefault(number, mine) is mine:
                 self._last = self._numbers[callout] = number
                 return number
         raise ActionRefused(f"there are {HANDLES} injection handles", hint="fewer callouts that inject")

@@ -85,7 +85,7 @@ class Sender:
 
     def __init__(self, connect: Connect = connect_helper, *, rate: int = RATE) -> None:
         self._connect = connect
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # As that of `handles`: what a collection of garbage ends may inject.
         self._stop = threading.Event()
         self._tried = threading.Event()
         self._socket: socket.socket | None = None

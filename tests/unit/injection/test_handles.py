@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -175,3 +177,48 @@ def test_clones_that_are_injected_later_have_the_past_of_their_packets() -> None
         mark, turns = sent[-1].mark, turns + 1
         assert injections.state(pair[turns % 2], mark, PACKET) == (BY_OTHER if turns == 1 else PREVIOUSLY)
     assert (turns, counted) == (8, ["loop"])
+
+
+class Ends:
+    """Injects at its end, which a collection of garbage brings."""
+
+    def __init__(self, inject: Callable[[], object]) -> None:
+        self.me, self.inject = self, inject
+
+    def __del__(self) -> None:
+        self.inject()
+
+
+class Collects(Callout):
+    """Is looked up by what collects garbage."""
+
+    def __hash__(self) -> int:
+        gc.collect()
+        return 7
+
+
+def test_what_a_collection_of_garbage_ends_may_inject_from_within_another_injection() -> None:
+    injections, sent, _ = made()
+    callouts, times = [Callout(), Collects()], [0.0]
+
+    def clock() -> float:
+        gc.collect()
+        times[0] += 1
+        return times[0]
+
+    injections._history = History(most=2, seconds=60, clock=clock)
+    done: list[bool] = []
+
+    def work() -> None:
+        for number, callout in enumerate(callouts):
+            packet = OTHER[:-1] + bytes([number])
+            Ends(lambda packet=packet: done.append(injections.inject(callouts[0], packet, "outbound")))  # type: ignore[misc]
+            done.append(injections.inject(callout, PACKET[:-1] + bytes([number]), "outbound"))
+
+    thread = threading.Thread(target=work, daemon=True)
+    gc.collect()
+    thread.start()
+    thread.join(20)
+    assert done == [True] * 4 and not thread.is_alive()
+    assert len(sent) == 4 and len(injections._history) == 2
+    assert sorted({injections.marks.injected_by(order.mark) for order in sent}) == [1, 2]

@@ -70,6 +70,22 @@ def test_an_order_reaches_the_helper_whose_report_is_added_up(running: Sender, h
     assert running.counts() == dict.fromkeys(RESULTS, 0) | {"sent": 3, "too_long": 2, "error": 1}
 
 
+def test_what_a_collection_of_garbage_ends_may_send_from_within(helpers: Helpers) -> None:
+    class Within(Order):
+        def encode(self) -> bytes:
+            one.send(ORDER)
+            return super().encode()
+
+    one = Sender(helpers)
+    one.start(10)
+    thread = threading.Thread(target=one.send, args=(Within(ORDER.packet, 2),), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()  # Else nothing of it can be stopped either.
+    one.stop()
+    assert [wire.decode(helpers.ends[0].recv(1000)).mark for _ in range(2)] == [1, 2]
+
+
 def test_a_helper_that_does_not_keep_up_makes_nobody_wait(running: Sender) -> None:
     message = ""
     for _ in range(999):
