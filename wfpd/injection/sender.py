@@ -48,20 +48,31 @@ def connect_helper(path: str = SOCKET) -> tuple[socket.socket, subprocess.Popen[
                 return sock, None
         except OSError as error:
             reason = str(error)
+        except BaseException:
+            sock.close()
+            raise
         sock.close()
         reasons.append(f"{path}: {reason}")
     sock, child = _start_child()
     try:
         sock.settimeout(HELLO_SECONDS)
-        reason = wire.read_hello(sock.recv(256))
+        if not (reason := wire.read_hello(sock.recv(256))):
+            return sock, child
     except OSError as error:
         reason = str(error)
-    if not reason:
-        return sock, child
-    sock.close()
-    child.kill()
-    child.wait()
+    except BaseException:
+        _end(sock, child)
+        raise
+    _end(sock, child)
     raise OSError("; ".join([*reasons, f"a child of wfpd: {reason}"]))
+
+
+def _end(sock: socket.socket, child: subprocess.Popen[bytes] | None) -> None:
+    """Let a helper go; one that is a child is over then."""
+    sock.close()
+    if child is not None:
+        child.kill()
+        child.wait()
 
 
 def _start_child() -> tuple[socket.socket, subprocess.Popen[bytes]]:
@@ -106,8 +117,9 @@ class Sender:
             if self._thread is None:
                 self._stop = threading.Event()
                 self._tried.clear()
-                self._thread = threading.Thread(target=self._keep, args=(self._stop,), name="wfpd-inject", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._keep, args=(self._stop,), name="wfpd-inject", daemon=True)
+                thread.start()
+                self._thread = thread
         self._tried.wait(wait)
 
     def stop(self) -> None:
@@ -161,24 +173,31 @@ class Sender:
         """Thread body: a helper after the other."""
         pause, longest, last = FIRST_PAUSE, LONGEST_PAUSE, ""
         while not stop.is_set():
+            connected = False
             try:
                 sock, child = self._connect()
-            except OSError as error:
-                self._tried.set()
-                longest = LONGEST_ABSENCE
-                if str(error) != last:
-                    logger.error("no packet can be injected: %s (docs/actions.md: the helper)", error)
-                    last = str(error)
-            else:
-                longest, last = LONGEST_PAUSE, ""
+                connected, longest, last = True, LONGEST_PAUSE, ""
                 if self._serve(sock, child, stop):
                     pause = FIRST_PAUSE
-                if not stop.is_set():
-                    with self._lock:
-                        self.deaths += 1
-                    logger.error("the helper that injects packets has ended; another one is started")
+            except Exception as error:  # Whatever it is, packets are to be injected again some day.
+                self._tried.set()
+                longest = LONGEST_ABSENCE
+                if repr(error) != last:
+                    self._report(error)
+                    last = repr(error)
+            if connected and not stop.is_set():
+                with self._lock:
+                    self.deaths += 1
+                logger.error("the helper that injects packets has ended; another one is started")
             stop.wait(pause)
             pause = min(2 * pause, longest)
+
+    @staticmethod
+    def _report(error: Exception) -> None:
+        """Why there is no helper; what is no answer of the system is a fault of ours."""
+        fault = None if isinstance(error, OSError) else error
+        said = str(error) if fault is None else repr(error)
+        logger.error("no packet can be injected: %s (docs/actions.md: the helper)", said, exc_info=fault)
 
     def _serve(self, sock: socket.socket, child: subprocess.Popen[bytes] | None, stop: threading.Event) -> bool:
         """One helper's life; whether it served at all."""
@@ -193,10 +212,7 @@ class Sender:
             with self._lock:
                 if self._socket is sock:  # Else it is that of a later start().
                     self._socket = None
-            sock.close()
-            if child is not None:
-                child.kill()
-                child.wait()
+            _end(sock, child)
 
     def _read_counts(self, sock: socket.socket) -> bool:
         """Add up what it reports until it hangs up or says nonsense."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pathlib
 import socket
+import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -26,11 +29,12 @@ class Helpers:
     def __init__(self) -> None:
         self.ends: list[socket.socket] = []
         self.refuses = 0
+        self.refusal: BaseException = OSError("told to refuse")
 
     def __call__(self) -> tuple[socket.socket, None]:
         if self.refuses:
             self.refuses -= 1
-            raise OSError("told to refuse")
+            raise self.refusal
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.settimeout(10)
         self.ends.append(theirs)
@@ -118,6 +122,77 @@ def test_a_helper_that_ends_is_counted_and_replaced_and_its_counts_stay(running:
     assert wait_until(lambda: len(helpers.ends) == 2 and running.ready)
     helpers.ends[1].send(wire.COUNTS.pack(1, 0, 0, 0, 0, 0, 0))
     assert wait_until(lambda: running.counts()["sent"] == 6)
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("can't start new thread"), MemoryError(), struct.error("as told"), ValueError("as told"),
+              subprocess.SubprocessError("as told")], ids=lambda fault: type(fault).__name__,
+)  # fmt: skip
+def test_a_fault_of_any_kind_ends_the_try_and_not_the_keeping(
+    helpers: Helpers, fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender, "FIRST_PAUSE", 0.001)
+    helpers.refuses, helpers.refusal = 3, fault
+    one = Sender(helpers)
+    one.start(10)
+    try:
+        assert wait_until(lambda: one.ready)
+        one.send(ORDER)
+    finally:
+        one.stop()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1 and type(fault).__name__ in said[0] and one.deaths == 0
+
+
+def test_a_fault_while_a_helper_serves_costs_that_helper(
+    helpers: Helpers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender, "FIRST_PAUSE", 0.001)
+    one, faults = Sender(helpers), [MemoryError()]
+    reads = one._read_counts
+
+    def read(sock: socket.socket) -> bool:
+        if faults:
+            raise faults.pop()
+        return reads(sock)
+
+    monkeypatch.setattr(one, "_read_counts", read)
+    one.start(10)
+    try:
+        assert wait_until(lambda: len(helpers.ends) == 2 and one.ready)
+        assert one.deaths == 1 and "MemoryError" in caplog.text and helpers.ends[0].recv(1) == b""
+    finally:
+        one.stop()
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(helpers: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    one = Sender(helpers)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fails)
+        with pytest.raises(RuntimeError):
+            one.start()
+    one.stop()
+    one.start(10)
+    assert one.ready
+    one.stop()
+
+
+def test_a_child_whose_answer_cannot_be_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    theirs.send(b"hello")
+
+    def fails(_: bytes) -> str:
+        raise struct.error("as told")
+
+    monkeypatch.setattr(sender, "_start_child", lambda: (ours, child))
+    monkeypatch.setattr(wire, "read_hello", fails)
+    with theirs, pytest.raises(struct.error):
+        connect_helper("/nonexistent")
+    assert child.poll() is not None and ours.fileno() == -1
 
 
 def test_a_start_waits_for_the_first_try_and_no_longer(helpers: Helpers) -> None:
