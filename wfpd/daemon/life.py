@@ -452,7 +452,8 @@ class Daemon:
 
     def _park(self, faults: Faults) -> None:
         """Serve a parking queue from now on; it stays though a later policy does not need it."""
-        if self._queues.open_parking(faults, self._settings):
+        self._queues.open_parking(faults, self._settings)
+        if self._queues.parks and not any(thread.name == "wfpd-parking" for thread in self._threads):
             self._thread("wfpd-parking", self._serve, self.engine.run_parking)
 
     def _thread(self, name: str, target: Callable[..., None], *args: Any) -> None:

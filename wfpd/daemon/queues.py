@@ -99,6 +99,11 @@ class QueueSet:
         return bool(self._queues)
 
     @property
+    def parks(self) -> bool:
+        """There is a parking queue."""
+        return self._parking is not None
+
+    @property
     def all_numbers(self) -> tuple[int, ...]:
         """With that of the parking queue, if there is one."""
         return self.numbers if self._parking is None else (*self.numbers, self._parking.number)
@@ -116,22 +121,26 @@ class QueueSet:
             self._queues.append(queue)
             self._engine.add_queue(number, index % self._engine.n_workers, queue.fd)
 
-    def open_parking(self, faults: Faults, settings: DaemonSettings) -> bool:
-        """Bind the parking queue, the first free number above the others, or of all; False if it is there already."""
-        if self._parking is not None or not self.bound:
-            return False
+    def open_parking(self, faults: Faults, settings: DaemonSettings) -> None:
+        """Bind the parking queue, the first free number above the others, or of all, if it is not there already."""
+        if self.parks or not self.bound:
+            return
         taken = {*self.numbers, *proc.queues()}
-        self._parking = BoundQueue(
+        parking = BoundQueue(
             next(number for number in (*range(max(self.numbers) + 1, 1 << 16), *range(1 << 16)) if number not in taken),
             fail_open=self._fail_open,
             error_permits=faults.on_error is Word.PERMIT,
             copy_bytes=PARKED_BYTES,
             length=settings.pended_max,
         )
-        self._engine.add_parking(
-            self._parking.number, self._parking.fd, capacity=settings.pended_max, memory=settings.pended_memory
-        )
-        return True
+        try:
+            self._engine.add_parking(
+                parking.number, parking.fd, capacity=settings.pended_max, memory=settings.pended_memory
+            )
+        except BaseException:  # Nobody would ever read it.
+            parking.close()
+            raise
+        self._parking = parking
 
     def close(self) -> None:
         """Unbind all; only after the workers and the parking queue's thread have ended."""

@@ -268,19 +268,19 @@ cdef class Engine(Readings):
             raise ValueError(f"parking queue {number}: there is one, the queue is served, or capacity is 1 to {_LIMIT}")
         parking.open(&self.shared, stats.worker, &self.flows.table, self.n_workers, capacity, memory, events, self.recorder)
         self._give_queue(&parking.lot.worker, number, fd)
-        for i in range(self.n_workers):
-            self.workers[i].visitor.edit.keeps = 1
-        self.parking = parking
+        context = ClassifyContext()
+        context.on_error = (<ClassifyContext>self.contexts[0]).on_error
+        context.injections = (<ClassifyContext>self.contexts[0]).injections
         with self.publishing:
             if self.current is not None and stats_reserve(stats.worker, self.current.snapshot.root.slots.size):
                 raise MemoryError("filter counters")
             self.stats.append(stats)
-        context = ClassifyContext()
-        context.on_error = (<ClassifyContext>self.contexts[0]).on_error
-        context.injections = (<ClassifyContext>self.contexts[0]).injections
+        self.parking = parking      # From here on nothing fails: it can be tried again until then.
         self.contexts.append(context)
         self.states.append("new")
         self.queue_workers[number] = self.n_workers
+        for i in range(self.n_workers):
+            self.workers[i].visitor.edit.keeps = 1
         for context in self.contexts:
             (<ClassifyContext>context).parking = parking
             (<ClassifyContext>context).joined = parking.joined

@@ -8,6 +8,8 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -236,3 +238,25 @@ def test_a_session_s_filter_may_be_refused_and_its_provider_context_is_handed_ov
     daemon.change(None, remove=[key])
     assert taken(log) == [("one", "delete", "good", [1, 2])]
     daemon.stop()
+
+
+def test_a_parking_queue_whose_thread_did_not_start_gets_one_at_the_next_change() -> None:
+    queues = SimpleNamespace(parks=False, opened=0)
+
+    def open_parking(*_: object) -> None:
+        queues.opened, queues.parks = queues.opened + 1, True
+
+    def thread(name: str, *_: object) -> None:
+        if queues.opened == 1:
+            raise RuntimeError("can't start new thread")
+        threads.append(SimpleNamespace(name=name))
+
+    queues.open_parking = open_parking
+    threads: list[Any] = []
+    daemon: Any = SimpleNamespace(_queues=queues, _settings=None, _threads=threads, _thread=thread, _serve=None,
+                                  engine=SimpleNamespace(run_parking=None))  # fmt: skip
+    with pytest.raises(RuntimeError):
+        Daemon._park(daemon, faults=None)  # type: ignore[arg-type]
+    for _ in range(2):
+        Daemon._park(daemon, faults=None)  # type: ignore[arg-type]
+    assert [one.name for one in threads] == ["wfpd-parking"]

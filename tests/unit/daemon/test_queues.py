@@ -65,4 +65,32 @@ def test_the_parking_queue_is_the_first_free_one_above_the_others_or_of_all(
     settings = SimpleNamespace(pended_max=4, pended_memory=1000)
     faults: Any = SimpleNamespace(on_full=None, on_error=None)
     made.bind(faults, whole=False)
-    assert made.open_parking(faults, settings) and made.all_numbers == (*numbers, number)  # type: ignore[arg-type]
+    made.open_parking(faults, settings)  # type: ignore[arg-type]
+    assert made.parks and made.all_numbers == (*numbers, number)
+
+
+def test_a_parking_queue_that_the_engine_has_no_memory_for_is_let_go_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[int] = []
+    monkeypatch.setattr(queues, "BoundQueue", lambda number, **words: SimpleNamespace(
+        number=number, fd=0, close=lambda: closed.append(number)))  # fmt: skip
+    monkeypatch.setattr(proc, "queues", dict)
+    engine = Engine(1)
+    made, faults = queues.QueueSet(engine, (3,)), SimpleNamespace(on_full=None, on_error=None)
+    made.bind(faults, whole=False)  # type: ignore[arg-type]
+    add, fails = engine.add_parking, [MemoryError()]
+
+    class Failing:
+        def add_parking(self, *args: int, **words: int) -> None:
+            if fails:
+                raise fails.pop()
+            add(*args, **words)
+
+    made._engine = Failing()  # type: ignore[assignment]
+    settings: Any = SimpleNamespace(pended_max=4, pended_memory=1000)
+    with pytest.raises(MemoryError):
+        made.open_parking(faults, settings)  # type: ignore[arg-type]
+    assert (closed, made.parks, made.all_numbers) == ([4], False, (3,))
+    made.open_parking(faults, settings)  # type: ignore[arg-type]
+    assert (closed, made.all_numbers) == ([4], (3, 4))
