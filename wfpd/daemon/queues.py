@@ -28,8 +28,9 @@ WHOLE_PACKET = 0xFFFF
 HEADERS = 2048
 """Bytes copied where no filter reads payload: a whole packet of an ordinary link, so that a long
 chain of IPv6 extension headers cannot hide the ports behind the cut."""
-PARKED_BYTES = 128
-"""Bytes copied of a parked packet: enough to find it again; all of it was copied before."""
+PARKED_BYTES = HEADERS
+"""Bytes copied of a parked packet, to find it again; all of it was copied before.  A whole packet of an ordinary link:
+two that wait may begin alike."""
 NF_DROP, NF_ACCEPT = 0, 1
 
 

@@ -66,6 +66,9 @@ cdef bint _is_packet(const Ticket* ticket, const QueuedPacket* packet) noexcept 
             and packet.hook == ticket.packet.hook and packet.family == ticket.packet.family
             and packet.in_interface == ticket.packet.in_interface
             and packet.out_interface == ticket.packet.out_interface
+            and packet.physical_in == ticket.packet.physical_in
+            and packet.physical_out == ticket.packet.physical_out
+            and (packet.mark if packet.has_mark else 0) == (ticket.packet.mark if ticket.packet.has_mark else 0)
             and (n == 0 or memcmp(packet.data, ticket.packet.data, n) == 0))
 
 

@@ -143,6 +143,19 @@ def test_a_packet_may_be_completed_before_its_verdict_has_moved_it(net: Network,
     assert done == [True] * 30 and parking(running)["completed"] == 30
 
 
+def test_a_packet_has_its_mark_in_the_parking_queue_too(net: Network, tmp_path: Path) -> None:
+    parker = Parker()
+    with engine_with(tmp_path, parker) as running, net.udp_receiver(net.server, 5000) as receiver:
+        net.router.run(["iptables", "-t", "mangle", "-A", "FORWARD", "-j", "MARK", "--set-mark", "0x42"])
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 3, 64, 5000)
+        assert wait_queue(net.router, PARKING, "waiting", 3)
+        assert all(parker.handles[number].complete("permit") for number in range(3))
+        assert receiver.wait_for(3)
+        assert running.engine.counters()["queues"][PARKING]["strays"] == 0
+
+
 @pytest.mark.parametrize(("word", "arrive"), [("permit", 5), ("block", 0)])
 @pytest.mark.parametrize("audit", [False, True])
 def test_a_parked_packet_that_is_late_gets_on_late(

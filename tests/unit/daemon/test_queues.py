@@ -59,7 +59,13 @@ def test_a_queue_whose_last_ids_were_lost_is_settled_once_it_is_empty(monkeypatc
 def test_the_parking_queue_is_the_first_free_one_above_the_others_or_of_all(
     monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], others: tuple[int, ...], number: int
 ) -> None:
-    monkeypatch.setattr(queues, "BoundQueue", lambda number, **words: SimpleNamespace(number=number, fd=0))
+    copied: list[int] = []
+
+    def bound(number: int, *, copy_bytes: int, **_: object) -> Any:
+        copied.append(copy_bytes)
+        return SimpleNamespace(number=number, fd=0)
+
+    monkeypatch.setattr(queues, "BoundQueue", bound)
     monkeypatch.setattr(proc, "queues", lambda: dict.fromkeys(others))
     made = queues.QueueSet(Engine(1), numbers)
     settings = SimpleNamespace(pended_max=4, pended_memory=1000)
@@ -67,6 +73,7 @@ def test_the_parking_queue_is_the_first_free_one_above_the_others_or_of_all(
     made.bind(faults, whole=False)
     made.open_parking(faults, settings)  # type: ignore[arg-type]
     assert made.parks and made.all_numbers == (*numbers, number)
+    assert copied[-1] >= 1500  # What is alike in as much is one packet to whoever looks for it.
 
 
 def test_a_parking_queue_that_the_engine_has_no_memory_for_is_let_go_and_tried_again(

@@ -15,14 +15,17 @@ from tests.unit.dataplane.kernel import (
     FORWARD,
     INPUT,
     PARKING,
+    QUEUE,
     TO_PARKING,
     VERDICT,
+    attribute,
     packet,
     serving,
 )
 from wfpd.callouts.registered import Registered
 from wfpd.model.policy import Budget, Callout
 
+BRIDGE_PORT = (7).to_bytes(4, "big")
 BLOCKS = "{on_late: block, on_error: block}"
 
 
@@ -80,3 +83,36 @@ def test_packets_of_a_flow_wait_for_its_answer_though_the_callout_is_suspended_m
         assert made.handles[0].complete("block")
         assert kernel.parking.hear() == [(VERDICT, DROP, 101)]
         assert engine.callout_calls() == {"c": 1}
+
+
+class Swapped(Parks):
+    """Two packets of one batch, which reach the parking queue the other way round."""
+
+    def __init__(self, **differ: Any) -> None:
+        super().__init__()
+        self.differ = differ
+
+    def told(self, which: int, number: int, queue: int) -> bytes:
+        return packet(number, queue=queue, **{name: values[which] for name, values in self.differ.items()})
+
+    def move(self) -> None:
+        if len(self.handles) == 2:
+            self.kernel.parking.say(self.told(1, 102, PARKING))
+            self.kernel.parking.say(self.told(0, 101, PARKING))
+
+
+@pytest.mark.parametrize("differ", [
+    {"mark": (1, 2)}, {"mark": (None, 2)}, {"more": (attribute(7, BRIDGE_PORT), b"")}, {"size": (20, 21)},
+], ids=["marks", "a mark", "bridge ports", "lengths"])  # fmt: skip
+def test_packets_that_are_alike_but_for_this_are_not_taken_for_each_other(
+    tmp_path: pathlib.Path, differ: dict[str, Any]
+) -> None:
+    made = Swapped(**differ)
+    with serving(tmp_path, callout=registered(made), faults=BLOCKS, parks=True) as (_, kernel, _):
+        made.kernel = kernel
+        kernel.say(made.told(0, 1, QUEUE), made.told(1, 2, QUEUE))
+        assert [number for _, _, number in kernel.hear()] == [1, 2]
+        assert made.handles[1].complete("permit")
+        assert [(verdict, number) for _, verdict, number in kernel.parking.hear()] == [(ACCEPT, 102)]
+        assert made.handles[0].complete("block")
+        assert [(verdict, number) for _, verdict, number in kernel.parking.hear()] == [(DROP, 101)]
