@@ -133,8 +133,7 @@ typedef struct WfpdCall {
      * Python: the value is its flow context, and its flow_delete is called with it. */
     int (*set_flow_context_of)(const struct WfpdCall *call, const char *who, uint32_t layer, uint64_t value);
     int (*remove_flow_context_of)(const struct WfpdCall *call, const char *who, uint32_t layer);
-    /* Data of the filter's provider context: JSON without spaces, UTF-8, zero-terminated; NULL: it has none.  The same
-     * bytes at the same place as long as the policy runs. */
+    /* Data of the filter's provider context: JSON without spaces, UTF-8, zero-terminated; NULL: it has none. */
     const char *provider_context;
     uint32_t provider_context_length;   /* In bytes, without the zero. */
     uint8_t injected;           /* 1: the packet's mark says that wfpd has injected it. */

@@ -39,6 +39,9 @@ cdef struct FlowContextTable:
 # The value of an integer context; 0: none.
 cdef uint64_t context_find(FlowContextTable* table, uint64_t flow_id, uint8_t slot, uint32_t callout) noexcept nogil
 
+# Whether there is one, of either kind.
+cdef bint context_has(FlowContextTable* table, uint64_t flow_id, uint8_t slot, uint32_t callout) noexcept nogil
+
 # Keep `value`; an object's reference passes to the table only where this is CONTEXT_OK.  Needs the GIL for the first.
 cdef ContextStatus context_add(FlowContextTable* table, uint64_t flow_id, uint8_t slot, uint32_t callout,
                                uint64_t value, bint is_object) noexcept nogil
@@ -61,5 +64,4 @@ cdef class FlowContexts:
     cdef public object on_error     # Called as on_error(callout name, exception).
     cdef int allocate(self, uint64_t flow_id) except -1
     cdef object of(self, uint64_t flow_id, uint8_t slot, uint32_t callout)
-    cdef bint has(self, uint64_t flow_id, uint8_t slot, uint32_t callout) noexcept
     cdef int _drained(self, const FlowContext* record) except -1

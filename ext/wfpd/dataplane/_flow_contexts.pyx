@@ -82,6 +82,17 @@ cdef uint64_t context_find(FlowContextTable* table, uint64_t flow_id, uint8_t sl
     return value
 
 
+cdef bint context_has(FlowContextTable* table, uint64_t flow_id, uint8_t slot, uint32_t callout) noexcept nogil:
+    cdef ContextShard* shard = _shard(table, flow_id)
+    cdef bint found
+    if wfpd_count(&table.n) == 0:
+        return False
+    wfpd_lock(&shard.lock)
+    found = _link_to(shard, flow_id, slot, callout) != NULL
+    wfpd_unlock(&shard.lock)
+    return found
+
+
 cdef ContextStatus context_add(FlowContextTable* table, uint64_t flow_id, uint8_t slot, uint32_t callout,
                                uint64_t value, bint is_object) noexcept nogil:
     cdef ContextShard* shard = _shard(table, flow_id)
@@ -286,16 +297,6 @@ cdef class FlowContexts:
         if link == NULL:
             return None
         return <object><PyObject*><uintptr_t>record.value if record.is_object else record.value
-
-    cdef bint has(self, uint64_t flow_id, uint8_t slot, uint32_t callout) noexcept:
-        cdef ContextShard* shard = _shard(&self.table, flow_id)
-        cdef bint found
-        if wfpd_count(&self.table.n) == 0:
-            return False
-        wfpd_lock(&shard.lock)
-        found = _link_to(shard, flow_id, slot, callout) != NULL
-        wfpd_unlock(&shard.lock)
-        return found
 
     def find(self, uint64_t flow_id, uint8_t slot, uint32_t callout):
         """The value kept, or None."""

@@ -320,18 +320,31 @@ cdef class Root:
         """The texts of filters that have come since the last time, which no packet meets yet."""
         cdef const PackedFilter* item
         cdef uint32_t i
+        made = {}
         for i in range(self.n_texted, self.n_ids if self.context_texts != NULL else 0):
             if self.briefs[i].callout == NO_FILTER or self.callout_slots[self.briefs[i].callout].native == NULL:
                 continue
             part, place = self.place(i)
             item = (<Part>part).filter(place)
-            data = None if item.context == NO_FILTER else self._provider_contexts.get((<Part>part).name(item.context))
-            if data is not None:
-                text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
-                text = self.texts_kept.setdefault(text, text)
+            if item.context == NO_FILTER:
+                continue
+            name = (<Part>part).name(item.context)
+            if name not in made:
+                made[name] = self._text_of(name)
+            text = made[name]
+            if text is not None:
                 self.context_texts[i].text, self.context_texts[i].length = <const char*><bytes>text, <uint32_t>len(text)
         self.n_texted = self.n_ids
         return 0
+
+    def _text_of(self, name):
+        """A provider context's data as text that lives as long as the root; None without data."""
+        data = self._provider_contexts.get(name)
+        if data is None:
+            return None
+        # A lone surrogate becomes its escape in JSON.
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+        return self.texts_kept.setdefault(text, text)
 
     cdef int count_calls(self, uint32_t n) except -1:
         for number, kept in enumerate(self.callouts_kept if self.has_native else ()):

@@ -37,7 +37,8 @@ from ._flow cimport (
     flow_prefetch, flow_remove, flow_store,
 )
 from ._flow_contexts cimport (
-    CONTEXT_EXISTS, CONTEXT_OK, ContextStatus, context_add, context_find, context_remove, contexts_flow_ended,
+    CONTEXT_EXISTS, CONTEXT_OK, ContextStatus, context_add, context_find, context_has, context_remove,
+    contexts_flow_ended,
 )
 from ._host cimport HostInterface, host_address_type, host_interface
 from ._parse cimport (
@@ -387,10 +388,13 @@ cdef VisitStep _run_layer(Visitor* visitor) noexcept nogil:
             arbitrate_answer(&visitor.arbitration, &answer)
             continue
         # A twin's goes the long way: who gives late packets their verdict has to learn first of the block that stands.
-        if not visitor.calls_native or visitor.in_twin or not visit_is_native(visitor):
+        if not visitor.calls_native or visitor.in_twin:
             return VISIT_CALLOUT
-        visit_native(visitor, &answer)
-        if visitor.handed or (visitor.given != NULL and visitor.given[0]):
+        if visit_is_native(visitor):
+            visit_native(visitor, &answer)
+            if visitor.handed or (visitor.given != NULL and visitor.given[0]):
+                return VISIT_CALLOUT
+        elif not _is_spared(visitor, &answer):
             return VISIT_CALLOUT
         if visitor.stream_stage == STREAM_HELD_HALF:
             _stream_answered(visitor, &answer)

@@ -173,6 +173,19 @@ cdef inline uint64_t _native_context(const Visitor* visitor) noexcept nogil:
     return context_find(visitor.flows.contexts, visitor.pending.id, visitor.slot, number)
 
 
+cdef bint _is_spared(const Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
+    """Whether a Python callout that is called for flows with its context only need not be asked, which needs no interpreter."""
+    cdef const CalloutSlot* slot = _asked_slot(visitor)
+    if (slot.native != NULL
+            or not visitor.policy.callout_registered[visitor.policy.briefs[visitor.arbitration.asked].callout] & CALLOUT_CONDITIONAL
+            or (visitor.tracked and visitor.pending.id
+                and context_has(visitor.flows.contexts, visitor.pending.id, visitor.slot, slot.number))):
+        return False
+    memset(answer, 0, sizeof(CalloutAnswer))
+    answer.kind = ANSWER_SKIP
+    return True
+
+
 cdef void _native_stream(const Visitor* visitor, WfpdCall* call) noexcept nogil:
     cdef uint32_t flags = visitor.indication.flags
     call.stream = visitor.indication.data
