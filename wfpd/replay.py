@@ -467,6 +467,12 @@ def failure(name: str, error: BaseException) -> str:
     return f'callout "{name}" raised {told(error, 200)}{place}'
 
 
+def end_on_interrupt(_name: str, error: BaseException) -> None:
+    """Ctrl-C ends the run though it came while a callout was called, or waited for."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+
+
 class CalloutFailures:
     """Says on `err` what a callout raised, once for each callout; its packets have the reason `error`."""
 
@@ -475,9 +481,8 @@ class CalloutFailures:
         self._said: set[str] = set()
 
     def __call__(self, name: str, error: BaseException) -> None:
-        """Told of every failure.  Ctrl-C ends the run instead, though it came in a callout."""
-        if isinstance(error, KeyboardInterrupt):
-            raise error
+        """Told of every failure."""
+        end_on_interrupt(name, error)
         if name in self._said:
             return
         self._said.add(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pathlib
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -169,6 +170,38 @@ filters: [{name: asked, layer: ipforward, action: {callout: bad}}]
     said, summary = err.getvalue().splitlines()
     assert said.startswith("error: callout \"bad\" raised RuntimeError('this callout was told to fail') (")
     assert "fixed.py:" in said and summary.startswith("3 packets")
+
+
+def interrupting(folder: pathlib.Path, use: str) -> str:
+    """A policy whose callout is interrupted by Ctrl-C."""
+    (folder / "interrupted_callouts.py").write_text("""
+import asyncio, os, signal, threading
+
+class Called:
+    def classify(self, c):
+        raise KeyboardInterrupt
+
+class WaitedFor:
+    async def classify(self, c):
+        threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
+        await asyncio.get_running_loop().create_future()
+""")
+    return f"""version: 1
+faults: {{late_after: 1h}}
+daemon: {{callout_path: [{folder}]}}
+callouts: [{{name: c, use: "interrupted_callouts:{use}"}}]
+filters: [{{name: asked, layer: ipforward, action: {{callout: c}}}}]
+"""
+
+
+@pytest.mark.parametrize("use", ["Called", "WaitedFor"])
+def test_an_interrupt_ends_the_run_though_it_came_in_a_callout(tmp_path: pathlib.Path, use: str) -> None:
+    text = interrupting(tmp_path, use)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(load(tmp_path, text), packets(3), out=io.StringIO(), err=io.StringIO())
+    finally:
+        sys.modules.pop("interrupted_callouts", None)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from wfpd.config import load_policy
 from wfpd.errors import CaptureError, ControlError, PolicyError, Problem, UsageError
 from wfpd.explaining import NEAR, answers_of, bare_snapshot, explanation
 from wfpd.model.policy import Policy
-from wfpd.replay import Replay, close_callouts, failure, make_snapshot, read_capture
+from wfpd.replay import Replay, close_callouts, end_on_interrupt, failure, make_snapshot, read_capture
 from wfpd.testing.cases import Case, Difference, FromCapture, Step, Suite
 from wfpd.testing.coverage import Coverage
 from wfpd.testing.missing import why_not
@@ -171,12 +171,14 @@ class Runner:
     def _replay(self, tables: Tables, case: Case) -> Replay:
         capture = case.capture
         snapshot = tables.snapshot(case.run_callouts)
-        return Replay(
+        replay = Replay(
             tables.policy, hook=capture.hook if capture else "forward", local=capture.local if capture else None,
             checksums=capture.checksums if capture else False, snapshot=snapshot,
             answers=None if case.run_callouts else answers_of(snapshot, case.answers),
             flows_max=None if capture else min(FEW_FLOWS, tables.policy.daemon.flows_max), parks=case.run_callouts,
         )  # fmt: skip
+        replay.replayer.context.on_error = end_on_interrupt
+        return replay
 
     def _trial(self, tables: Tables, suite: Suite, result: Result, steps: Steps) -> None:
         """One flow table from its first packet on; the case's first failure is explained on a second one."""
@@ -212,8 +214,12 @@ class Runner:
         def near(at: int) -> int:
             if at != place:
                 return -1
-            replay.replayer.context.on_error = lambda name, error: result.missing.append(failure(name, error))
+            replay.replayer.context.on_error = raised
             return NEAR
+
+        def raised(name: str, error: BaseException) -> None:
+            end_on_interrupt(name, error)
+            result.missing.append(failure(name, error))
 
         found = decided(replay, steps(), near, last_expected(result.case))
         step, line = next((step, line) for at, step, line in found if at == place)

@@ -95,7 +95,7 @@ def test_an_example_of_actions_does_what_stands_under_it(
 
 def test_every_block_of_python_is_such_an_example() -> None:
     assert CALLOUTS.count("```python") == len(examples(CALLOUTS)) == 9
-    assert ACTIONS.count("```python") == len(examples(ACTIONS)) == 5
+    assert ACTIONS.count("```python") == len(examples(ACTIONS)) == 6
 
 
 def test_the_page_of_actions_has_a_row_for_each_refusal() -> None:

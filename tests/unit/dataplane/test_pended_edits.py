@@ -14,10 +14,12 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 
 from tests.registering import Decided
+from wfpd.callouts._told import Told
 
 FOUR = IP(src="198.51.100.9", dst="192.0.2.1", ttl=64) / UDP(sport=5000, dport=53) / b"asked"
 SIX = IPv6(src="2001:db8::9", dst="2001:db8::1", hlim=64) / UDP(sport=5000, dport=53) / b"asked"
 SYN = IP(src="198.51.100.9", dst="192.0.2.1", ttl=64) / TCP(sport=5000, dport=53, flags="S")
+PEND = 8  # WFPD_PEND
 NAMES = ("a", "b", "c", "d")
 POLICY = """version: 1
 faults: {on_late: block, on_error: block, late_after: 2s}
@@ -166,3 +168,68 @@ def test_modified_packets_of_a_flow_wait_with_the_first_each_as_it_is(tmp_path: 
     assert len(pending) == 1 and pending[0][0].complete("permit")
     passed = [(line["verdict"], IP(world.replay.passed).ttl) for _, line in world.replay.due(world.at)]
     assert passed == [("permit", 1), ("permit", 2)]
+
+
+def test_what_a_compiled_callout_has_written_waits_with_the_packet(tmp_path: pathlib.Path) -> None:
+    told = Told(steps=[("write", 8, b"\x01"), ("write", 28, b"A")])
+
+    class Compiled:
+        modifies = True
+        native = told.native
+
+    pending: list[Any] = []
+    idle, asked = Callout(Does(), [], pends=False), Callout(Does(pends=True), pending, pends=True)
+    world = Decided(tmp_path, POLICY, {"a": Compiled(), "b": idle, "c": idle, "d": asked}, parks=True)
+    assert world.send(FOUR)["verdict"] == "parked"
+    assert pending[0][0].complete("permit")
+    ((_, line),) = list(world.replay.due(world.at))
+    assert (line["verdict"], told.calls, [one[28:] for one in asked.seen]) == ("permit", 1, [b"Asked"])
+    assert world.replay.passed == asked.seen[0]
+
+
+def test_a_compiled_callout_that_writes_and_pends_has_failed(tmp_path: pathlib.Path) -> None:
+    told = Told(kind=PEND, steps=[("write", 28, b"A")])
+
+    class Compiled:
+        parks = modifies = True
+        native = told.native
+
+        def pended(self, c: Any, handle: Any) -> None: ...
+
+    idle = Callout(Does(), [], pends=False)
+    world = Decided(tmp_path, POLICY, {"a": Compiled(), "b": idle, "c": idle, "d": idle}, parks=True)
+    line = world.send(FOUR)
+    assert (line["verdict"], line["reason"], world.replay.passed) == ("block", "error", None)
+
+
+def test_what_the_layer_stream_has_made_of_a_segment_cannot_wait(tmp_path: pathlib.Path) -> None:
+    """A packet that is visited again does not come to that layer, so nothing would tell where it was changed."""
+    policy = """version: 1
+faults: {on_error: block}
+callouts: [{name: a}, {name: b}]
+filters:
+  - {name: stream, layer: stream, action: {callout: a, kind: unknown}}
+  - {name: out, layer: outbound_transport, action: {callout: b, kind: unknown}, when: {ip_protocol: tcp}}
+"""
+    ends = {"src": "192.0.2.1", "dst": "198.51.100.9"}
+    syn = IP(**ends) / TCP(sport=5000, dport=80, flags="S", seq=6)
+    data = IP(**ends) / TCP(sport=5000, dport=80, flags="PA", seq=7, ack=1) / b"data"
+
+    class Writes:
+        modifies = True
+
+        def classify(self, c: Any) -> None:
+            c.write(len(c.packet) - 1, b"A")
+            c.permit()
+
+    class Pends:
+        parks = True
+
+        def classify(self, c: Any) -> None:
+            if len(c.payload):
+                c.pend()
+
+    world = Decided(tmp_path, policy, {"a": Writes(), "b": Pends()}, parks=True)
+    assert world.send(syn)["verdict"] == "permit"
+    assert world.send(data)["reason"] == "error"
+    assert world.replay.replayer.context.errors == {"b": 1}

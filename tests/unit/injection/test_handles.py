@@ -222,3 +222,13 @@ def test_what_a_collection_of_garbage_ends_may_inject_from_within_another_inject
     assert done == [True] * 4 and not thread.is_alive()
     assert len(sent) == 4 and len(injections._history) == 2
     assert sorted({injections.marks.injected_by(order.mark) for order in sent}) == [1, 2]
+
+
+def test_a_handle_injects_a_new_packet_where_it_is_no_clone() -> None:
+    injections, sent, _ = made()
+    callout, other = Callout(), Callout()
+    injections.inject(callout, PACKET, "outbound")
+    handle = injections.handle(other, completed, injections.past_of(sent[-1].mark, PACKET))
+    for clone, state in ((False, BY_OTHER), (True, PREVIOUSLY)):
+        assert handle.inject(OTHER, direction="outbound", clone=clone)
+        assert injections.state(callout, sent[-1].mark, OTHER) == state

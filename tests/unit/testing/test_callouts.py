@@ -315,6 +315,22 @@ def test_a_coroutine_runs_to_its_end_and_what_it_raises_is_raised(runs: list[Cal
         runs[0].packet(dport=1, payload=b"boom")
 
 
+def test_a_coroutine_that_never_returns_is_late_and_one_that_modifies_is_seen(runs: list[CalloutRun]) -> None:
+    class Waits:
+        modifies = True
+
+        async def classify(self, c: Any) -> None:
+            c.write(c.payload_offset, bytes(c.payload).upper())
+            if bytes(c.payload) == b"NEVER":
+                await asyncio.get_running_loop().create_future()
+
+    runs.append(CalloutRun.of(Waits, "inbound_transport", kind="unknown", faults={"late_after": "1ms"}))
+    found = runs[0].packet(proto="udp", dport=1, payload=b"hello")
+    assert found.verdict == "permit" and (found.packet or b"").endswith(b"HELLO")
+    found = runs[0].packet(proto="udp", dport=1, payload=b"never")
+    assert (found.reason, (found.packet or b"")[-5:], found.errors) == ("late", b"never", ())
+
+
 def test_a_packet_that_a_callout_changes_is_seen_as_it_leaves(runs: list[CalloutRun]) -> None:
     class Upper:
         modifies = True

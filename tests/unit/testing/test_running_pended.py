@@ -36,6 +36,10 @@ class Pairs:
         else:
             self.waiting.setdefault(port, []).append(c.pend())
 
+class Interrupted:
+    def classify(self, c):
+        raise KeyboardInterrupt
+
 class Hangs:
     async def classify(self, c):
         if c.values["ip_destination_port"] == 1:
@@ -105,6 +109,11 @@ def test_a_coroutine_that_never_returns_is_late_and_what_one_raises_is_told(tmp_
     assert result(tmp_path, text, fast).outcome == "passed"
     found = result(tmp_path, f"{PACKETS}[{to(2, 'expect: permit')}]", fast)
     assert found.outcome == "failed" and any("LookupError('port 2')" in one for one in found.missing)
+
+
+def test_an_interrupt_ends_the_tests_though_it_came_in_a_callout(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        case(tmp_path, "proto: udp, callouts: run, expect: permit", "Interrupted")
 
 
 def capture(folder: Path, ports: list[tuple[int, int]]) -> str:
