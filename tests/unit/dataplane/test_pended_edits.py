@@ -202,15 +202,20 @@ def test_a_compiled_callout_that_writes_and_pends_has_failed(tmp_path: pathlib.P
     assert (line["verdict"], line["reason"], world.replay.passed) == ("block", "error", None)
 
 
-def test_what_the_layer_stream_has_made_of_a_segment_cannot_wait(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("answered", [False, True])
+def test_what_the_layer_stream_has_made_of_a_segment_waits_with_a_later_answer_only(
+    tmp_path: pathlib.Path, answered: bool
+) -> None:
     """A packet that is visited again does not come to that layer, so nothing would tell where it was changed."""
     policy = """version: 1
 faults: {on_error: block}
-callouts: [{name: a}, {name: b}]
+callouts: [{name: a}, {name: b}, {name: d}]
 filters:
   - {name: stream, layer: stream, action: {callout: a, kind: unknown}}
   - {name: out, layer: outbound_transport, action: {callout: b, kind: unknown}, when: {ip_protocol: tcp}}
 """
+    if answered:
+        policy += "  - {name: answers, layer: stream_packet, action: {callout: d, kind: unknown}}\n"
     ends = {"src": "192.0.2.1", "dst": "198.51.100.9"}
     syn = IP(**ends) / TCP(sport=5000, dport=80, flags="S", seq=6)
     data = IP(**ends) / TCP(sport=5000, dport=80, flags="PA", seq=7, ack=1) / b"data"
@@ -224,12 +229,19 @@ filters:
 
     class Pends:
         parks = True
+        handle: Any = None
 
         def classify(self, c: Any) -> None:
             if len(c.payload):
-                c.pend()
+                self.handle = c.pend()
 
-    world = Decided(tmp_path, policy, {"a": Writes(), "b": Pends()}, parks=True)
+    pends = Pends()
+    world = Decided(tmp_path, policy, {"a": Writes(), "b": pends, "d": Callout(Does(), [], pends=False)}, parks=True)
     assert world.send(syn)["verdict"] == "permit"
-    assert world.send(data)["reason"] == "error"
-    assert world.replay.replayer.context.errors == {"b": 1}
+    line = world.send(data)
+    if not answered:
+        assert line["reason"] == "error" and world.replay.replayer.context.errors == {"b": 1}
+        return
+    assert line["verdict"] == "parked" and pends.handle.complete("permit")
+    ((_, line),) = list(world.replay.due(world.at))
+    assert line["verdict"] == "permit" and (world.replay.passed or b"").endswith(b"datA")
