@@ -1,4 +1,4 @@
-"""Benches, and their tables into docs/benchmarks.md: `python -m bench [NAME ...]` as root (all: three to five minutes).
+"""Benches, and their tables into docs/benchmarks.md: `python -m bench [NAME ...]` as root (all: two to four minutes).
 
 Each has a place of its own in the document, which says when and on what it was measured: one of them can be measured
 again by itself.
