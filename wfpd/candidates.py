@@ -152,7 +152,9 @@ def candidates(layer: Layer, region: Region, undecided: bool) -> Iterator[Candid
 def _packets(region: Region, layer: Layer, outbound: bool, undecided: bool) -> Iterator[Imagined]:
     ends = _ends(region, layer, outbound)
     by_flags = (1, 2) if "flags" in region.where and layer.name == "inbound_ippacket" else ()
-    for fragment in dict.fromkeys((region.pick("ip_fragment", 0) or 0, *by_flags)):
+    # No packet has more than these three, whatever values the field has room for.
+    fragments = [number for number in (0, 1, 2) if region.takes("ip_fragment", number)][:1]
+    for fragment in dict.fromkeys((*fragments, *by_flags)):
         for number in (_ICMP[region.family],) if "icmp_error" in layer.name else region.protocols():
             made = _with_header(region, Imagined(number, *ends, fragment=fragment))
             for filled in _filled(region, layer, made, outbound, undecided):

@@ -11,6 +11,7 @@ from tests.builders import a_policy, equal, when, within
 from wfpd.candidates import MOST_HINTS, Candidate, Region, candidates, hints_of, inside
 from wfpd.dataplane import parse_of
 from wfpd.model.conditions import Atom, Op
+from wfpd.model.fields import FIELD
 from wfpd.model.layers import LAYER
 from wfpd.model.policy import ValueSet
 
@@ -47,6 +48,22 @@ def test_a_free_field_has_a_harmless_value_and_protocols_are_tried_in_turn() -> 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_field_goes_to_its_header(layer: str, field: str, wants: str, family: int) -> None:
     assert first(layer, {field: exact(2)}, family)[wants] == 2
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("layer", sorted(LAYER))
+def test_whatever_a_region_asks_for_packets_are_made_or_none(layer: str, family: int) -> None:
+    for name in LAYER[layer].fields:
+        bits = FIELD[name].type_for(family).bits
+        values = [value for value in (0, 3, 64, 255, 256, 65535, (1 << bits) - 1) if value < 1 << min(bits, 32)]
+        for value in values if 0 < bits <= 32 else ():
+            for one in tried(layer, {name: exact(value)}, family, undecided=True):
+                one.packet()
+
+
+def test_a_kind_of_fragment_that_no_packet_is_has_no_candidate() -> None:
+    assert not tried("ipforward", {"ip_fragment": exact(3)})
+    assert first("ipforward", {"ip_fragment": ([(2, 255)], False)})["fragment"] == 2
 
 
 def test_addresses_are_of_the_type_that_is_asked_for() -> None:
