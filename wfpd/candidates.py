@@ -249,8 +249,10 @@ def _embedded(region: Region, known: Sequence[int]) -> list[int]:
     return found or list(region.corners("embedded_protocol"))
 
 
-def hints_of(tests: Sequence[Test], policies: tuple[Policy, Policy], family: int) -> dict[str, list[Any]]:
-    """By field: values that may make the conditions hold that are to hold."""
+def hints_of(
+    tests: Sequence[Test], policies: tuple[Policy, Policy], family: int, where: Where | None = None
+) -> dict[str, list[Any]]:
+    """By field: values that may make the conditions hold that are to hold; TCP flags that do, in a region."""
     found: dict[str, list[Any]] = {}
     for condition, holds, is_new in tests:
         if not holds:
@@ -259,7 +261,33 @@ def hints_of(tests: Sequence[Test], policies: tuple[Policy, Policy], family: int
         for term in condition.terms:
             for atom in term.atoms[:MOST_HINTS] if not term.negate else ():
                 values += _hints_of_atom(atom, policies[is_new], FIELDS[condition.field].is_address and family == 6)
-    return {name: values[:MOST_HINTS] for name, values in found.items()}
+    hints = {name: values[:MOST_HINTS] for name, values in found.items()}
+    asked = [(condition, holds) for condition, holds, _ in tests if FIELDS[condition.field].name == "tcp_flags"]
+    if asked and (flags := _flags_that_fit(asked, Region(where or {}, family))):
+        hints["tcp_flags"] = flags
+    return hints
+
+
+def _flags_that_fit(asked: Sequence[tuple[Condition, bool]], region: Region) -> list[int]:
+    """All 8 bits are few enough to look at every combination; the usual ones come first."""
+    usual = (_SYN, _ACK, _SYN | _ACK, _FIN | _ACK, _RST, _RST | _ACK)
+    every = (flags for flags in dict.fromkeys((*usual, *range(256))) if region.takes("tcp_flags", flags))
+    return list(itertools.islice((flags for flags in every if all(
+        _holds(condition, flags) == holds for condition, holds in asked)), MOST_HINTS))  # fmt: skip
+
+
+def _holds(condition: Condition, value: int) -> bool:
+    """Whether a condition that names no set holds for a number."""
+    return any(
+        any(_atom_holds(atom, value) for atom in term.atoms) is not term.negate for term in condition.terms
+    )  # fmt: skip
+
+
+def _atom_holds(atom: Atom, value: int) -> bool:
+    if atom.op is Op.RANGE:
+        return atom.low <= value <= atom.high
+    found = value & atom.low
+    return {Op.ALL_SET: found == atom.low, Op.ANY_SET: found != 0, Op.NONE_SET: found == 0}.get(atom.op, False)
 
 
 def _hints_of_atom(atom: Atom, policy: Policy, v6: bool) -> list[Any]:

@@ -65,7 +65,7 @@ class Witnesses:
             return _refused(f"no packet carries {'; '.join(lacking)}")
         best: tuple[int, Document] = 0, _refused("no packet was found that comes to this layer with these values")
         undecided = old is None or new is None or bool(tests)
-        region = Region(where, family, hints_of(tests, self._policies, family))
+        region = Region(where, family, hints_of(tests, self._policies, family, where))
         for candidate in itertools.islice(candidates(layer, region, undecided), MOST_TRIED):
             rank, found = self._tried(candidate, slot, (old, new), where, tests)
             if rank > best[0]:

@@ -124,12 +124,26 @@ def test_conditions_suggest_values() -> None:
              (when("ip_ttl", *[equal(n) for n in range(9)]), True, True),
              (when("ip_dscp", within(1, 2), negate=True), True, True)]  # fmt: skip
     assert hints_of(tests, (policy, policy), 6) == {
-        "ip_destination_port": [7], "interface_name": [b"exh", b"a"], "ip_source_address": [2], "tcp_flags": [5],
+        "ip_destination_port": [7], "interface_name": [b"exh", b"a"], "ip_source_address": [2],
+        "tcp_flags": [0x10 | 1, 4, 0x14, 1],
         "ip_ttl": list(range(MOST_HINTS)), "ip_dscp": [],
     }  # fmt: skip
     assert hints_of(tests, (policy, policy), 4)["ip_source_address"] == [1]
     (one, *_) = candidates(LAYER["ipforward"], Region({}, 4, {"ip_ttl": [3], "interface_name": [b"x"]}), False)
     assert (one.imagined.ttl, one.interface) == (3, b"x")
+
+
+def test_tcp_flags_are_suggested_that_fit_every_condition_on_them() -> None:
+    policies = (a_policy([]), a_policy([]))
+    reset, urgent, push = 4, 32, 8
+    tests = [(when("tcp_flags", Atom(Op.ANY_SET, reset | urgent)), True, False),
+             (when("tcp_flags", Atom(Op.ANY_SET, reset)), False, True),
+             (when("tcp_flags", Atom(Op.ALL_SET, push), negate=True), False, True)]  # fmt: skip
+    for flags in hints_of(tests, policies, 4)["tcp_flags"]:
+        assert flags & urgent and not flags & reset and flags & push
+    where = {"tcp_flags": ([(200, 255)], False)}
+    assert hints_of(tests, policies, 4, where)["tcp_flags"][0] >= 200
+    assert hints_of([(when("tcp_flags", Atom(Op.EMPTY)), True, True)], policies, 4) == {"tcp_flags": []}
 
 
 @pytest.mark.parametrize(("value", "told", "is_inside"), [
