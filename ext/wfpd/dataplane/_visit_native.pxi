@@ -176,7 +176,7 @@ cdef inline uint64_t _native_context(const Visitor* visitor) noexcept nogil:
 cdef bint _is_spared(const Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
     """Whether a Python callout that is called for flows with its context only need not be asked, which needs no interpreter."""
     cdef const CalloutSlot* slot = _asked_slot(visitor)
-    if (slot.native != NULL
+    if (slot.native != NULL or _changed_by_completion(visitor)
             or not visitor.policy.callout_registered[visitor.policy.briefs[visitor.arbitration.asked].callout] & CALLOUT_CONDITIONAL
             or (visitor.tracked and visitor.pending.id
                 and context_has(visitor.flows.contexts, visitor.pending.id, visitor.slot, slot.number))):
