@@ -98,6 +98,8 @@ cdef class ClassifyContext(StreamIndication):
             answer_on_error(&snapshot.policy, visitor.arbitration.asked, &self.answer)
         if visitor.replaced == visitor.arbitration.asked + 1:
             self._stay_replaced()
+        if self.parked is not None:
+            self.parked.called = False
         self._timed(name, time.perf_counter_ns() - started)
         if began:
             wfpd_budget_write(&visitor.called_ns, 0)
@@ -198,7 +200,10 @@ cdef class ClassifyContext(StreamIndication):
         self.check_pends()
         if self.replay_room == 0 and (self.parking is None or self.worker == NULL):
             raise RuntimeError("pend() needs a class that says `parks = True`, and a run in which packets may wait")
+        if visitor.resume != NULL and visitor.resume.hurried >= MAX_ANSWERS:
+            raise RuntimeError(f"pend(): completed without an answer within the call {int(MAX_ANSWERS)} times")
         self.parked = self._park()
+        self.parked.called = True
         if visitor.layer in (LAYER_ALE_AUTH_CONNECT, LAYER_ALE_AUTH_RECV_ACCEPT):
             if len(self.joined) >= MOST_JOINED:
                 _drop_decided(self.joined)

@@ -91,6 +91,7 @@ cdef class ParkedPacket:
     cdef uint32_t place
     cdef bint decided               # Where it is in no queue.
     cdef bint absorbs               # Its layer knows absorb.
+    cdef bint called                # The call that has parked it has not returned.
     cdef list filters               # (key, slot, callout) of each of `resume.answers`, whatever their numbers.
     cdef ParkedPacket before        # Of an earlier pend() of the packet, or None.
     cdef list followers             # Packets of its flow that are decided as it is.

@@ -539,6 +539,8 @@ cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot):
     resume.flow_id = visitor.pending.id if visitor.tracked and not visitor.flow_known else 0
     if visitor.resume != NULL and visitor.resume.provisional:   # Also where another packet has made the flow since.
         resume.provisional, resume.flow_id = 1, visitor.resume.flow_id
+    if visitor.resume != NULL:
+        resume.hurried = visitor.resume.hurried
     handle.filters = [_named(snapshot, resume.answers[i].filter) for i in range(n + 1)]
     handle.followers = []
     handle.absorbs = BY_SLOT[visitor.slot][0].absorb
@@ -579,7 +581,7 @@ cdef class ParkedPacket:
         if packet is not None and verdict is None:
             raise ValueError("a packet goes with an answer")
         return self._complete((verdict, _REPLIES[reply], clear_right, absorb, False),
-                              None if packet is None else bytes(packet))
+                              None if packet is None else bytes(memoryview(packet)))
 
     @property
     def waits(self) -> bool:
@@ -605,6 +607,7 @@ cdef class ParkedPacket:
         if done:
             last.answer = answer
             self.resume.asks = asks
+            self.resume.hurried += self.called and verdict is None
             self.resume.changes = packet is not None
             self.packet = packet
             self.said = said

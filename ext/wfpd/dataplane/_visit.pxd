@@ -122,6 +122,7 @@ cdef struct Resume:
     uint8_t provisional             # Callouts keep something with that flow, which is not made yet.
     uint8_t gone                    # Its filter is gone: nothing tells how far the earlier visit has come.
     uint8_t changes                 # The last answer changes the packet, which is Python's to do.
+    uint8_t hurried                 # Times that it was to be asked again before the call that parked it had returned.
 
 # What the callout that is asked at the stream layer is shown.
 cdef struct StreamIndication:

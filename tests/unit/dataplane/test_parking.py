@@ -116,3 +116,25 @@ def test_packets_that_are_alike_but_for_this_are_not_taken_for_each_other(
         assert [(verdict, number) for _, verdict, number in kernel.parking.hear()] == [(ACCEPT, 102)]
         assert made.handles[0].complete("block")
         assert [(verdict, number) for _, verdict, number in kernel.parking.hear()] == [(DROP, 101)]
+
+
+class AsksAgain(Parks):
+    """Completes what it parks at once, without an answer."""
+
+    def classify(self, c: Any) -> None:
+        if self.handles:
+            self.handles.append(c.pend())
+        else:
+            super().classify(c)
+        self.handles[-1].complete()
+
+
+def test_a_callout_that_asks_for_itself_again_and_again_gets_on_error(tmp_path: pathlib.Path) -> None:
+    made = AsksAgain()
+    with serving(tmp_path, callout=registered(made), faults=BLOCKS, parks=True, late_after=3) as (engine, kernel, _):
+        made.kernel = kernel
+        kernel.say(packet(1))
+        assert [number for _, _, number in kernel.hear()] == [1]
+        assert [(verdict, number) for _, verdict, number in kernel.parking.hear()] == [(DROP, 101)]
+        assert (len(made.handles), engine.callout_errors()) == (16, {"c": 1})
+        assert engine.counters()["queues"][PARKING]["late"] == 0

@@ -575,15 +575,32 @@ def test_what_is_kept_with_a_flow_that_is_not_made_yet_waits_with_the_packet(
     assert (keeps.found, keeps.ended) == (found, ended)
 
 
-@pytest.mark.parametrize("n", [1, 2])
-def test_in_replay_what_is_asked_again_without_an_end_is_late(tmp_path: pathlib.Path, n: int) -> None:
-    """One packet that is completed within the call, or two that complete each other."""
+def test_in_replay_what_is_asked_again_without_an_end_is_late(tmp_path: pathlib.Path) -> None:
+    """Two packets that complete each other."""
     c = Pends()
-    c.at_once = lambda handle: len(c.handles) >= n and c.handles[-n].complete()
+    c.at_once = lambda handle: len(c.handles) >= 2 and c.handles[-2].complete()
     world = World(tmp_path, "  - {name: ask, layer: datagram_data, action: {callout: c}}", c=c)
-    lines = [world.send(datagram()) for _ in range(n)] + world.due() + world.due(None)
+    lines = [world.send(datagram()) for _ in range(2)] + world.due() + world.due(None)
     late = [(line["packet"], line["reason"]) for line in lines if line["verdict"] == "block"]
-    assert sorted(late) == [(packet, "late") for packet in range(1, n + 1)]
+    assert sorted(late) == [(packet, "late") for packet in (1, 2)]
+
+
+def test_a_callout_that_asks_for_itself_again_and_again_gets_on_error(tmp_path: pathlib.Path) -> None:
+    c = Pends(at_once=lambda handle: handle.complete())
+    world = World(tmp_path, "  - {name: ask, layer: datagram_data, action: {callout: c}}", c=c)
+    line = world.send(datagram())
+    assert (line["verdict"], line["reason"], len(c.seen), len(c.handles)) == ("block", "error", 17, 16)
+    assert sum(world.errors.values()) == 1
+
+
+def test_a_callout_may_be_asked_again_by_others_more_often(tmp_path: pathlib.Path) -> None:
+    c = Pends()
+    world = World(tmp_path, "  - {name: ask, layer: datagram_data, action: {callout: c}}", c=c)
+    world.send(datagram())
+    for _ in range(40):
+        assert c.handles[-1].complete() and world.due() == []
+    assert c.handles[-1].complete("permit")
+    assert [line["verdict"] for line in world.due()] == ["permit"]
 
 
 class Injects:
