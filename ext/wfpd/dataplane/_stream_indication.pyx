@@ -117,27 +117,28 @@ cdef class StreamIndication(Indication):
         self.answer.stream_action = action
         return 0
 
-    def need_more(self, uint32_t n=1):
-        """Decide nothing: be called again with these bytes and at least `n` more.
+    def need_more(self, n=1):
+        """Decide nothing: be called again with these bytes and at least `n` more, 1 to 2^32 - 1.
 
         RuntimeError where there are no more, or no more may be kept.
         """
-        cdef uint32_t flags = self._streaming().indication.flags
+        cdef uint32_t required, flags = self._streaming().indication.flags
         if flags & (STREAM_FLAG_NO_MORE_DATA | STREAM_FLAG_BUFFER_LIMIT):
             raise RuntimeError("need_more(): NO_MORE_DATA or BUFFER_LIMIT_REACHED is set, a decision is due")
-        if n < 1:
-            raise ValueError("need_more(n): n is at least 1")
+        if not 1 <= n <= 0xFFFFFFFF:
+            raise ValueError("need_more(n): n is 1 to 4294967295 bytes")
+        required = <uint32_t>n
         self._stream_action(STREAM_NEED_MORE)
-        self.answer.required = n
+        self.answer.required = required
 
-    def enforce(self, uint32_t n):
+    def enforce(self, n):
         """Let permit() or block() stand for the first `n` bytes only; the rest is indicated again.  0: for all.
 
         Goes beside the answer, before or after it.
         """
         cdef Visitor* visitor = self._streaming()
-        if n > visitor.indication.length:
-            raise ValueError(f"enforce({n}): there are {visitor.indication.length} bytes")
+        if not 0 <= n <= visitor.indication.length:
+            raise ValueError(f"enforce(n): n is 0 to {visitor.indication.length}, the bytes that there are")
         self.enforced = n
 
     def drop_connection(self):

@@ -111,7 +111,8 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason():
     told: list[str] = []
 
     def tries(c: Any) -> None:
-        for attempt in (c.defer, c.pend, lambda: c.enforce(99), lambda: c.need_more(0)):
+        for attempt in (c.defer, c.pend, lambda: c.enforce(99), lambda: c.enforce(-1), lambda: c.enforce(1 << 40),
+                        lambda: c.need_more(0), lambda: c.need_more(-1), lambda: c.need_more(1 << 32)):  # fmt: skip
             try:
                 attempt()
             except (RuntimeError, ValueError) as error:
@@ -122,8 +123,13 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason():
     talk.open()
     assert talk.send(0, b"abc", server=True) == PASSED
     assert talk.send(0, b"abc") == PASSED
-    assert [text.split(":")[0] for text in told] == ["defer()", "pend()", "enforce(99)", "need_more(n)"] * 2
-    assert "received" in told[0] and "passes" in told[4]
+    assert [text.split(":")[0] for text in told] == [
+        "defer()",
+        "pend()",
+        *["enforce(n)"] * 3,
+        *["need_more(n)"] * 3,
+    ] * 2
+    assert "received" in told[0] and "passes" in told[8]
 
 
 def test_bytes_kept_by_a_callout_stay_as_they_were():
