@@ -42,10 +42,17 @@ def why_no_other_user() -> str:
     return f"the checkout cannot be read by another user: {said[-1] if said else ''}" if done.returncode else ""
 
 
+def _is_open(directory: str) -> bool:
+    path = Path(directory).resolve()
+    return all(one.is_dir() and one.stat().st_mode & 0o001 for one in (path, *path.parents))
+
+
 @contextlib.contextmanager
 def open_directory() -> Iterator[Path]:
-    """A directory that other users may enter; pytest's own are closed to them, whenever some pytest starts."""
-    with tempfile.TemporaryDirectory(prefix="wfpd-test-") as name:
+    """A directory that other users may enter; pytest's own are closed to them, whenever some pytest starts, and so
+    may be the one that TMPDIR names."""
+    place = next((one for one in (tempfile.gettempdir(), "/tmp", "/var/tmp") if _is_open(one)), None)
+    with tempfile.TemporaryDirectory(prefix="wfpd-test-", dir=place) as name:
         os.chmod(name, 0o755)
         yield Path(name)
 

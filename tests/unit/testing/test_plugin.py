@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tests.proven import OTHER_USER, need_other_user, need_root, open_directory
 from wfpd.testing.plugin import Callouts
 
 ROOT = Path(__file__).resolve().parents[3]
+OWN = ("PYTEST_ADDOPTS", "PYTEST_DEBUG_TEMPROOT", "TMPDIR", "TEMP", "TMP")
+"""Of the run that this test is part of: its directories may be closed to who runs the inner one."""
 HEAD = """
 class Port:
     def __init__(self, port=23, layer=""):
@@ -37,7 +40,8 @@ def outcome(folder: Path, text: str, *options: str, before: tuple[str, ...] = ()
     path.write_text(HEAD + text)
     command = [*before, sys.executable, "-m", "pytest", "-p", "wfpd.testing.plugin", "-p", "no:cacheprovider", "-c",
                os.devnull, "--rootdir", str(folder), *options, str(path)]  # fmt: skip
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+    kept = {name: value for name, value in os.environ.items() if name not in OWN}
+    done = subprocess.run(command, cwd=folder, env=kept | {"PYTHONPATH": str(ROOT)}, capture_output=True,
                           text=True, timeout=120, check=False)  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 
@@ -113,9 +117,17 @@ def test_live_tests_have_a_marker(tmp_path: Path) -> None:
     assert status == 0 and "1 passed, 1 deselected" in said
 
 
-def test_without_root_a_live_test_is_skipped_and_says_why_or_fails_if_it_must_run() -> None:
+@pytest.mark.parametrize("closed", [False, True], ids=["", "closed to others"])
+def test_without_root_a_live_test_is_skipped_and_says_why_or_fails_if_it_must_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
     need_root()
     need_other_user()
+    if closed:  # As where several runs share a directory for temporary files that is another user's.
+        tmp_path.chmod(0o700)
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.setenv("PYTEST_ADDOPTS", f"--basetemp={tmp_path / 'base'}")
     with open_directory() as folder:
         status, said = outcome(folder, LIVE, "-rs", before=OTHER_USER)
         assert status == 0 and "1 passed, 1 skipped" in said and "need root; running as uid 65534" in said
