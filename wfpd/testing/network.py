@@ -56,11 +56,17 @@ def wait_until(condition: Callable[[], bool], timeout: float = 3.0, step: float 
     return True
 
 
+IPV6 = Path("/proc/sys/net/ipv6")
+"""There is no such directory where the kernel has no IPv6, or was told not to use it."""
+
+
 @functools.cache
 def why_no_namespaces() -> str:
     """Why this process cannot make network namespaces; empty if it can."""
     if os.geteuid() != 0:
         return f"network namespaces need root; running as uid {os.geteuid()}"
+    if not IPV6.is_dir():
+        return "the network of live tests has both families, and this kernel has no IPv6"
     try:
         done = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, text=True, check=False)
     except OSError as error:

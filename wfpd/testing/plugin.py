@@ -115,8 +115,8 @@ def live_callout(request: pytest.FixtureRequest) -> Iterator[LiveCallout]:
         _skip(request, reason)
     try:
         live = request.node.stash[LIVE] = LiveCallout()
-    except KernelError as error:
-        _skip(request, f"no network of namespaces here: {error.message}")
+    except (KernelError, OSError) as error:  # OSError: a setting of /proc that this kernel does not have.
+        _skip(request, f"no network of namespaces here: {getattr(error, 'message', error)}")
     try:
         if reason := live.network.why_no_queue():
             _skip(request, reason)

@@ -137,7 +137,10 @@ def test_without_root_a_live_test_is_skipped_and_says_why_or_fails_if_it_must_ru
 
 @pytest.mark.parametrize(
     ("broken", "reason"),
-    [("Line.why_no_queue = lambda self: 'no NFQUEUE here: as told'", "no NFQUEUE here: as told"),
+    [("network.IPV6 = Path('/proc/sys/net/ipv9')", "this kernel has no IPv6"),
+     ("def fails(*_): raise FileNotFoundError(2, 'as told', '/proc/sys/net/x')\nNamespace.sysctl = fails",
+      "here: [Errno 2] as told: '/proc/sys/net/x'"),
+     ("Line.why_no_queue = lambda self: 'no NFQUEUE here: as told'", "no NFQUEUE here: as told"),
      ("def build(self): raise KernelError('ip is not installed')\nLine.build = build", "here: ip is not installed")],
 )  # fmt: skip
 def test_where_no_network_or_queue_can_be_made_it_is_skipped_and_says_why(
@@ -145,7 +148,8 @@ def test_where_no_network_or_queue_can_be_made_it_is_skipped_and_says_why(
 ) -> None:
     need_root()
     (tmp_path / "conftest.py").write_text(
-        f"from wfpd.errors import KernelError\nfrom wfpd.testing.network import Line\n{broken}\n"
+        "from pathlib import Path\nfrom wfpd.errors import KernelError\nfrom wfpd.testing import network\n"
+        f"from wfpd.testing.network import Line, Namespace\n{broken}\n"
     )
     status, said = outcome(tmp_path, LIVE, "-rs")
     assert status == 0 and "1 passed, 1 skipped" in said and reason in said
