@@ -16,7 +16,7 @@ import pytest
 from tests.integration.live import all_to_callout, live, monitor, proc_queue, queue_rule, snapshot_of, wait_queue
 from tests.integration.netns import SERVER4, Network, wait_until
 from tests.integration.running import Wfpd
-from wfpd.callouts._told import Told
+from wfpd.callouts._told import Chooses, Told
 from wfpd.callouts.counting import Counting
 from wfpd.callouts.registered import Registered
 from wfpd.dataplane._budget import Watch
@@ -367,6 +367,31 @@ def test_a_quick_probe_ends_the_suspension(net: Network, tmp_path: Path, native:
         assert running.wait_for(3, 2)
         found = watch.counters()
         assert (found["suspended"], found["probes"], found["suspensions"], found["skipped"]) == (False, 1, 1, 0)
+
+
+class Dozes(Chooses):
+    """Its Python half, asked about what begins with 9, takes its time."""
+
+    def classify(self, c: Any) -> None:
+        time.sleep(0.06)
+        c.permit()
+
+
+def test_a_probe_that_is_left_to_python_is_pythons_call(net: Network, tmp_path: Path) -> None:
+    callout = budgeted(Dozes(), time_ns=30 * MILLISECOND, times=1, suspend_ns=100 * MILLISECOND)
+    watch: Any = callout.watch
+    with live(Engine(1), snapshot_of(tmp_path, all_to_callout(), callouts={"watch": callout})) as running:
+        running.add(net.router, 3)
+        queue_rule(net.router, 3, "-p", "udp")
+        running.start()
+        with net.client.socket() as sock:
+            for number, data in enumerate((b"9 slow", b"9 probe", b"1 probe"), 1):
+                sock.sendto(data, (SERVER4, 5000))
+                assert running.wait_for(3, number)
+                assert watch.counters()["suspended"] is (data != b"1 probe")
+                time.sleep(0.15)
+        found = watch.counters()
+        assert (found["probes"], found["suspensions"], found["overruns"], found["skipped"]) == (2, 1, 2, 0)
 
 
 def test_the_daemon_says_that_a_callout_is_suspended(net: Network, tmp_path: Path) -> None:

@@ -69,6 +69,9 @@ cdef Admission watch_admits(const CalloutSlot* slot, uint64_t now_ns) noexcept n
 # A call that was admitted has ended; times by CLOCK_MONOTONIC.
 cdef void watch_took(const CalloutSlot* slot, Admission admission, uint64_t began_ns, uint64_t ended_ns) noexcept nogil
 
+# The same of a call that has left the answer to another one, which is the probe if this was: it alone proves nothing.
+cdef void watch_handed(const CalloutSlot* slot, Admission admission, uint64_t began_ns, uint64_t ended_ns) noexcept nogil
+
 # A call still runs that began long ago: suspend the callout at once, so that no other thread walks into it.
 cdef void watch_hangs(const CalloutSlot* slot, uint64_t now_ns) noexcept nogil
 

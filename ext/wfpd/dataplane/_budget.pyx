@@ -82,6 +82,16 @@ cdef void watch_took(const CalloutSlot* slot, Admission admission, uint64_t bega
     wfpd_unlock(&watch.lock)
 
 
+cdef void watch_handed(const CalloutSlot* slot, Admission admission, uint64_t began_ns, uint64_t ended_ns) noexcept nogil:
+    if admission != PROBE or (ended_ns > began_ns and ended_ns - began_ns > slot.budget_ns):
+        watch_took(slot, admission, began_ns, ended_ns)
+        return
+    wfpd_lock(&slot.watch.lock)
+    slot.watch.probing = 0
+    slot.watch.n_probes -= 1
+    wfpd_unlock(&slot.watch.lock)
+
+
 cdef void watch_hangs(const CalloutSlot* slot, uint64_t now_ns) noexcept nogil:
     wfpd_lock(&slot.watch.lock)
     if slot.watch.suspended_until == 0:

@@ -23,7 +23,8 @@ from ._arbitrate cimport (
     arbitrate_answer, arbitrate_begin, arbitrate_run,
 )
 from ._budget cimport (
-    ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_called, watch_sample, watch_took, wfpd_budget_add,
+    ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_called, watch_handed, watch_sample, watch_took,
+    wfpd_budget_add,
     wfpd_budget_clock, wfpd_budget_write,
 )
 from ._cache cimport cache_find, cache_store

@@ -354,6 +354,9 @@ cdef void visit_native(Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
     ended = wfpd_budget_clock()
     if budgeted:
         wfpd_budget_write(&visitor.called_ns, 0)
-        watch_took(slot, admission, began, ended)
+        if visitor.handed:
+            watch_handed(slot, admission, began, ended)
+        else:
+            watch_took(slot, admission, began, ended)
     if sampled:
         watch_sample(slot.watch, ended - began)
