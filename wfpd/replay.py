@@ -36,6 +36,8 @@ FLOW_IDS = 0x5DEECE66D
 """So that every replay of a capture gives its flows the same ids."""
 SWEEP_NS = 1_000_000_000
 """Of the capture's clock, between two looks for flows whose contexts are to end."""
+COPIED = 2048
+"""Bytes of a packet that a live queue hands over where no callout reads payload (wfpd.daemon.queues.HEADERS)."""
 MOST_PARKED = 1000
 """Times that one packet is parked; its time does not pass meanwhile, so that nothing else would end it."""
 _HOOKS_OF = {"input": ("input",), "output": ("output",), "forward": ("forward",)}
@@ -189,6 +191,8 @@ class Replay:
         self.replayer = Replayer(
             self.snapshot, self.flows, host, checksums=checksums, late_after=policy.faults.late_after, live=live
         )
+        asks = any(item is not None for item in self.snapshot.callouts)
+        self._copied = COPIED if asks and not (self.snapshot.needs_payload or checksums) else None
         self.visits: list[tuple[str, Result]] = []
         """The hooks that the last packet passed, and what each visit gave."""
         self.passed: bytes | None = None
@@ -262,7 +266,7 @@ class Replay:
         data = way.passed
         assert data is not None
         visit: Result = self.replayer.visit(
-            data, hook, self._now_ns,
+            data[: self._copied], hook, self._now_ns,
             original=way.packet.original_length if data is way.packet.data else len(data),
             in_interface=0 if hook == "output" else way.interface,
             out_interface=way.interface if hook == "output" else 0,

@@ -11,10 +11,13 @@ from scapy.packet import Raw
 from scapy.utils import rdpcap, wrpcap
 
 from tests.integration.live import all_to_callout, snapshot_of
+from tests.registering import Decided
 from wfpd import cli
+from wfpd.daemon.queues import HEADERS
 from wfpd.dataplane import Replayer
 from wfpd.dataplane._modify import modified_of, refusal
 from wfpd.errors import ActionRefused
+from wfpd.replay import COPIED
 
 DATAGRAM = bytes(IP(src="192.0.2.1", dst="198.51.100.2") / UDP(sport=7, dport=53) / Raw(b"question"))
 SEGMENT = bytes(
@@ -120,3 +123,31 @@ def test_replay_writes_the_packets_that_pass_as_they_left(tmp_path: Path) -> Non
     (packet,) = rdpcap(str(out))
     assert bytes(packet)[28:] == b"QUESTION"
     assert cli.main(["replay", "--policy", str(policy), "--write", str(tmp_path / "no" / "x"), str(capture)]) == 3
+
+
+@pytest.mark.parametrize(("words", "n", "done"), [
+    ({"needs_payload": False}, 3000, False), ({"needs_payload": False}, 1000, True),
+    ({"needs_payload": True}, 3000, True), ({"needs_payload": False, "modifies": True}, 3000, True),
+])  # fmt: skip
+def test_replay_refuses_what_a_live_queue_would_not_have_copied(
+    tmp_path: Path, words: dict[str, bool], n: int, done: bool
+) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    class Writes:
+        def classify(self, c: Any) -> None:
+            try:
+                c.write(1, b"\x04")
+                seen.append((len(c.packet), True))
+            except ActionRefused as refused:
+                seen.append((len(c.packet), "cut" not in refused.message))
+            c.permit()
+
+    for name, value in words.items():
+        setattr(Writes, name, value)
+    policy = (
+        "version: 1\ncallouts: [{name: c, use: 'm:C'}]\nfilters: [{name: f, layer: ipforward, action: {callout: c}}]\n"
+    )
+    packet = IP(src="198.51.100.9", dst="203.0.113.1") / UDP(sport=9, dport=53) / bytes(n)
+    assert Decided(tmp_path, policy, {"c": Writes()}).send(packet)["verdict"] == "permit"
+    assert seen == [(28 + n if done else HEADERS, done)] and COPIED == HEADERS
