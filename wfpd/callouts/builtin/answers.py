@@ -14,6 +14,8 @@ ANSWERS = ("continue", "permit", *REFUSALS)
 STREAM = frozenset({"stream_v4", "stream_v6"})
 """Layers of bytes, not of packets: there a connection is allowed or dropped as a whole."""
 
+WRITABLE = tuple(layer.name for layer in LAYERS if layer.served and not layer.twin and layer.name != "stream")
+"""Where a packet can be changed: at discard layers it is blocked already, and at `stream` its bytes are asked about."""
 ABSORBING = frozenset(layer.full_name(family) for layer in LAYERS if layer.absorb for family in (4, 6))
 """Where a block may be absorbed.  Elsewhere one without a reply is as silent on the wire, but discard layers see it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wfpd.callouts._rewrite import DscpWriter
+from wfpd.callouts.builtin.answers import WRITABLE
 from wfpd.callouts.builtin.options import whole
 
 NAMES = {
@@ -22,6 +23,7 @@ class DscpSet:
     """
 
     modifies = True
+    layers = WRITABLE
 
     def __init__(self, dscp: int | str) -> None:
         if isinstance(dscp, str):

@@ -6,6 +6,7 @@ from typing import Any
 
 from wfpd.callouts._packet import mss_option
 from wfpd.callouts._rewrite import SegmentClamp
+from wfpd.callouts.builtin.answers import WRITABLE
 from wfpd.callouts.builtin.options import whole
 
 IP_AND_TCP = {4: 40, 6: 60}
@@ -21,6 +22,7 @@ class MssClamp:
     """
 
     modifies = True
+    layers = WRITABLE
 
     def __init__(self, mss: int | None = None, mtu: int | None = None) -> None:
         if (mss is None) == (mtu is None):

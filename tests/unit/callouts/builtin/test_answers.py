@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -9,6 +10,10 @@ from scapy.layers.inet import IP, TCP, UDP
 
 from tests.unit.callouts.builtin.fake import FakeContext
 from wfpd.callouts.builtin.answers import REFUSALS, answer, answer_stream, refuse
+from wfpd.callouts.builtin.dscp_set import DscpSet
+from wfpd.callouts.builtin.mss_clamp import MssClamp
+from wfpd.callouts.registered import Registered
+from wfpd.model.policy import Callout
 
 TCP_PACKET, UDP_PACKET = bytes(IP() / TCP()), bytes(IP() / UDP())
 
@@ -44,3 +49,10 @@ def test_a_connection_is_allowed_or_dropped(how: str) -> None:
     c = FakeContext(layer="stream_v4")
     answer_stream(c, how)
     assert c.answer == ("drop_connection" if how in REFUSALS else "allow_connection", {})
+
+
+@pytest.mark.parametrize("made", [DscpSet(46), MssClamp(1200)], ids=["dscp", "mss"])
+def test_what_changes_packets_applies_to_layers_where_they_can_be_changed_only(made: object) -> None:
+    item = Registered(Callout("c", uuid.UUID(int=1), "m:C", {}), made)
+    assert not any(item.serves(name) for name in ("stream_v4", "stream_v6", "inbound_transport_v4_discard"))
+    assert all(item.serves(name) for name in ("inbound_transport_v4", "ipforward_v6", "ale_auth_connect_v4"))
