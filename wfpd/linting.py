@@ -27,6 +27,7 @@ NAMED = 3
 """Filters named where several together are meant."""
 _BLOCKING = (Action.BLOCK, Action.CALLOUT_TERMINATING, Action.CALLOUT_UNKNOWN)
 _NO_DISCARD = FilterFlag.AUDIT | FilterFlag.ABSORB
+CONNECTION_LIMIT = "wfpd.callouts.builtin.connection_limit:ConnectionLimit"
 _DEAD = ("shadowed", "never")
 
 
@@ -73,7 +74,7 @@ def lint_policy(
     except Exception as error:
         found.notes.append(f"no lints: {error!r:.200}")
         return found
-    for group in (linter.feeding, linter.twins, linter.filters, lambda: linter.login(login)):
+    for group in (linter.feeding, linter.twins, linter.callouts, linter.filters, lambda: linter.login(login)):
         try:
             group()
         except Exception as error:
@@ -168,6 +169,24 @@ class _Linter:
         n_more = len({self.row(place).order for place in places}) - 1
         if places:
             self.add(lint, self.row(places[0]), message + (f" ({n_more} more filters there)" if n_more else ""), hint)
+
+    # --- callouts
+
+    def callouts(self) -> None:
+        """Connection limits that count nothing, or refuse nothing."""
+        for callout in self.policy.callouts:
+            if callout.use != CONNECTION_LIMIT:
+                continue
+            named = [item for item in self.rows if item.callout == callout.name and not item.flags & FilterFlag.AUDIT]
+            counting = [item for item in named if BY_SLOT[item.slot][0].name == "ale_flow_established"]
+            refusing = [item for item in named if BY_SLOT[item.slot][0].name.startswith("ale_auth_")]
+            what = f'callout "{callout.name}" limits nothing: '
+            if refusing and not counting:
+                self.add("idle-callout", refusing[0], what + "it counts no connection",
+                         "name it by a filter at ale_flow_established too, with the same conditions")  # fmt: skip
+            elif counting and not refusing:
+                self.add("idle-callout", counting[0], what + "it is asked about none",
+                         "name it by a filter at ale_auth_recv_accept or ale_auth_connect too")  # fmt: skip
 
     # --- filters
 

@@ -115,6 +115,22 @@ def test_a_family_that_is_left_out_is_told_of_for_filters_of_that_family_only(wr
         assert "ipforward_v6: attach leaves out IPv6" in lint.problem.message
 
 
+@pytest.mark.parametrize(("layers", "found"), [
+    (("ale_auth_recv_accept",), ["idle-callout"]), (("ale_flow_established",), ["idle-callout"]),
+    (("ale_auth_connect", "ale_flow_established"), []), ((), []),
+])  # fmt: skip
+@pytest.mark.parametrize("more", ["", ", mode: audit"])
+def test_a_connection_limit_needs_a_filter_that_counts_and_one_that_refuses(
+    write: Write, layers: tuple[str, ...], found: list[str], more: str
+) -> None:
+    use = "wfpd.callouts.builtin.connection_limit:ConnectionLimit"
+    text = f"version: 1\ncallouts: [{{name: few, use: '{use}', options: {{most: 3}}}}]\nfilters:\n"
+    text += "  - {name: own, layer: ipforward, action: block, when: {ip_protocol: 6}}\n"
+    for layer in layers:
+        text += f"  - {{name: {layer}, layer: {layer}, action: {{callout: few}}{more}, when: {{ip_local_port: 22}}}}\n"
+    assert [lint for lint, _ in names(write(text))] == ([] if more else found)
+
+
 @pytest.mark.parametrize(
     ("member", "idle"), [("log: true", False), ("absorb: true", True), ("mode: audit", True), ("enabled: false", True)]
 )
