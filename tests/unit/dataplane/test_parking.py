@@ -138,3 +138,15 @@ def test_a_callout_that_asks_for_itself_again_and_again_gets_on_error(tmp_path: 
         assert [(verdict, number) for _, verdict, number in kernel.parking.hear()] == [(DROP, 101)]
         assert (len(made.handles), engine.callout_errors()) == (16, {"c": 1})
         assert engine.counters()["queues"][PARKING]["late"] == 0
+
+
+def test_what_a_packet_becomes_is_bytes_and_no_number(tmp_path: pathlib.Path) -> None:
+    made = Parks()
+    with serving(tmp_path, callout=registered(made), faults=BLOCKS, parks=True) as (_, kernel, _):
+        made.kernel = kernel
+        kernel.say(packet(1))
+        kernel.hear()
+        with pytest.raises(TypeError):
+            made.handles[0].complete("permit", packet=28)
+        assert made.handles[0].waits and made.handles[0].complete("permit", packet=bytearray(made.packets[0]))
+        assert kernel.parking.hear() == [(VERDICT, ACCEPT, 101)]
