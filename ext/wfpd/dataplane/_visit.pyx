@@ -24,8 +24,7 @@ from ._arbitrate cimport (
 )
 from ._budget cimport (
     ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_called, watch_handed, watch_sample, watch_took,
-    wfpd_budget_add,
-    wfpd_budget_clock, wfpd_budget_write,
+    wfpd_budget_add, wfpd_budget_clock, wfpd_budget_write,
 )
 from ._cache cimport cache_find, cache_store
 from ._clock cimport wfpd_monotonic
