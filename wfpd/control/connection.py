@@ -24,6 +24,9 @@ WRITE_TIMEOUT = 10.0
 """Seconds in which a peer has to take what is sent to it."""
 READ_SIZE = 16384
 """Bytes of one read."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.25
+"""Seconds until more is read of a line that a read has not ended: twice as long after each, so a line that comes by the
+byte takes no processor.  Administrators' lines are read as they come."""
 CHUNK = 65536
 """Bytes of notifications that are written at once."""
 
@@ -47,6 +50,7 @@ class Connection(asyncio.BufferedProtocol):
         self._hello_timeout = hello_timeout
         self._buffer = bytearray()
         self._searched = 0
+        self._pause = FIRST_PAUSE
         self._over = False
         self._lost = False
         self._aborted = False
@@ -78,10 +82,18 @@ class Connection(asyncio.BufferedProtocol):
         self.account.charge(READ_COST, self._loop.time())
         if len(self._buffer) >= protocol.MAX_LINE:
             self._stop_reading()
-        elif wait := self.account.wait(self._loop.time()):
+        elif wait := max(self.account.wait(self._loop.time()), self._pause_in_line(nbytes)):
             self._stop_reading()
             self._resume_at = self._loop.call_later(wait, self._read_on)
         _wake(self._more)
+
+    def _pause_in_line(self, nbytes: int) -> float:
+        """Seconds that the peer has to wait because the read has not ended a line."""
+        if self.account.administers or b"\n" in self._read_buffer[:nbytes].tobytes():
+            self._pause = FIRST_PAUSE
+            return 0.0
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        return pause
 
     def eof_received(self) -> bool:
         """What has come is still served."""

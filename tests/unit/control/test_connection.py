@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from wfpd.control import connection as module
-from wfpd.control.connection import READ_SIZE, Connection
+from wfpd.control.connection import FIRST_PAUSE, READ_SIZE, Connection
 from wfpd.control.limits import Account, Budget
 from wfpd.control.peer import Peer
 from wfpd.control.protocol import MAX_LINE, Role
@@ -202,3 +202,34 @@ def test_who_is_thrown_out_before_the_transport_is_there_ends_with_it() -> None:
         theirs.close()
 
     asyncio.run(main())
+
+
+def test_a_line_that_comes_by_the_byte_is_read_less_and_less_often_and_served_whole() -> None:
+    reads: list[int] = []
+
+    async def talk(connection: Connection, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        updated = connection.buffer_updated
+        connection.buffer_updated = lambda n: (reads.append(n), updated(n))[1]  # type: ignore[method-assign]
+        for _ in range(40):
+            await loop.sock_sendall(sock, b"x")
+            await asyncio.sleep(0.005)
+        await loop.sock_sendall(sock, b"\n")
+        sock.shutdown(socket.SHUT_WR)
+        await all_of(sock)
+
+    assert run(talk, account=Account(1, False, Budget(1.0, 1.0))) == [b"x" * 40 + b"\n"]
+    assert sum(reads) == 41 and len(reads) < 20
+
+
+def test_lines_that_come_whole_are_read_at_once_after_one_that_did_not() -> None:
+    async def talk(connection: Connection, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for part in (b"a", b"b", b"c", b"d\n"):
+            await loop.sock_sendall(sock, part)
+            await asyncio.sleep(0.02)
+        assert connection._pause == FIRST_PAUSE
+        sock.shutdown(socket.SHUT_WR)
+        await all_of(sock)
+
+    assert run(talk, account=Account(1, False, Budget(1.0, 1.0))) == [b"abcd\n"]
