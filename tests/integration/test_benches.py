@@ -248,7 +248,7 @@ def test_a_bench_has_its_place_in_the_document_or_it_is_said_why_not() -> None:
 
 
 def test_one_bench_is_measured_again_and_only_its_place_changes(tmp_path: Path) -> None:
-    document = tmp_path / "page.md"
+    document = tmp_path / "page"
     before = (ROOT / "docs" / "benchmarks.md").read_text()
     document.write_text(before)
     run("bench", "bench_reassembly", "--rounds", "1", "--document", str(document))

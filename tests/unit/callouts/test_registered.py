@@ -77,10 +77,9 @@ def test_a_compiled_one_injects_from_its_classify_or_from_pended() -> None:
     class Awaits(Compiled):
         async def classify(self, c: Any) -> None: ...
 
-    for wrong in (Compiled, Awaits):
-        with pytest.raises(TypeError, match="no coroutine, or a method pended"):
-            Registered(ONE, wrong())
-    assert Registered(ONE, Asks()).injects and Registered(ONE, Pends()).injects
+    with pytest.raises(TypeError, match="needs a classify, or a method pended"):
+        Registered(ONE, Compiled())
+    assert all(Registered(ONE, right()).injects for right in (Asks, Pends, Awaits))
 
 
 def test_a_compiled_one_that_parks_may_do_so_in_its_classify() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.builders import a_filter, a_policy, callout, equal, slot, snapshot, when
-from tests.unit.dataplane.test_engine import ACCEPT, DROP, Kernel, packet, serving
+from tests.unit.dataplane.kernel import ACCEPT, DROP, Kernel, packet, serving
 from wfpd.dataplane import Flows, Stage
 from wfpd.imagined import imagine
 from wfpd.model.policy import Action, Policy, Reply
