@@ -309,7 +309,9 @@ def test_a_coroutine_is_not_asked_about_what_cannot_wait(tmp_path: Path) -> None
     errors: list[str] = []
     run.replay.replayer.context.on_error = lambda name, error: errors.append(str(error))
     assert run.send(QUESTION)["reason"] == "error"
-    assert errors == ["pend(): the packet was modified in this call, or at the layer stream: give complete() the packet"]
+    assert errors == [
+        "pend(): the packet was modified in this call, or at the layer stream: give complete() the packet"
+    ]
 
 
 # ------------------------------------------------------------------------------------ injection
