@@ -296,10 +296,11 @@ def test_streams_that_are_left_to_python_are_decided_by_it(wfpd: Wfpd, net: Netw
     assert wfpd.end() == 0
 
 
-def test_what_it_costs_is_counted_for_the_python_half(wfpd: Wfpd, net: Network) -> None:
+def test_all_calls_are_counted_and_each_of_the_python_half_is_timed(wfpd: Wfpd, net: Network) -> None:
     run(wfpd, udp("ipforward"), "Awaits")
     with net.udp_receiver(net.server, 5000) as receiver:
         send(net.client, SERVER[4], 4, *[b"1 pass"] * 20, b"9 ask")
         assert receiver.wait_for(21)
     (found,) = wfpd.call("callouts.list")["objects"]
-    assert found["calls"] == 1 and re.search("Awaits", str(found))
+    assert found["calls"] == 21 and re.search("Awaits", str(found))
+    assert 2 <= wfpd.metric("wfpd_callout_duration_seconds_count", callout="c") < 21  # And the first of each worker.
