@@ -30,7 +30,7 @@ def needed_filters(policy: Policy, slot: int, values: Mapping[str, Value]) -> li
         if item.sublayer in ended:
             continue
         needed.append(item)
-        always = item.action in (Action.PERMIT, Action.BLOCK, Action.CALLOUT_TERMINATING)
+        always = item.action in (Action.PERMIT, Action.BLOCK)
         if always and FilterFlag.AUDIT not in item.flags:
             ended.add(item.sublayer)
     return needed

@@ -18,7 +18,7 @@ from wfpd.dataplane._probe import classify_many, table_stats
 from wfpd.model.fields import FIELD
 from wfpd.model.policy import Action, FilterFlag
 
-ALWAYS_END = {item.name.lower() for item in (Action.PERMIT, Action.BLOCK, Action.CALLOUT_TERMINATING)}
+ALWAYS_END = {item.name.lower() for item in (Action.PERMIT, Action.BLOCK)}
 
 
 def needed(taken: Snapshot, found: list[int]) -> list[int]:

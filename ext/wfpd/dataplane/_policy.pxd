@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from ._budget cimport CalloutSlot
 from ._set cimport SetIndex
 from ._text_set cimport SetText, TextSet
-from ._types cimport FILTER_BLOCK, FILTER_CALLOUT_TERMINATING, FILTER_PERMIT, FLAG_AUDIT, FieldValues, N_SLOTS
+from ._types cimport FILTER_BLOCK, FILTER_PERMIT, FLAG_AUDIT, FieldValues, N_SLOTS
 
 cdef enum:                          # wfpd.model.conditions.Op
     OP_RANGE = 0
@@ -200,7 +200,7 @@ cdef inline bint at_most(uint64_t a_hi, uint64_t a_lo, uint64_t b_hi, uint64_t b
 cdef inline bint is_gone(const uint64_t* gone, uint32_t index) noexcept nogil:
     return gone != NULL and (gone[index >> 6] >> (index & 63)) & 1
 
-# Whether the action always ends the sublayer, whatever a callout answers.
+# Whether the action always ends the sublayer.  No callout does: one that is called for some flows only, also a
+# terminating one, is else as if its filter did not match, and parts are built before it is known which those are.
 cdef inline bint always_ends(uint8_t action, uint16_t flags) noexcept nogil:
-    return not flags & FLAG_AUDIT and (
-        action == FILTER_PERMIT or action == FILTER_BLOCK or action == FILTER_CALLOUT_TERMINATING)
+    return not flags & FLAG_AUDIT and (action == FILTER_PERMIT or action == FILTER_BLOCK)

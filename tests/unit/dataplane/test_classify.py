@@ -41,15 +41,15 @@ def test_an_ending_filter_hides_only_its_own_sublayer():
     assert found(filters, {}) == ["a", "c"]
 
 
-def test_audit_and_callouts_that_may_pass_hide_nothing():
+def test_audit_and_callouts_hide_nothing():
     filters = [
         a_filter("audit", Action.BLOCK, weight=4, flags=FilterFlag.AUDIT),
         a_filter("inspect", Action.CALLOUT_INSPECTION, weight=3, callout="c"),
         a_filter("unknown", Action.CALLOUT_UNKNOWN, weight=2, callout="c"),
         a_filter("ask", Action.CALLOUT_TERMINATING, weight=1, callout="c"),
-        a_filter("hidden", Action.PERMIT),
+        a_filter("permit", Action.PERMIT),
     ]
-    assert found(filters, {}, callouts=[callout("c")]) == ["audit", "inspect", "unknown", "ask"]
+    assert found(filters, {}, callouts=[callout("c")]) == ["audit", "inspect", "unknown", "ask", "permit"]
 
 
 def test_a_filter_whose_residual_fails_hides_nothing():

@@ -199,6 +199,14 @@ def test_a_callout_conditional_on_flow_is_called_for_flows_with_its_context_only
     assert [line["layers"][-1]["callouts"] for line in lines] == [[], ["c"], []]
 
 
+@pytest.mark.parametrize("kind", ["", ", kind: terminating"])
+def test_without_its_context_the_filters_behind_a_conditional_one_decide(tmp_path: pathlib.Path, kind: str) -> None:
+    more = "  - {name: behind, layer: datagram_data, action: block, weight: {range: 0}}\n"
+    replayed, _ = decided(tmp_path, Conditional(lambda c: c.permit()), "datagram_data", kind=kind, more=more)
+    line = replayed.send(IN / UDP(sport=5001, dport=53))
+    assert (line["verdict"], line["filter"]) == ("block", "behind")
+
+
 CONDITIONAL = """version: 1
 callouts: [{name: c, use: "m:C"}, {name: giver, use: "m:C"}, {name: bare}, {name: plain, use: "m:C"}]
 filters:
