@@ -318,6 +318,8 @@ cdef bint _stream_skips(Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
         if start >= end and entry != NULL and entry.continued:
             _stream_saw(visitor, inspects, end)
             answer[0] = _CONTINUE
+            if entry.continued == ANSWER_SKIP:
+                answer.kind = ANSWER_SKIP
             return True
         if start >= end or (entry != NULL and entry.wants > end and not no_more and not full):
             _stream_saw(visitor, inspects, min(start, end))
@@ -379,7 +381,7 @@ cdef void _stream_answered(Visitor* visitor, CalloutAnswer* answer) noexcept nog
         return
     if entry != NULL:
         entry.seen = max(entry.seen, start + n)
-        entry.continued = answer.kind == ANSWER_CONTINUE
+        entry.continued = ANSWER_SKIP if answer.kind == ANSWER_SKIP else answer.kind == ANSWER_CONTINUE
     _stream_saw(visitor, item.action == FILTER_CALLOUT_INSPECTION, start + n)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import slot, sublayer
+from tests.builders import a_filter, a_policy, callout, slot, snapshot, sublayer
 from tests.streams import HELD, PASSED, RESET, Conversation, Recorder, a_snapshot, block_keyword
 from wfpd.dataplane import Replayer
 from wfpd.dataplane._streams import Streams
@@ -127,6 +127,33 @@ def test_a_callout_that_goes_on_leaves_the_bytes_to_the_next_of_its_sublayer_at_
     talk.open()
     assert talk.send(0, b"abc") == HELD
     assert talk.send(3, flags="FA") == RESET
+
+
+@pytest.mark.parametrize("kind", [Action.CALLOUT_UNKNOWN, Action.CALLOUT_TERMINATING])
+def test_a_conditional_callout_that_is_not_called_leaves_the_bytes_to_the_next_of_its_sublayer(kind):
+    class Conditional:
+        conditional_on_flow = True
+
+        def classify(self, c):
+            raise AssertionError("it is called")
+
+    def lines(c):
+        data = bytes(c.stream)
+        if b"\n" not in data:
+            return c.need_more()
+        c.permit()
+        return c.enforce(data.index(b"\n") + 1)
+
+    second = Recorder(lines)
+    filters = [a_filter("first", kind, at=slot("stream"), callout="a", weight=9),
+               a_filter("second", Action.CALLOUT_UNKNOWN, at=slot("stream"), callout="b", weight=1)]  # fmt: skip
+    policy = a_policy(filters, callouts=[callout("a"), callout("b")])
+    talk = Conversation(snapshot(policy, [Conditional().classify, second], on_error=Word.BLOCK))
+    talk.open()
+    assert talk.send(0, b"one\nev") == HELD
+    assert talk.send(0, b"one\nev") == HELD
+    assert talk.send(6, b"il\n") == PASSED
+    assert [data for _, _, data, _ in second.seen] == [b"one\nev", b"ev", b"evil\n"]
 
 
 def test_the_write_right_has_no_meaning():
