@@ -65,7 +65,7 @@ cdef class ClassifyContext(StreamIndication):
         cdef const CalloutSlot* slot = &snapshot.policy.callout_slots[item.callout]
         cdef Admission admission = ADMITTED
         cdef uint64_t began = 0
-        cdef ParkedPacket parked
+        cdef ParkedPacket parked, follower
         memset(&self.answer, 0, sizeof(CalloutAnswer))
         self.enforced = 0
         self.visitor = visitor
@@ -93,7 +93,10 @@ cdef class ClassifyContext(StreamIndication):
             (snapshot.root.asks if visitor.handed == HANDED_ASKED else snapshot.root.calls)[item.callout](self)
         except BaseException as error:  # Whatever it is, the packet needs a verdict.
             if self.parked is not None:
+                parked = self.parked
                 self._forget_parked()
+                for follower in parked.followers:
+                    follower._complete((None, 0, False, False, False), None)    # Asked for itself.
             self.failed(name, error)
             answer_on_error(&snapshot.policy, visitor.arbitration.asked, &self.answer)
         if visitor.replaced == visitor.arbitration.asked + 1:

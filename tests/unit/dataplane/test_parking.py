@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import threading
 import uuid
 from typing import Any
 
@@ -18,11 +19,16 @@ from tests.unit.dataplane.kernel import (
     QUEUE,
     TO_PARKING,
     VERDICT,
+    Kernel,
     attribute,
     packet,
     serving,
 )
 from wfpd.callouts.registered import Registered
+from wfpd.compiler.pack import pack
+from wfpd.config import load_policy
+from wfpd.dataplane._engine import Engine
+from wfpd.dataplane._table import Snapshot
 from wfpd.model.policy import Budget, Callout
 
 BRIDGE_PORT = (7).to_bytes(4, "big")
@@ -83,6 +89,59 @@ def test_packets_of_a_flow_wait_for_its_answer_though_the_callout_is_suspended_m
         assert made.handles[0].complete("block")
         assert kernel.parking.hear() == [(VERDICT, DROP, 101)]
         assert engine.callout_calls() == {"c": 1}
+
+
+class Raises(Parks):
+    """Pends its first packet, and raises when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(INPUT)
+        self.pended, self.may_raise, self.calls = threading.Event(), threading.Event(), 0
+
+    def classify(self, c: Any) -> None:
+        self.calls += 1
+        if self.calls == 1:
+            c.pend()
+            self.pended.set()
+            assert self.may_raise.wait(5)
+            raise ValueError("it cannot")
+        c.permit()
+
+
+def test_packets_of_a_flow_do_not_wait_for_a_call_that_has_raised(tmp_path: pathlib.Path) -> None:
+    made = Raises()
+    path = tmp_path / "policy.yaml"
+    path.write_text("version: 1\nfaults: {on_late: block, on_error: block}\ncallouts: [{name: c}]\n"
+                    "filters: [{name: one, layer: ale_auth_recv_accept_v4, action: {callout: c}}]\n")  # fmt: skip
+    policy = load_policy(str(path), trust="warn")
+    engine, kernels, parking = Engine(2, late_after=30), [Kernel(), Kernel()], Kernel()
+    words = {name: getattr(policy.faults, name) for name in ("on_error", "on_malformed", "on_late")}
+    engine.swap(Snapshot(pack(policy), [registered(made)], generation=1, flows_full=1, **words))
+    for index, kernel in enumerate(kernels):
+        engine.add_queue(QUEUE + 5 * index, index, kernel.end.fileno(), "input")
+    engine.add_parking(PARKING, parking.end.fileno(), capacity=8)
+    threads = [threading.Thread(target=engine.run_worker, args=(index,), daemon=True) for index in range(2)]
+    threads.append(threading.Thread(target=engine.run_parking, daemon=True))
+    for thread in threads:
+        thread.start()
+    try:
+        kernels[0].say(packet(1, hook=INPUT))
+        assert made.pended.wait(5)
+        kernels[1].say(packet(1, hook=INPUT, queue=QUEUE + 5))
+        assert kernels[1].hear() == [(VERDICT, TO_PARKING, 1)]
+        made.may_raise.set()
+        assert kernels[0].hear() == [(VERDICT, DROP, 1)]
+        parking.say(packet(101, hook=INPUT, queue=PARKING))
+        assert parking.hear() == [(VERDICT, ACCEPT, 101)]  # It was asked about itself.
+        assert made.calls == 2
+    finally:
+        made.may_raise.set()
+        engine.stop()
+        for thread in threads:
+            thread.join(5)
+        for one in (*kernels, parking):
+            one.sock.close()
+            one.end.close()
 
 
 class Swapped(Parks):
