@@ -132,6 +132,7 @@ cdef class ClassifyContext(StreamIndication):
             return False
         with nogil:
             visit_native(visitor, answer)
+        self._forget_views()        # It may have written.
         return visitor.handed == HANDED_NOTHING
 
     def failed(self, name, error):

@@ -367,6 +367,14 @@ def test_what_others_have_injected_is_asked_about(tmp_path: Path, kind: int) -> 
     assert found["verdict"] == ("permit" if kind == PERMIT else "block")
 
 
+def test_of_what_others_have_injected_python_sees_what_was_written_before(tmp_path: Path) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+    made = Injects(lambda c: seen.append((bytes(c.packet[28:]), bytes(c.payload))), steps=[("write", 28, b"Q")])
+    run = asked(tmp_path, made)
+    marked(run, Marks().injected(Marks().injected_by(injected_mark(run)) + 1, Way.INBOUND))
+    assert seen == [(b"Question", b"Question")]
+
+
 @pytest.mark.parametrize("mark", [None, 0, 7, 1 << 30, Marks().reply, 0xFFF00000])
 def test_marks_of_other_kinds_mean_nothing(tmp_path: Path, mark: Any) -> None:
     mark = Marks().mask if callable(mark) else mark
