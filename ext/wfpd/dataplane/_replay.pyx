@@ -150,7 +150,7 @@ cdef class Replayer:
         """What on_late says of the packet, with its handle."""
         cdef const FilterBrief* briefs = self.snapshot.policy.briefs
         kept = [i for i, filter in enumerate(self.asked)
-                if filter is None or briefs[<uint32_t>filter].slot >> 1 & 15 != LAYER_STREAM]
+                if briefs[<uint32_t>max(filter, -1 - filter)].slot >> 1 & 15 != LAYER_STREAM]
         parked.asked = [self.asked[i] for i in kept]
         parked.given = [self.given[i] for i in kept if i < len(self.given)]
         return self._late(asked) | {"parked": parked}
@@ -180,7 +180,7 @@ cdef class Replayer:
                         break
                 self.given.append((_KINDS[answer.kind], bool(answer.clear_right)))
                 if answer.kind == ANSWER_SKIP:
-                    self.asked[len(self.asked) - 1] = None
+                    self.asked[len(self.asked) - 1] = -1 - <int64_t>asked     # It was not called.
             else:
                 self.given.append(answers(self.snapshot.policy.briefs[asked].callout))
                 answer_fill(&answer, self.given[len(self.given) - 1])
@@ -235,7 +235,7 @@ cdef class Replayer:
     cdef tuple _row(self, TraceRow* row):
         called = tuple([
             self.snapshot.callout_name(self.snapshot.policy.briefs[<uint32_t>asked].callout)
-            for asked in self.asked[row.first_callout:row.first_callout + row.n_callouts] if asked is not None
+            for asked in self.asked[row.first_callout:row.first_callout + row.n_callouts] if asked >= 0
         ])
         return (
             row.slot, _ACTIONS[row.action], "set" if row.right else "clear",

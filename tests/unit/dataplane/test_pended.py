@@ -627,3 +627,31 @@ def test_what_is_injected_because_of_a_pended_packet_is_told_with_its_line(tmp_p
     assert [order.packet[28:] for order in replay.injected] == [b"1inbound_transport_v4", b"1datagram_data_v4"]
     told = [(line["packet"], line["injected"], replay.injected[0].packet[28:29]) for _, line in replay.due(None)]
     assert told == [(2, 1, b"2"), (3, 1, b"3")]
+
+
+class Conditional:
+    conditional_on_flow = True
+
+    def classify(self, c: Any) -> None:
+        raise AssertionError("it is called")
+
+
+def test_a_conditional_callout_that_is_not_called_at_stream_takes_no_others_place(tmp_path: pathlib.Path) -> None:
+    text = (
+        HEAD
+        + """callouts: [{name: c}, {name: waits}]
+filters:
+  - {name: authorize, layer: ale_auth_connect, action: permit}
+  - {name: spared, layer: stream, action: {callout: c, kind: unknown}}
+  - {name: ask, layer: outbound_transport, action: {callout: waits, kind: unknown}}
+"""
+    )
+    made = Pends()
+    run = Decided(tmp_path, text, {"c": Conditional(), "waits": made}, parks=True)
+    for flags, data in (("S", b""), ("PA", b"hello")):
+        packet = IP(src=HERE, dst=THERE) / TCP(sport=9, dport=80, flags=flags, seq=2 - (flags == "S"), ack=2) / data
+        assert run.send(packet)["verdict"] == "parked" and made.handles[-1].complete("permit")
+        (line,) = [line for _, line in run.replay.due(run.at)]
+    assert [(row["layer"], row["callouts"]) for row in line["layers"] if row["layer"].startswith("outbound")] == [
+        ("outbound_transport_v4", ["waits"])
+    ]
