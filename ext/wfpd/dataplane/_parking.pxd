@@ -38,6 +38,7 @@ cdef struct Ticket:
     uint8_t decided                 # TicketDecision
     uint8_t given                   # It has its verdict, and is still to be counted.
     uint8_t batch_over              # Whatever its batch sent has been sent.
+    uint8_t blocked                 # complete() has blocked it for good: late, it does not pass either.
     uint32_t held                   # Bytes of it that count in `Lot.bytes`: the copy, and what callouts have made of it.
     uint32_t n_rows                 # Layers decided before it was parked.
     TraceRow rows[RECORD_ROWS]
@@ -91,6 +92,7 @@ cdef class ParkedPacket:
     cdef uint32_t place
     cdef bint decided               # Where it is in no queue.
     cdef bint absorbs               # Its layer knows absorb.
+    cdef bint decides               # Its callout may block: it is not of kind inspection.
     cdef bint called                # The call that has parked it has not returned.
     cdef list filters               # (key, slot, callout) of each of `resume.answers`, whatever their numbers.
     cdef ParkedPacket before        # Of an earlier pend() of the packet, or None.

@@ -299,6 +299,8 @@ cdef uint32_t lot_enforce_late(Lot* lot, uint64_t now_ns) noexcept nogil:
                     or now_ns <= ticket.received_ns + worker.shared.late_after_ns):
                 continue
             _is_late(lot, ticket)
+            if ticket.blocked:
+                ticket.decision.verdict = ACTION_BLOCK
             ticket.given = 1
             memset(&outcome, 0, sizeof(outcome))
             if worker.published.policy.audit:
@@ -373,6 +375,7 @@ cdef class Parking:
             return False
         lot.epoch += 1
         ticket.epoch = lot.epoch
+        ticket.blocked = 0
         ticket.resume = &handle.resume
         handle.parking = self
         handle.place = <uint32_t>(ticket - lot.tickets)
@@ -544,6 +547,7 @@ cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot):
     handle.filters = [_named(snapshot, resume.answers[i].filter) for i in range(n + 1)]
     handle.followers = []
     handle.absorbs = BY_SLOT[visitor.slot][0].absorb
+    handle.decides = snapshot.policy.briefs[visitor.arbitration.asked].action != FILTER_CALLOUT_INSPECTION
     return handle
 
 
@@ -613,6 +617,8 @@ cdef class ParkedPacket:
             self.said = said
             if self.parking is not None:
                 self.parking.lot.tickets[self.place].decided = TICKET_COMPLETED
+                self.parking.lot.tickets[self.place].blocked = (
+                    self.decides and answer.kind == ANSWER_BLOCK and answer.clear_right and not answer.failed)
             self.decided = True
         if self.parking is not None:
             wfpd_unlock(&self.parking.lot.lock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import threading
+import time
 import uuid
 from typing import Any
 
@@ -209,3 +210,45 @@ def test_what_a_packet_becomes_is_bytes_and_no_number(tmp_path: pathlib.Path) ->
             made.handles[0].complete("permit", packet=28)
         assert made.handles[0].waits and made.handles[0].complete("permit", packet=bytearray(made.packets[0]))
         assert kernel.parking.hear() == [(VERDICT, ACCEPT, 101)]
+
+
+class Busy(Parks):
+    """Parks two packets; asked once more, it keeps the thread of what is parked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.may_go = threading.Event(), threading.Event()
+
+    def classify(self, c: Any) -> None:
+        if len(self.handles) == 2:
+            self.inside.set()
+            assert self.may_go.wait(5)
+            c.permit()
+            return
+        super().classify(c)
+
+    def move(self) -> None:
+        number = len(self.handles)
+        self.kernel.parking.say(packet(100 + number, 5000 + number, queue=PARKING))
+
+
+@pytest.mark.parametrize(("clear_right", "verdict"), [(True, DROP), (False, ACCEPT)])
+def test_what_is_blocked_for_good_does_not_pass_though_its_visit_goes_on_too_late(
+    tmp_path: pathlib.Path, clear_right: bool, verdict: int
+) -> None:
+    made = Busy()
+    words = {"faults": "{on_late: permit, on_error: block}", "late_after": 1}
+    with serving(tmp_path, callout=registered(made), parks=True, **words) as (engine, kernel, _):
+        made.kernel = kernel
+        for number in (1, 2):
+            kernel.say(packet(number, 5000 + number))
+            kernel.hear()
+        turns = engine.progress()[-1][1]
+        while engine.progress()[-1][1] < turns + 2:  # It has read both by then.
+            time.sleep(0.01)
+        assert made.handles[0].complete() and made.inside.wait(5)
+        assert made.handles[1].complete("block", clear_right=clear_right)
+        assert engine.enforce_late(time.monotonic_ns() + 2 * 10**9) == 2
+        assert kernel.parking.hear() == [(VERDICT, ACCEPT, 101)]
+        assert kernel.parking.hear() == [(VERDICT, verdict, 102)]
+        made.may_go.set()
