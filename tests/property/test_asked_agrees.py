@@ -54,7 +54,10 @@ class Plain:
     parks = modifies = injects = True
 
     def __init__(self, programs: list[list[Any]]) -> None:
-        self.programs, self.seen, self.handles, self.ended = list(programs), [], [], []  # type: ignore[var-annotated]
+        self.programs = list(programs)
+        self.seen: list[Any] = []
+        self.handles: list[Any] = []
+        self.ended: list[Any] = []
 
     def classify(self, c: Any) -> None:
         self.seen.append((c.layer, c.action, c.write_right, bytes(c.packet), c.flow_context, c.injection_state))

@@ -67,9 +67,9 @@ def pairs(draw: st.DrawFn) -> tuple[str, Policy, Policy]:
 def values(layer: str, packet: Imagined) -> dict[str, Any]:
     """What the packet has at the layer, read off its description."""
     outbound = LAYER[layer].hook == "output"
-    ends = [(int(packet.source), packet.source_port), (int(packet.destination), packet.destination_port)]
-    if packet.protocol not in WITH_PORTS:
-        ends = [(address, None) for address, _ in ends]  # type: ignore[misc]
+    ported = packet.protocol in WITH_PORTS
+    ends = [(int(packet.source), packet.source_port if ported else None),
+            (int(packet.destination), packet.destination_port if ported else None)]  # fmt: skip
     found: dict[str, Any] = {"ip_protocol": packet.protocol, "ip_ttl": packet.ttl}
     found["tcp_flags"] = packet.flags if packet.protocol == 6 else None
     kinds = ("ip_source", "ip_destination") if layer == "ipforward" else (
