@@ -34,6 +34,10 @@ def pytest_sessionstart() -> None:
         raise pytest.UsageError("WFPD_BUILD asks for accounts, and the modules loaded keep none")
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # Where accounts are kept, garbage is collected after most tests: only that of tests is searched for.
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     item.stash[AT_START] = None
