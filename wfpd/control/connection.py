@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,10 +24,16 @@ LINE_TIMEOUT = 30.0
 WRITE_TIMEOUT = 10.0
 """Seconds in which a peer has to take what is sent to it."""
 READ_SIZE = 16384
-"""Bytes of one read."""
+"""Bytes of one read, at most."""
+FIRST_READ, SMALLEST_READ = 128, 16
+"""Bytes of the first read, and of one after a slow one; each that was filled quickly is followed by one twice as large.
+A byte that was sent by itself costs the kernel as much as a whole line, and it lets nobody else run meanwhile: of
+hundreds of them a read takes longer than a packet.  Administrators' lines are read as they come."""
+SLOW_READ = 15e-6
+"""Seconds of a processor from which on a read is slow."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.25
-"""Seconds until more is read of a line that a read has not ended: twice as long after each, so a line that comes by the
-byte takes no processor.  Administrators' lines are read as they come."""
+"""Seconds until more is read of a line that a read has not ended though it was slow or took all there was: twice as
+long after each, so a line that comes by the byte takes no processor."""
 CHUNK = 65536
 """Bytes of notifications that are written at once."""
 
@@ -47,6 +54,8 @@ class Connection(asyncio.BufferedProtocol):
         self.has_place = True
         self.events = Events(self)
         self._read_buffer = buffer
+        self._read_size = READ_SIZE if account.administers else FIRST_READ
+        self._read_began = 0.0
         self._hello_timeout = hello_timeout
         self._buffer = bytearray()
         self._searched = 0
@@ -74,23 +83,33 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes."""
-        return self._read_buffer
+        self._read_began = _clock()
+        return self._read_buffer[: self._read_size]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes have come."""
+        took = _clock() - self._read_began
         self._buffer += self._read_buffer[:nbytes]
-        self.account.charge(READ_COST, self._loop.time())
+        self.account.charge(READ_COST + took, self._loop.time())
+        pause = 0.0 if self.account.administers else self._pause_after(nbytes, took)
         if len(self._buffer) >= protocol.MAX_LINE:
             self._stop_reading()
-        elif wait := max(self.account.wait(self._loop.time()), self._pause_in_line(nbytes)):
+        elif wait := max(self.account.wait(self._loop.time()), pause):
             self._stop_reading()
             self._resume_at = self._loop.call_later(wait, self._read_on)
         _wake(self._more)
 
-    def _pause_in_line(self, nbytes: int) -> float:
-        """Seconds that the peer has to wait because the read has not ended a line."""
-        if self.account.administers or b"\n" in self._read_buffer[:nbytes].tobytes():
+    def _pause_after(self, nbytes: int, took: float) -> float:
+        """Seconds that the peer has to wait because of the line that it sends, and how much is read of it then."""
+        ended = b"\n" in self._read_buffer[:nbytes].tobytes()
+        if ended:
             self._pause = FIRST_PAUSE
+        if took >= SLOW_READ:
+            self._read_size = SMALLEST_READ
+        elif nbytes == self._read_size:
+            self._read_size = min(2 * nbytes, READ_SIZE)
+            return 0.0
+        if ended:
             return 0.0
         pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
         return pause
@@ -244,6 +263,10 @@ class Events:
     def put(self, line: bytes) -> bool:
         """False: too much waits, dropped."""
         return self._connection.peer.send(protocol.event_line(line))
+
+
+_clock = time.thread_time
+"""What a read took of a processor: others that ran meanwhile do not count."""
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:
