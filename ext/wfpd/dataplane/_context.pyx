@@ -15,7 +15,7 @@ from ._batch cimport batch_replace, batch_restore
 from ._budget cimport (
     ADMITTED, SUSPENDED, Admission, CalloutSlot, watch_admits, watch_took, wfpd_budget_clock, wfpd_budget_write,
 )
-from ._flow cimport FlowKey, flow_is
+from ._flow cimport FLOW_STREAM, FlowKey, flow_is, flow_not_made
 from ._flow_contexts cimport FlowContexts, contexts_flow_ended, has_native_end
 from ._modify cimport MODIFY_OK, modify_replace, modify_write
 from ._modify import Draft, completed, refused
@@ -26,8 +26,8 @@ from ._stream_indication cimport StreamIndication
 from ._table cimport Snapshot
 from ._types cimport *
 from ._visit cimport (
-    HANDED_ASKED, HANDED_MARKED, HANDED_NOTHING, MAX_ANSWERS, EditBuffer, GivenAnswer, Visitor, visit_native,
-    visit_reauthorizes,
+    HANDED_ASKED, HANDED_MARKED, HANDED_NOTHING, MAX_ANSWERS, PROVISIONAL_CONTEXTS, PROVISIONAL_STREAM, EditBuffer,
+    GivenAnswer, Visitor, visit_native, visit_reauthorizes,
 )
 
 cdef enum:
@@ -419,14 +419,18 @@ cdef class ClassifyContext(StreamIndication):
             return 0
         self.provisional = 0
         if not flow_is(visitor.flows, &visitor.key, visitor.flow_hash, flow_id):
-            contexts_flow_ended(visitor.flows.contexts, flow_id)
+            flow_not_made(visitor.flows, flow_id)
         return 0
 
     cdef int keep_flow(self, Visitor* visitor, ParkedPacket parked) except -1:
         if self.provisional or visitor.provisional:
             parked.resume.flow_id = self.provisional or visitor.provisional
-            parked.resume.provisional = 1
+            parked.resume.provisional |= PROVISIONAL_CONTEXTS
             self.provisional = visitor.provisional = 0
+        if visitor.tracked and not visitor.flow_known and visitor.pending.flags & FLOW_STREAM:
+            parked.resume.flow_id = visitor.pending.id
+            parked.resume.provisional |= PROVISIONAL_STREAM
+            visitor.pending.flags &= ~<uint16_t>FLOW_STREAM     # It is not the visit's any more.
         return 0
 
     # ------------------------------------------------------------------------------- modifying

@@ -511,11 +511,11 @@ cdef class Engine(Readings):
                 if parked is not None or batch_is_late(worker):
                     break
                 step = self._go_on(worker, &answer)
-            if parked is not None and batch_park(worker, self.parking.lot.worker.queues[0].number):
-                context.keep_flow(&worker.visitor, parked)
-                step = self._next_packet(worker)
-                continue
             if parked is not None:
+                context.keep_flow(&worker.visitor, parked)  # Before others may go on with it.
+                if batch_park(worker, self.parking.lot.worker.queues[0].number):
+                    step = self._next_packet(worker)
+                    continue
                 self.parking.forget(parked)
             if step == VISIT_CALLOUT and not (worker.decided[worker.next] and visit_abandon(&worker.visitor)):
                 batch_settle_word(worker, snapshot.policy.on_late, REASON_LATE,

@@ -153,6 +153,9 @@ cdef void flow_remove(FlowTable* table, const FlowKey* key, uint64_t hash, uint6
 # Whether the flow of `key` is there and has this id.
 cdef bint flow_is(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t id) noexcept nogil
 
+# The packet that was about to make the flow of this id has not made it: its stream and what callouts keep with it end.
+cdef void flow_not_made(FlowTable* table, uint64_t id) noexcept nogil
+
 # An id that no flow has: for one that is asked for its id before flow_store() has given it one.
 cdef uint64_t flow_new_id(FlowTable* table) noexcept nogil
 

@@ -348,6 +348,11 @@ cdef bint flow_is(FlowTable* table, const FlowKey* key, uint64_t hash, uint64_t 
     return found
 
 
+cdef void flow_not_made(FlowTable* table, uint64_t id) noexcept nogil:
+    stream_drop(table.streams, id)
+    contexts_flow_ended(table.contexts, id)
+
+
 cdef void flow_keep_cut(FlowTable* table, FlowEntry* entry, uint64_t hash, uint64_t now_ns) noexcept nogil:
     cdef uint64_t until
     if entry.flags & FLOW_TOLD_BOTH == FLOW_TOLD_BOTH:

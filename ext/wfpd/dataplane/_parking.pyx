@@ -33,8 +33,7 @@ from ._batch cimport (
     batch_account, batch_arrival, batch_outcome, batch_pin, batch_receive, batch_unpin, clock_monotonic, wfpd_read,
     wfpd_read32, worker_create, worker_free,
 )
-from ._flow cimport flow_is
-from ._flow_contexts cimport contexts_flow_ended
+from ._flow cimport flow_is, flow_not_made
 from ._lock cimport wfpd_lock, wfpd_unlock
 from ._netlink cimport MESSAGE_VERDICT, NF_ACCEPT, Outcome, VERDICT_BYTES, verdicts_add
 from ._parse cimport PARSE_WHOLE_LENGTH_KNOWN, parse_packet
@@ -117,7 +116,7 @@ cdef void _release(Lot* lot, Ticket* ticket) noexcept nogil:
     free(<void*>ticket.packet.data)
     ticket.packet.data = NULL
     if ticket.resume.provisional:   # The packet has made no flow.
-        contexts_flow_ended(lot.worker.visitor.flows.contexts, ticket.resume.flow_id)
+        flow_not_made(lot.worker.visitor.flows, ticket.resume.flow_id)
     ticket.resume = NULL
 
 
@@ -541,7 +540,7 @@ cdef ParkedPacket parked_new(Visitor* visitor, Snapshot snapshot):
     resume.stage = visitor.stage
     resume.flow_id = visitor.pending.id if visitor.tracked and not visitor.flow_known else 0
     if visitor.resume != NULL and visitor.resume.provisional:   # Also where another packet has made the flow since.
-        resume.provisional, resume.flow_id = 1, visitor.resume.flow_id
+        resume.provisional, resume.flow_id = visitor.resume.provisional, visitor.resume.flow_id
     if visitor.resume != NULL:
         resume.hurried = visitor.resume.hurried
     handle.filters = [_named(snapshot, resume.answers[i].filter) for i in range(n + 1)]

@@ -14,8 +14,7 @@ from ._arbitrate cimport ANSWER_BLOCK, ANSWER_CONTINUE, ANSWER_PERMIT, ANSWER_SK
 from ._cache cimport cache_create, cache_destroy
 from ._context cimport CLOCKED_BY_CALL, CLOCKED_LATE, ClassifyContext
 from ._explain cimport answer_fill, explain_layer
-from ._flow cimport Flows
-from ._flow_contexts cimport contexts_flow_ended
+from ._flow cimport Flows, flow_not_made
 from ._host cimport Host
 from ._modify cimport edit_create, edit_free, edit_packet
 from ._parking cimport ParkedPacket
@@ -132,7 +131,7 @@ cdef class Replayer:
         """The packet is late, and complete() comes in vain."""
         parked.decided = True
         if parked.resume.provisional:
-            contexts_flow_ended(self.visitor.flows.contexts, parked.resume.flow_id)
+            flow_not_made(self.visitor.flows, parked.resume.flow_id)
 
     cdef int _begin_lists(self, ParkedPacket resume) except -1:
         self.asked, self.given = [], []

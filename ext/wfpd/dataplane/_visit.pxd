@@ -111,6 +111,10 @@ cdef struct GivenAnswer:
     uint32_t n_packet               # In Resume: bytes of the packet as the callout has left it; 0: it changed nothing.
     const uint8_t* packet
 
+cdef enum:
+    PROVISIONAL_CONTEXTS = 1
+    PROVISIONAL_STREAM = 2
+
 # What a visit is begun with that goes on where an earlier one of the packet has stopped (_parking): the callouts
 # asked in that one are not asked again, the last of them being the one that has stopped it.
 cdef struct Resume:
@@ -119,7 +123,7 @@ cdef struct Resume:
     uint64_t flow_id                # Of the flow that the packet was about to make; 0: none was given.
     uint8_t stage                   # How far it had come in the hook's order.
     uint8_t asks                    # The last one is asked again all the same.
-    uint8_t provisional             # Callouts keep something with that flow, which is not made yet.
+    uint8_t provisional             # What is kept for that flow, which is not made yet: PROVISIONAL_*.
     uint8_t gone                    # Its filter is gone: nothing tells how far the earlier visit has come.
     uint8_t changes                 # The last answer changes the packet, which is Python's to do.
     uint8_t hurried                 # Times that it was to be asked again before the call that parked it had returned.

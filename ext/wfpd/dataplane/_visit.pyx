@@ -33,8 +33,8 @@ from ._flow cimport (
     END_REAUTHORIZATION, END_REUSED, FLOW_BEGINS_IN, FLOW_BEGINS_OUT, FLOW_CLOSING, FLOW_CUT, FLOW_ESTABLISHED,
     FLOW_ESTABLISHED_SEEN, FLOW_FIN_LOCAL, FLOW_FIN_REMOTE, FLOW_GROUP, FLOW_OPENING, FLOW_OTHER, FLOW_OUTBOUND,
     FLOW_STREAM, FLOW_TOLD_BOTH, FLOW_TOLD_LOCAL, FLOW_TOLD_REMOTE, FlowEntry, FlowKey, FlowTable, flow_add_flags,
-    flow_answered, flow_find, flow_has_room, flow_hash, flow_is, flow_keep_cut, flow_new_id, flow_note_group,
-    flow_prefetch, flow_remove, flow_store,
+    flow_answered, flow_find, flow_has_room, flow_hash, flow_is, flow_keep_cut, flow_new_id, flow_not_made,
+    flow_note_group, flow_prefetch, flow_remove, flow_store,
 )
 from ._flow_contexts cimport (
     CONTEXT_EXISTS, CONTEXT_OK, ContextStatus, context_add, context_find, context_has, context_remove,

@@ -98,7 +98,10 @@ cdef void _flow_new(Visitor* visitor) noexcept nogil:
     cdef FlowEntry* flow = &visitor.pending
     memset(flow, 0, sizeof(FlowEntry))
     flow.key = visitor.key
-    flow.id = visitor.resume.flow_id if visitor.resume != NULL else 0
+    if visitor.resume != NULL:
+        flow.id = visitor.resume.flow_id
+        if visitor.resume.provisional & PROVISIONAL_STREAM:
+            flow.flags = FLOW_STREAM
     flow.first_ns = visitor.input.now_ns
     flow.filter = NO_FILTER
     flow.slot = NO_SLOT
@@ -154,7 +157,7 @@ cdef void _flow_open(Visitor* visitor) noexcept nogil:
         return
     starts_here = _midstream_outbound(visitor) if visitor.midstream else visitor.outbound != 0
     if starts_here:
-        visitor.pending.flags = FLOW_OUTBOUND
+        visitor.pending.flags |= FLOW_OUTBOUND
 
 
 cdef uint8_t _authorizing_layer(const Visitor* visitor) noexcept nogil:

@@ -54,7 +54,7 @@ cdef void _settle_flow(Visitor* visitor) noexcept nogil:
         return
     visitor.provisional = 0
     if not flow_is(visitor.flows, &visitor.key, visitor.flow_hash, flow_id):
-        contexts_flow_ended(visitor.flows.contexts, flow_id)
+        flow_not_made(visitor.flows, flow_id)
 
 
 cdef inline const CalloutSlot* _named_slot(const Visitor* visitor, const char* name) noexcept nogil:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -409,3 +411,32 @@ def test_layers_behind_an_authorization_that_is_not_needed_any_more_count(net: N
         assert watch.handles[0].complete("permit")
         assert wait_completed(running, 3)
         assert hits(running) == [3, 3, 3]
+
+
+STREAM = """  - {name: flows, layer: ale_auth_connect, action: permit}
+  - {name: above, layer: stream, action: {callout: shown}}
+  - {name: asked, layer: outbound_transport, action: {callout: watch}}"""
+
+
+def test_the_stream_of_a_flow_that_the_packet_is_about_to_make_waits_with_it(net: Network, tmp_path: Path) -> None:
+    shown: list[tuple[int, bytes]] = []
+    handles: list[ParkedPacket] = []
+    policy = snapshot_of(tmp_path, STREAM, callouts={
+        "shown": lambda c: shown.append((c.stream_offset, bytes(c.stream))), "watch": lambda c: handles.append(c.pend()),
+    })  # fmt: skip
+    with (
+        contextlib.closing(net.server.call(lambda: socket.create_server((SERVER[4], 5000)))) as listening,
+        contextlib.closing(net.router.call(lambda: socket.create_connection((SERVER[4], 5000), 5))) as ours,
+        contextlib.closing(listening.accept()[0]) as theirs,
+        live(Engine(1, late_after=30), policy) as running,
+    ):
+        running.add(net.router, QUEUE, hook="output")
+        running.add_parking(net.router, PARKING)
+        queue_rule(net.router, QUEUE, "-p", "tcp", chain="OUTPUT")
+        running.start()
+        ours.sendall(b"hello")  # The flow was there before: this is its first packet that is seen.
+        assert wait_until(lambda: len(handles) == 1)
+        assert handles[0].complete("permit") and wait_completed(running, 1)
+        theirs.settimeout(5)
+        assert theirs.recv(5, socket.MSG_WAITALL) == b"hello"
+        assert shown == [(0, b"hello")]
