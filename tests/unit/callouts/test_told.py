@@ -1,4 +1,4 @@
-"""The compiled callouts of the tests before they are asked; what they hear: test_visit_native.py, test_asked.py."""
+"""The compiled callouts of the tests before they are asked; what they hear is in test_visit_native.py and beside it."""
 
 from __future__ import annotations
 
