@@ -106,7 +106,7 @@ def test_packets_that_the_library_read_during_bind_never_pass_unseen(net: Networ
             running.start()
             net.send_udp(net.client, 7, 64, 5001)
             assert running.wait_for(3, 7)
-            assert proc_queue(net.router, 3)["waiting"] == 0
+            assert wait_queue(net.router, 3, "waiting", 0)
             assert receiver.count == 0
 
 
