@@ -57,6 +57,7 @@ class WaitingContext:
         self.clear_right = False
         self.reply: str | None = None
         self.absorb = False
+        self.reset_both: bool | None = None
 
     # --- the packet
 
@@ -88,23 +89,33 @@ class WaitingContext:
 
     def permit(self, *, clear_right: bool = False) -> None:
         """Answer PERMIT."""
-        self.verdict, self.clear_right, self.reply, self.absorb = "permit", clear_right, None, False
+        self._answer("permit", clear_right)
 
-    def block(self, *, clear_right: bool = False, absorb: bool = False, reply: str | None = None) -> None:
+    def block(
+        self, *, clear_right: bool = False, absorb: bool = False, reply: str | None = None,
+        reset_both: bool | None = None,
+    ) -> None:  # fmt: skip
         """Answer BLOCK."""
         if reply not in _REPLIES:
             raise ValueError(f"reply={reply!r}: one of none, tcp_reset, icmp_unreachable")
-        self.verdict, self.clear_right, self.reply, self.absorb = "block", clear_right, reply, absorb
+        if reset_both and reply != "tcp_reset":
+            raise ValueError("reset_both goes with reply='tcp_reset'")
+        self._answer("block", clear_right)
+        self.reply, self.absorb, self.reset_both = reply, absorb, reset_both
 
     def continue_(self, *, clear_right: bool = False) -> None:
         """Answer CONTINUE: what stood when it was asked stands."""
-        self.verdict, self.clear_right, self.reply, self.absorb = None, clear_right, None, False
+        self._answer(None, clear_right)
+
+    def _answer(self, verdict: str | None, clear_right: bool) -> None:
+        self.verdict, self.clear_right = verdict, clear_right
+        self.reply, self.absorb, self.reset_both = None, False, None
 
     def complete(self) -> None:
         """Give the answer to the parked packet, with what it becomes."""
         self.handle.complete(
             self.verdict or "continue", reply=self.reply, clear_right=self.clear_right, absorb=self.absorb,
-            packet=self._draft.packet if self._draft.changed else None,
+            reset_both=self.reset_both, packet=self._draft.packet if self._draft.changed else None,
         )  # fmt: skip
 
     # --- modifying
@@ -206,7 +217,7 @@ class AtOnce:
         if verdict == "permit":
             c.permit(clear_right=words["clear_right"])
         elif verdict == "block":
-            c.block(reply=reply, **words)
+            c.block(reply=reply, reset_both=self.answer.get("reset_both"), **words)
         else:
             c.continue_(clear_right=words["clear_right"])
 

@@ -16,6 +16,6 @@ class ParkedPacket:
     def waits(self) -> bool: ...
     def complete(
         self, verdict: str | None = None, *, reply: str | None = None, clear_right: bool = False,
-        absorb: bool = False, packet: Any = None,
+        absorb: bool = False, reset_both: bool | None = None, packet: Any = None,
     ) -> bool: ...  # fmt: skip
     def fail(self, word: str) -> bool: ...

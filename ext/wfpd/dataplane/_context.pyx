@@ -17,7 +17,7 @@ from ._budget cimport (
 )
 from ._flow cimport FLOW_STREAM, FlowKey, flow_is, flow_not_made
 from ._flow_contexts cimport FlowContexts, contexts_flow_ended, has_native_end
-from ._modify cimport MODIFY_OK, modify_replace, modify_write
+from ._modify cimport MODIFY_OK, edit_packet, modify_mark, modify_replace, modify_take_back, modify_write
 from ._modify import Draft, completed, refused
 from ._netlink cimport QueuedPacket
 from ._parking cimport ParkedPacket, Parking, parked_new
@@ -68,6 +68,7 @@ cdef class ClassifyContext(StreamIndication):
         cdef ParkedPacket parked, follower
         memset(&self.answer, 0, sizeof(CalloutAnswer))
         self.enforced = 0
+        self.marked = None
         self.visitor = visitor
         self.snapshot = snapshot
         self.stream_bytes = None
@@ -92,11 +93,12 @@ cdef class ClassifyContext(StreamIndication):
         try:
             (snapshot.root.asks if visitor.handed == HANDED_ASKED else snapshot.root.calls)[item.callout](self)
         except BaseException as error:  # Whatever it is, the packet needs a verdict.
+            self._take_back()
             if self.parked is not None:
                 parked = self.parked
                 self._forget_parked()
                 for follower in parked.followers:
-                    follower._complete((None, 0, False, False, False), None)    # Asked for itself.
+                    follower._complete((None, 0, False, False, False, False), None)    # Asked for itself.
             self.failed(name, error)
             answer_on_error(&snapshot.policy, visitor.arbitration.asked, &self.answer)
         if visitor.replaced == visitor.arbitration.asked + 1:
@@ -441,6 +443,22 @@ cdef class ClassifyContext(StreamIndication):
         self._forget_views()
         return 0
 
+    cdef int _mark(self) except -1:
+        """Before a change: what the packet is if the call fails."""
+        cdef Visitor* visitor = self.visitor
+        if self.marked is None and visitor.edit != NULL:
+            self.marked = (<const char*>edit_packet(visitor))[:visitor.n_edited]
+            modify_mark(visitor, &self.mark)
+        return 0
+
+    cdef int _take_back(self) except -1:
+        """The call has failed: nothing stays of what it has made of the packet."""
+        if self.marked is not None:
+            modify_take_back(self.visitor, &self.mark, <const uint8_t*><const char*>self.marked)
+            self.marked = None
+            self._forget_views()
+        return 0
+
     def modify(self, const uint8_t[::1] packet not None):
         """The packet becomes these bytes, from the IP header on; lengths and checksums are set.
 
@@ -449,6 +467,7 @@ cdef class ClassifyContext(StreamIndication):
         """
         cdef Visitor* visitor = self._live()
         cdef uint8_t nothing = 0
+        self._mark()
         self._modified(modify_replace(visitor, &packet[0] if packet.shape[0] else &nothing,
                                       <uint32_t>min(packet.shape[0], 0xFFFFFFFF)))
 
@@ -458,6 +477,7 @@ cdef class ClassifyContext(StreamIndication):
         cdef uint8_t nothing = 0
         if offset < 0:
             raise ValueError("write(): offsets count from the IP header's first byte, from 0 on")
+        self._mark()
         self._modified(modify_write(visitor, <uint32_t>min(offset, 0xFFFFFFFF), &data[0] if data.shape[0] else &nothing,
                                     <uint32_t>min(data.shape[0], 0xFFFFFFFF)))
 

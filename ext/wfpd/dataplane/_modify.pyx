@@ -313,6 +313,25 @@ cdef ModifyStatus modify_write(Visitor* visitor, uint32_t offset, const uint8_t*
     return _keep(visitor, whole)
 
 
+cdef void modify_mark(const Visitor* visitor, EditMark* mark) noexcept nogil:
+    mark.view = visitor.view
+    mark.data = visitor.input.data
+    mark.captured, mark.original = visitor.input.captured, visitor.input.original
+    mark.n_edited, mark.n_made = visitor.n_edited, visitor.edit.n_made
+
+
+cdef void modify_take_back(Visitor* visitor, const EditMark* mark, const uint8_t* bytes) noexcept nogil:
+    cdef uint8_t* packet = edit_packet(visitor)
+    visitor.view, visitor.input.data = mark.view, mark.data
+    if mark.n_edited:               # Two changes later its half of the buffer holds another packet.
+        memcpy(packet, bytes, mark.n_edited)
+        parse_packet(packet, mark.n_edited, mark.n_edited, PARSE_WHOLE_LENGTH_KNOWN, &visitor.view)
+        visitor.input.data = packet
+    visitor.input.captured, visitor.input.original = mark.captured, mark.original
+    visitor.n_edited, visitor.edit.n_made = mark.n_edited, mark.n_made
+    visitor.done[0] = visitor.done[1] = 0
+
+
 cdef ModifyStatus _complete(uint8_t* packet, uint32_t n) noexcept nogil:
     """Lengths and checksums of a packet that was made."""
     cdef PacketView view

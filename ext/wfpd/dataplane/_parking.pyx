@@ -396,6 +396,7 @@ cdef class Parking:
         elif ticket.state == TICKET_SENT and ticket.epoch == handle.epoch:
             self.lot.parked -= 1
             _release(&self.lot, ticket)
+        handle.epoch = 0            # No ticket has it: what completes it meanwhile comes in vain.
         wfpd_unlock(&self.lot.lock)
         return 0
 
@@ -569,21 +570,26 @@ cdef class ParkedPacket:
         ticket = &self.parking.lot.tickets[self.place]
         return ticket.epoch == self.epoch and ticket.state != TICKET_FREE and ticket.decided == TICKET_WAITS
 
-    def complete(self, verdict=None, *, reply=None, bint clear_right=False, bint absorb=False, packet=None) -> bool:
+    def complete(self, verdict=None, *, reply=None, bint clear_right=False, bint absorb=False, reset_both=None,
+                 packet=None) -> bool:
         """Let the visit go on with the callout's answer, 'permit', 'block' or 'continue'; None: it is asked again.
 
-        `clear_right`, `absorb` and `reply` are those of permit() and block(); `packet` is what the packet
-        becomes, as by modify(): where that is refused, on_error decides.  False when it is decided already: by
+        `clear_right`, `absorb`, `reply` and `reset_both` are those of permit() and block(); `packet` is what the
+        packet becomes, as by modify(): where that is refused, on_error decides.  False when it is decided already: by
         an earlier call, or because it was late.  Raises ValueError for what the callout could not have answered.
         """
+        cdef bint cut
         if verdict not in _KINDS or reply not in _REPLIES or (verdict != "block" and (_REPLIES[reply] or absorb)):
             raise ValueError(f"complete({verdict!r}, reply={reply!r}): permit, block or continue; "
                              "a reply and absorb go with a block")
         if absorb and (_REPLIES[reply] or not self.absorbs):
             raise ValueError("an absorbed packet gets no reply, and not every layer absorbs (FWP_E_INVALID_PARAMETER)")
+        if reset_both and reply != "tcp_reset":
+            raise ValueError("reset_both goes with reply='tcp_reset'")
         if packet is not None and verdict is None:
             raise ValueError("a packet goes with an answer")
-        return self._complete((verdict, _REPLIES[reply], clear_right, absorb, False),
+        cut = _REPLIES[reply] == REPLY_TCP_RESET and (reset_both is None or bool(reset_both))
+        return self._complete((verdict, _REPLIES[reply], clear_right, absorb, False, cut),
                               None if packet is None else bytes(memoryview(packet)))
 
     @property
@@ -593,7 +599,7 @@ cdef class ParkedPacket:
 
     def fail(self, word) -> bool:
         """The callout could not answer: what its filter's on_error says, 'permit' or 'block', is its answer."""
-        return self._complete((word, 0, word == "block", False, True), None)
+        return self._complete((word, 0, word == "block", False, True, False), None)
 
     cdef bint _complete(self, tuple said, bytes packet) except -1:
         cdef GivenAnswer* last = &self.resume.answers[self.resume.n - 1]
@@ -601,9 +607,8 @@ cdef class ParkedPacket:
         cdef CalloutAnswer answer
         cdef bint done, asks = said[0] is None or packet is not None
         memset(&answer, 0, sizeof(answer))
-        verdict, answer.reply, answer.clear_right, answer.absorb, answer.failed = said
+        verdict, answer.reply, answer.clear_right, answer.absorb, answer.failed, answer.cut = said
         answer.kind = _KINDS[verdict]
-        answer.cut = answer.reply == REPLY_TCP_RESET
         if self.parking is not None:
             wfpd_lock(&self.parking.lot.lock)   # Nothing within may let another thread run.
         done = self.open()

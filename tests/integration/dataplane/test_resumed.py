@@ -279,6 +279,25 @@ def test_a_callout_that_parks_again_and_raises_has_raised(net: Network, tmp_path
         assert (running.count(PARKING, "block"), parking(running)["again"], parking(running)["waiting"]) == (3, 0, 0)
 
 
+def test_the_handle_of_a_call_that_raised_completes_nothing_any_more(net: Network, tmp_path: Path) -> None:
+    handles: list[ParkedPacket] = []
+    told: list[tuple[bool, bool]] = []
+
+    def below(c: Any) -> None:
+        handles.append(c.pend())
+        # Told while the visit is not over: its ticket is still there.
+        c.on_error = lambda name, error: told.append((handles[-1].waits, handles[-1].complete("permit")))
+        raise ValueError
+
+    first = Said(lambda c: c.pend().complete("permit"))
+    with live(Engine(1, late_after=30), three(tmp_path, Said(), first, below, faults="{on_error: block}")) as running:
+        open_queues(net, running)
+        running.start()
+        net.send_udp(net.client, 1, 64, 5000)
+        assert running.wait_for(PARKING, 1)
+        assert (told, running.count(PARKING, "block")) == ([(False, False)], 1)
+
+
 def test_compiled_callouts_are_asked_once_before_and_once_after(net: Network, tmp_path: Path) -> None:
     parks, before, below = Parker(), Counting(), Counting(answer="permit")
     with (
@@ -421,9 +440,8 @@ STREAM = """  - {name: flows, layer: ale_auth_connect, action: permit}
 def test_the_stream_of_a_flow_that_the_packet_is_about_to_make_waits_with_it(net: Network, tmp_path: Path) -> None:
     shown: list[tuple[int, bytes]] = []
     handles: list[ParkedPacket] = []
-    policy = snapshot_of(tmp_path, STREAM, callouts={
-        "shown": lambda c: shown.append((c.stream_offset, bytes(c.stream))), "watch": lambda c: handles.append(c.pend()),
-    })  # fmt: skip
+    show, wait = lambda c: shown.append((c.stream_offset, bytes(c.stream))), lambda c: handles.append(c.pend())
+    policy = snapshot_of(tmp_path, STREAM, callouts={"shown": show, "watch": wait})
     with (
         contextlib.closing(net.server.call(lambda: socket.create_server((SERVER[4], 5000)))) as listening,
         contextlib.closing(net.router.call(lambda: socket.create_connection((SERVER[4], 5000), 5))) as ours,

@@ -37,12 +37,13 @@ class Handle:
         self.done = threading.Event()
 
     def complete(
-        self, verdict: str, *, reply: str | None, clear_right: bool, absorb: bool, packet: bytes | None
-    ) -> bool:
+        self, verdict: str, *, reply: str | None, clear_right: bool, absorb: bool, packet: bytes | None,
+        reset_both: bool | None = None,
+    ) -> bool:  # fmt: skip
         if absorb and self.absorbs_not:
             raise ValueError("absorb is not possible here")
         if self.waits:
-            self.given.append((verdict, reply, clear_right, absorb))
+            self.given.append((verdict, reply, clear_right, absorb, *(() if reset_both is None else (reset_both,))))
             self.packets.append(packet)
         first, self.waits = self.waits, False
         self.done.set()
@@ -105,9 +106,11 @@ def until(true: Callable[[], bool]) -> bool:
     (lambda c: c.permit(), ("permit", None, False, False)),
     (lambda c: c.permit(clear_right=True), ("permit", None, True, False)),
     (lambda c: c.block(reply="tcp_reset"), ("block", "tcp_reset", False, False)),
+    (lambda c: c.block(reply="tcp_reset", reset_both=False), ("block", "tcp_reset", False, False, False)),
     (lambda c: c.block(absorb=True, clear_right=True), ("block", None, True, True)),
     (lambda c: None, ("continue", None, False, False)),
     (lambda c: (c.block(), c.continue_()), ("continue", None, False, False)),
+    (lambda c: (c.block(reply="tcp_reset", reset_both=True), c.permit()), ("permit", None, False, False)),
 ])  # fmt: skip
 def test_what_it_has_answered_when_it_returns_is_its_answer(loop: Loop, answer: Any, given: Any) -> None:
     async def classify(c: Any) -> None:

@@ -98,6 +98,36 @@ def test_later_callouts_see_the_modified_packet_and_a_refusal_leaves_it(tmp_path
     assert visit(SEGMENT, "forward", 2)["modified"] is None  # Nobody was asked.
 
 
+@pytest.mark.parametrize("changes", [1, 2, 3])
+@pytest.mark.parametrize("others", [False, True])
+def test_of_a_call_that_raises_nothing_stays_in_the_packet(tmp_path: Path, changes: int, others: bool) -> None:
+    seen: list[bytes] = []
+
+    def first(c: Any) -> None:
+        if others:
+            c.modify(bytes(c.packet[:28]) + b"other words")
+        c.continue_()
+
+    def then(c: Any) -> None:
+        for n in range(changes):
+            c.modify(bytes(c.packet[:28]) + b"half of it"[: 3 + n])
+        raise ValueError
+
+    def last(c: Any) -> None:
+        seen.append(bytes(c.packet))
+        c.permit()
+
+    names = {"first": first, "then": then, "last": last}
+    filters = "\n".join(all_to_callout(name, "inspection" if name == "then" else "unknown", weight=str(9 - n))
+                        .replace("name: asked", f"name: ask-{name}") for n, name in enumerate(names))  # fmt: skip
+    found = Replayer(snapshot_of(tmp_path, filters, callouts=names)).visit(DATAGRAM, "forward", 1)
+    if not others:
+        assert (found["verdict"], found["modified"], seen) == ("permit", None, [DATAGRAM])
+    else:
+        assert (found["verdict"], found["modified"], seen[0][28:]) == ("permit", seen[0], b"other words")
+        assert IP(seen[0])[UDP].len == 8 + len(b"other words")
+
+
 def test_a_blocked_packet_is_not_written_back(tmp_path: Path) -> None:
     def watch(c: Any) -> None:
         c.write(28, b"Q")

@@ -290,6 +290,24 @@ def test_a_change_that_is_refused_is_the_callouts_error(tmp_path: pathlib.Path) 
     assert (line["verdict"], line["reason"], world.errors) == ("block", "error", {"c": 1})
 
 
+@pytest.mark.parametrize(("both", "other"), [(None, ("block", "flow")), (False, ("permit", "no_match"))])
+def test_a_reset_given_later_is_of_both_ends_unless_it_says_otherwise(
+    tmp_path: pathlib.Path, both: bool | None, other: tuple[str, str]
+) -> None:
+    c = Pends()
+    filters = """  - {name: ask, layer: inbound_transport, action: {callout: c}}
+  - {name: other, layer: outbound_transport, action: permit, when: {ip_protocol: udp}}"""
+    world = World(tmp_path, filters, c=c)
+    assert world.send(IP(src=THERE, dst=HERE) / TCP(sport=80, dport=9, flags="A"))["verdict"] == "parked"
+    with pytest.raises(ValueError, match="tcp_reset"):
+        c.handles[0].complete("block", reset_both=True)
+    assert c.handles[0].complete("block", reply="tcp_reset", reset_both=both)
+    (line,) = world.due()
+    assert line["verdict"] == "block"
+    line = world.send(IP(src=HERE, dst=THERE) / TCP(sport=9, dport=80, flags="A"))
+    assert (line["verdict"], line["reason"]) == other
+
+
 RUN = """
 class Run:
     parks = True
