@@ -33,7 +33,8 @@ from ._table cimport CompiledPolicy
 from ._stats cimport EVENT_BYTES, EventRecord, WorkerStats, histogram_add
 from ._types cimport *
 from ._visit cimport (
-    VISIT_CALLOUT, VISIT_DONE, VisitInput, VisitStep, visit_begin, visit_prepare, visit_tracks,
+    VISIT_CALLOUT, VISIT_DONE, VisitInput, VisitStep, visit_begin, visit_leave, visit_prepare,
+    visit_tracks,
 )
 
 cdef extern from *:
@@ -471,6 +472,7 @@ cdef void batch_settle_word(Worker* worker, uint8_t word, uint8_t reason, uint32
     cdef const QueuedPacket* packet = &worker.packets[worker.next]
     cdef uint64_t flow_id = decision.flow_id if filter != NO_FILTER else 0
     cdef uint8_t to_server = decision.to_server
+    visit_leave(&worker.visitor)
     if worker.visitor.replaced:
         word, reason, filter = WORD_BLOCK, REASON_CALLOUT, worker.visitor.replaced - 1
     elif filter == NO_FILTER:         # Never visited: the view, which the event needs, is another packet's.

@@ -4,7 +4,6 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ._arbitrate cimport CalloutAnswer
 from ._budget cimport CalloutSlot
-from ._modify cimport EditMark
 from ._parking cimport ParkedPacket, Parking
 from ._stream_indication cimport StreamIndication
 from ._table cimport Snapshot
@@ -23,8 +22,6 @@ cdef class ClassifyContext(StreamIndication):
     cdef uint32_t replay_room       # Replay: packets that may be parked, and one more; 0: none, ever.
     cdef readonly double late_after # Replay: seconds after which a call is late; 0: live.
     cdef uint8_t clocked            # Replay: Clocked, of this call.
-    cdef EditMark mark              # The packet before this call's first change,
-    cdef bytes marked               # what others had made of it until then (b"": nothing), or None: it has changed nothing.
     cdef uint64_t provisional       # Flow id that has a context and that no packet has made yet; 0: none.
     cdef readonly dict errors       # Callout name -> exceptions counted.
     cdef readonly dict durations    # Callout name -> (calls, nanoseconds, buckets of powers of two from 256 ns).
@@ -46,7 +43,6 @@ cdef class ClassifyContext(StreamIndication):
     # Or the packet is parked: it lives with its ticket.
     cdef int keep_flow(self, Visitor* visitor, ParkedPacket parked) except -1
     cdef int _modified(self, int status) except -1
-    cdef int _mark(self) except -1
     cdef int _take_back(self) except -1
     cdef object _arrived(self)
     cdef object _injecting(self)

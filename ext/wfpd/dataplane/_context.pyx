@@ -17,7 +17,7 @@ from ._budget cimport (
 )
 from ._flow cimport FLOW_STREAM, FlowKey, flow_is, flow_not_made
 from ._flow_contexts cimport FlowContexts, contexts_flow_ended, has_native_end
-from ._modify cimport MODIFY_OK, edit_packet, modify_mark, modify_replace, modify_take_back, modify_write
+from ._modify cimport MODIFY_OK, modify_replace, modify_write
 from ._modify import Draft, completed, refused
 from ._netlink cimport QueuedPacket
 from ._parking cimport ParkedPacket, Parking, parked_new
@@ -68,7 +68,8 @@ cdef class ClassifyContext(StreamIndication):
         cdef ParkedPacket parked, follower
         memset(&self.answer, 0, sizeof(CalloutAnswer))
         self.enforced = 0
-        self.marked = None
+        if visitor.edit != NULL and visitor.handed == HANDED_NOTHING:
+            visitor.edit.marked = 0
         self.visitor = visitor
         self.snapshot = snapshot
         self.stream_bytes = None
@@ -443,19 +444,10 @@ cdef class ClassifyContext(StreamIndication):
         self._forget_views()
         return 0
 
-    cdef int _mark(self) except -1:
-        """Before a change: what the packet is if the call fails."""
-        cdef Visitor* visitor = self.visitor
-        if self.marked is None and visitor.edit != NULL:
-            self.marked = (<const char*>edit_packet(visitor))[:visitor.n_edited]
-            modify_mark(visitor, &self.mark)
-        return 0
-
     cdef int _take_back(self) except -1:
-        """The call has failed: nothing stays of what it has made of the packet."""
-        if self.marked is not None:
-            modify_take_back(self.visitor, &self.mark, <const uint8_t*><const char*>self.marked)
-            self.marked = None
+        """The call has failed: nothing stays of what it has made of the packet, its compiled half included."""
+        if self.visitor.edit != NULL:
+            self.visitor.edit.take_back(self.visitor)
             self._forget_views()
         return 0
 
@@ -467,7 +459,6 @@ cdef class ClassifyContext(StreamIndication):
         """
         cdef Visitor* visitor = self._live()
         cdef uint8_t nothing = 0
-        self._mark()
         self._modified(modify_replace(visitor, &packet[0] if packet.shape[0] else &nothing,
                                       <uint32_t>min(packet.shape[0], 0xFFFFFFFF)))
 
@@ -477,7 +468,6 @@ cdef class ClassifyContext(StreamIndication):
         cdef uint8_t nothing = 0
         if offset < 0:
             raise ValueError("write(): offsets count from the IP header's first byte, from 0 on")
-        self._mark()
         self._modified(modify_write(visitor, <uint32_t>min(offset, 0xFFFFFFFF), &data[0] if data.shape[0] else &nothing,
                                     <uint32_t>min(data.shape[0], 0xFFFFFFFF)))
 

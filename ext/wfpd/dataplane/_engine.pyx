@@ -514,6 +514,7 @@ cdef class Engine(Readings):
             if parked is not None:
                 context.keep_flow(&worker.visitor, parked)  # Before others may go on with it.
                 if batch_park(worker, self.parking.lot.worker.queues[0].number):
+                    self.parking.left(parked)
                     step = self._next_packet(worker)
                     continue
                 self.parking.forget(parked)

@@ -50,17 +50,3 @@ cdef ModifyStatus modify_writable(const Visitor* visitor) noexcept nogil
 # What is classified from now on sees it; the layers passed already stay.  For callouts of any language.
 cdef ModifyStatus modify_replace(Visitor* visitor, const uint8_t* bytes, uint32_t n) noexcept nogil
 cdef ModifyStatus modify_write(Visitor* visitor, uint32_t offset, const uint8_t* bytes, uint32_t n) noexcept nogil
-
-# The packet before a change that may be taken back.
-cdef struct EditMark:
-    PacketView view
-    const uint8_t* data
-    uint32_t captured
-    uint32_t original
-    uint32_t n_edited
-    uint32_t n_made
-
-cdef void modify_mark(const Visitor* visitor, EditMark* mark) noexcept nogil
-
-# Take all changes since the mark back; `bytes`: the n_edited bytes that the packet had then.
-cdef void modify_take_back(Visitor* visitor, const EditMark* mark, const uint8_t* bytes) noexcept nogil

@@ -15,7 +15,7 @@ from wfpd.errors import ActionRefused
 from ._checksum cimport checksum_add, checksum_fold, sctp_checksum
 from ._cursor cimport load_be16
 from ._parse cimport FRAGMENT_NONE, PARSE_OK, PARSE_WHOLE_LENGTH_KNOWN, PacketView, parse_packet
-from ._visit cimport MAX_ANSWERS, EditBuffer, Visitor
+from ._visit cimport MAX_ANSWERS, EditBuffer, EditMark, Visitor
 
 cdef enum:
     IPV6_HEADER = 40
@@ -51,11 +51,12 @@ cdef EditBuffer* edit_create() noexcept nogil:
     cdef EditBuffer* edit = <EditBuffer*>calloc(1, sizeof(EditBuffer))
     if edit == NULL:
         return NULL
-    edit.bytes = <uint8_t*>calloc(2, EDIT_HEAD + EDIT_MOST + 1)
+    edit.bytes = <uint8_t*>calloc(3, EDIT_HEAD + EDIT_MOST + 1)     # The third is that of the mark.
     if edit.bytes == NULL:
         free(edit)
         return NULL
     edit.writable, edit.write, edit.replace, edit.keep = _writable, _write, _replace, _keep_packet
+    edit.take_back = _take_back
     return edit
 
 
@@ -257,6 +258,32 @@ cdef ModifyStatus modify_check(const PacketView* before, uint32_t original, bint
     return MODIFY_OK
 
 
+cdef void _mark(Visitor* visitor) noexcept nogil:
+    cdef EditBuffer* edit = visitor.edit
+    edit.marked = 1
+    edit.mark.view, edit.mark.data = visitor.view, visitor.input.data
+    edit.mark.captured, edit.mark.original = visitor.input.captured, visitor.input.original
+    edit.mark.n_edited, edit.mark.n_made = visitor.n_edited, edit.n_made
+    memcpy(_half(edit, 2), edit_packet(visitor), visitor.n_edited)
+
+
+cdef void _take_back(Visitor* visitor) noexcept nogil:
+    cdef EditBuffer* edit = visitor.edit
+    cdef const EditMark* mark = &edit.mark
+    cdef uint8_t* packet = edit_packet(visitor)
+    if not edit.marked:
+        return
+    edit.marked = 0
+    visitor.view, visitor.input.data = mark.view, mark.data
+    if mark.n_edited:               # By now its half of the buffer may hold another packet.
+        memcpy(packet, _half(edit, 2), mark.n_edited)
+        parse_packet(packet, mark.n_edited, mark.n_edited, PARSE_WHOLE_LENGTH_KNOWN, &visitor.view)
+        visitor.input.data = packet
+    visitor.input.captured, visitor.input.original = mark.captured, mark.original
+    visitor.n_edited, edit.n_made = mark.n_edited, mark.n_made
+    visitor.done[0] = visitor.done[1] = 0
+
+
 cdef ModifyStatus _keep(Visitor* visitor, uint32_t n) noexcept nogil:
     """The half that is not current holds the candidate of `n` bytes."""
     cdef EditBuffer* edit = visitor.edit
@@ -265,6 +292,8 @@ cdef ModifyStatus _keep(Visitor* visitor, uint32_t n) noexcept nogil:
     cdef ModifyStatus status = modify_check(&visitor.view, visitor.input.original, visitor.input.gso, packet, n, &view)
     if status != MODIFY_OK:
         return status
+    if not edit.marked:
+        _mark(visitor)
     edit.current = 1 - edit.current
     visitor.view = view
     visitor.input.data = packet
@@ -311,25 +340,6 @@ cdef ModifyStatus modify_write(Visitor* visitor, uint32_t offset, const uint8_t*
     memcpy(packet, visitor.view.data, whole)
     memcpy(packet + offset, bytes, n)
     return _keep(visitor, whole)
-
-
-cdef void modify_mark(const Visitor* visitor, EditMark* mark) noexcept nogil:
-    mark.view = visitor.view
-    mark.data = visitor.input.data
-    mark.captured, mark.original = visitor.input.captured, visitor.input.original
-    mark.n_edited, mark.n_made = visitor.n_edited, visitor.edit.n_made
-
-
-cdef void modify_take_back(Visitor* visitor, const EditMark* mark, const uint8_t* bytes) noexcept nogil:
-    cdef uint8_t* packet = edit_packet(visitor)
-    visitor.view, visitor.input.data = mark.view, mark.data
-    if mark.n_edited:               # Two changes later its half of the buffer holds another packet.
-        memcpy(packet, bytes, mark.n_edited)
-        parse_packet(packet, mark.n_edited, mark.n_edited, PARSE_WHOLE_LENGTH_KNOWN, &visitor.view)
-        visitor.input.data = packet
-    visitor.input.captured, visitor.input.original = mark.captured, mark.original
-    visitor.n_edited, visitor.edit.n_made = mark.n_edited, mark.n_made
-    visitor.done[0] = visitor.done[1] = 0
 
 
 cdef ModifyStatus _complete(uint8_t* packet, uint32_t n) noexcept nogil:

@@ -36,6 +36,7 @@ cdef struct Ticket:
     uint16_t queue                  # Where it came from.
     uint8_t state                   # TicketState
     uint8_t decided                 # TicketDecision
+    uint8_t calling                 # The call that parks it goes on.
     uint8_t given                   # It has its verdict, and is still to be counted.
     uint8_t batch_over              # Whatever its batch sent has been sent.
     uint8_t blocked                 # complete() has blocked it for good: late, it does not pass either.
@@ -82,6 +83,9 @@ cdef class Parking:
 
     # The packet got its verdict otherwise.
     cdef int forget(self, ParkedPacket handle) except -1
+
+    # The call that parked it is over, and the packet is on its way.
+    cdef int left(self, ParkedPacket handle) except -1
 
     # Let go of handles whose packets have their verdicts.
     cdef int tidy(self) except -1

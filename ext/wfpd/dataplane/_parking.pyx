@@ -96,11 +96,18 @@ cdef void _decide_stray(Lot* lot, const QueuedPacket* packet) noexcept nogil:
     _send(lot, packet.id, packet, &decision)
 
 
+cdef inline bint _was_sent_before(const Ticket* ticket, const Ticket* other) noexcept nogil:
+    """A packet whose call goes on has not been sent yet: the one that comes is more likely another one like it."""
+    if ticket.calling != other.calling:
+        return other.calling
+    return ticket.epoch < other.epoch
+
+
 cdef void _arrive(Lot* lot, const QueuedPacket* packet) noexcept nogil:
     cdef Ticket* found = NULL
     cdef uint32_t i
     for i in range(lot.capacity):
-        if _is_packet(&lot.tickets[i], packet) and (found == NULL or lot.tickets[i].epoch < found.epoch):
+        if _is_packet(&lot.tickets[i], packet) and (found == NULL or _was_sent_before(&lot.tickets[i], found)):
             found = &lot.tickets[i]
     if found == NULL:
         _decide_stray(lot, packet)
@@ -400,6 +407,14 @@ cdef class Parking:
         wfpd_unlock(&self.lot.lock)
         return 0
 
+    cdef int left(self, ParkedPacket handle) except -1:
+        cdef Ticket* ticket = &self.lot.tickets[handle.place]
+        wfpd_lock(&self.lot.lock)
+        if ticket.epoch == handle.epoch:
+            ticket.calling = 0
+        wfpd_unlock(&self.lot.lock)
+        return 0
+
     cdef int tidy(self) except -1:
         cdef ParkedPacket handle
         cdef uint64_t epoch = self.lot.epoch
@@ -486,6 +501,7 @@ cdef void _fill(Ticket* ticket, Worker* worker, uint8_t* bytes, uint32_t n) noex
     cdef const QueuedPacket* packet = &worker.packets[worker.next]
     memset(ticket, 0, sizeof(Ticket))
     ticket.state = TICKET_SENT
+    ticket.calling = 1
     ticket.received_ns = worker.received_ns
     ticket.queue = worker.queue.number
     ticket.batch = &worker.epoch

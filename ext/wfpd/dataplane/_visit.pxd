@@ -75,6 +75,15 @@ cdef enum:
 cdef struct Visitor
 
 # The functions are modify_writable(), modify_write(), modify_replace() and so on: a visit does not depend on _modify.
+# The packet before the first change of the call that is made.
+cdef struct EditMark:
+    PacketView view
+    const uint8_t* data
+    uint32_t captured
+    uint32_t original
+    uint32_t n_edited               # Bytes of EditBuffer's third packet; 0: it was as it had come.
+    uint32_t n_made
+
 cdef struct EditBuffer:
     uint8_t* bytes
     uint8_t current
@@ -83,6 +92,9 @@ cdef struct EditBuffer:
     int (*replace)(Visitor* visitor, const uint8_t* bytes, uint32_t n) noexcept nogil
     # What answers have left of the packet, for a visit that is resumed: layers between see what they saw before.
     void (*keep)(Visitor* visitor) noexcept nogil
+    void (*take_back)(Visitor* visitor) noexcept nogil      # The call has failed: nothing of it stays in the packet.
+    uint8_t marked                  # The call has changed the packet: `mark` says what it was.
+    EditMark mark
     uint8_t keeps                   # Packets may wait here: it is kept.
     uint8_t lost                    # It could not be.
     uint32_t n_made                 # Changes of this visit,
@@ -228,6 +240,9 @@ cdef VisitStep visit_answer(Visitor* visitor, const CalloutAnswer* answer) noexc
 # Instead of visit_answer(): the callout took too long.  True: it was asked at a discard twin, and
 # the block that led there is the packet's verdict; false: on_late decides.
 cdef bint visit_abandon(Visitor* visitor) noexcept nogil
+
+# The packet gets its verdict without its visit's end: let go of its stream.  Also of one that has ended.
+cdef void visit_leave(Visitor* visitor) noexcept nogil
 
 # Whether callouts that are asked at this layer now see a reauthorization, which may not be pended.
 cdef bint visit_reauthorizes(const Visitor* visitor) noexcept nogil

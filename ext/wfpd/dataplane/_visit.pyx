@@ -626,3 +626,7 @@ cdef bint visit_abandon(Visitor* visitor) noexcept nogil:
         return False
     _conclude(visitor)
     return True
+
+
+cdef void visit_leave(Visitor* visitor) noexcept nogil:
+    _stream_abandon(visitor)

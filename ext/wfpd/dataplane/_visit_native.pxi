@@ -305,6 +305,8 @@ cdef void _ask_native(Visitor* visitor, const CalloutSlot* slot, CalloutAnswer* 
     if not _native_answered(visitor, &said, answer):
         memset(answer, 0, sizeof(CalloutAnswer))
         wfpd_budget_add(&slot.watch.n_failed, 1)
+        if visitor.edit != NULL:
+            visitor.edit.take_back(visitor)
         answer_on_error(visitor.policy, visitor.arbitration.asked, answer)
 
 
@@ -329,6 +331,8 @@ cdef void visit_native(Visitor* visitor, CalloutAnswer* answer) noexcept nogil:
     cdef Admission admission = ADMITTED
     cdef uint8_t said = policy.callout_registered[policy.briefs[visitor.arbitration.asked].callout]
     cdef uint64_t began, ended
+    if visitor.edit != NULL:
+        visitor.edit.marked = 0
     if said & CALLOUT_CONDITIONAL and not _native_context(visitor):
         memset(answer, 0, sizeof(CalloutAnswer))
         answer.kind = ANSWER_SKIP

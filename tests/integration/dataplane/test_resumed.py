@@ -6,6 +6,7 @@ import contextlib
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from operator import contains
@@ -25,7 +26,7 @@ from tests.integration.dataplane.test_parking import (
     wait_completed,
 )
 from tests.integration.live import Live, blocked_port, live, monitor, proc_queue, queue_rule, snapshot_of, wait_queue
-from tests.integration.netns import ROUTER_CLIENT4, SERVER, Network, wait_until
+from tests.integration.netns import ROUTER, ROUTER_CLIENT4, SERVER, Network, wait_until
 from wfpd.callouts.counting import Counting
 from wfpd.dataplane._engine import Engine
 from wfpd.dataplane._parking import ParkedPacket
@@ -458,3 +459,92 @@ def test_the_stream_of_a_flow_that_the_packet_is_about_to_make_waits_with_it(net
         theirs.settimeout(5)
         assert theirs.recv(5, socket.MSG_WAITALL) == b"hello"
         assert shown == [(0, b"hello")]
+
+
+BUSY = """  - {name: flows, layer: ale_auth_recv_accept, action: permit}
+  - {name: asked, layer: inbound_transport, action: {callout: watch}, when: {ip_protocol: tcp}}
+  - {name: above, layer: stream, action: {callout: shown}}"""
+
+
+def test_a_visit_that_goes_on_too_late_lets_go_of_its_stream_at_once(net: Network, tmp_path: Path) -> None:
+    handles: list[ParkedPacket] = []
+
+    def watch(c: Any) -> None:
+        if bytes(c.payload[:4]) == b"slow" and not handles:
+            handles.append(c.pend())
+        else:
+            c.permit()
+
+    def shown(c: Any) -> None:
+        if bytes(c.stream[:4]) == b"slow":
+            time.sleep(0.7)  # Too late for the packet, and for every copy of it that the sender makes meanwhile.
+        c.permit()
+
+    policy = snapshot_of(tmp_path, BUSY, callouts={"watch": watch, "shown": shown}, faults="{on_late: permit}")
+    with (
+        contextlib.closing(net.router.call(lambda: socket.create_server((ROUTER_CLIENT4, 5000)))) as listening,
+        live(Engine(1, late_after=0.5), policy) as running,
+    ):
+        running.add(net.router, QUEUE, hook="input")
+        running.add_parking(net.router, PARKING)
+        queue_rule(net.router, QUEUE, "-p", "tcp", chain="INPUT")
+        running.start()
+        with (
+            contextlib.closing(net.client.call(lambda: socket.create_connection((ROUTER_CLIENT4, 5000), 5))) as theirs,
+            contextlib.closing(listening.accept()[0]) as ours,
+        ):
+            ours.settimeout(5)
+            theirs.sendall(b"slow")
+            assert wait_until(lambda: len(handles) == 1)
+            assert handles[0].complete("permit")
+            assert ours.recv(4, socket.MSG_WAITALL) == b"slow"  # On_late lets it go.
+            theirs.sendall(b"next")
+            assert ours.recv(4, socket.MSG_WAITALL) == b"next"
+
+
+def test_a_packet_like_one_whose_call_goes_on_is_not_taken_for_it(net: Network, tmp_path: Path) -> None:
+    """Two workers get the same datagram; that of the first waits, and its call goes on while the other one arrives."""
+    other = threading.Event()
+    handles: list[ParkedPacket] = []
+
+    class Keeping(Said):
+        number = 1
+
+        def __init__(self) -> None:
+            super().__init__(self.wait)
+            self.ended: list[int] = []
+
+        def wait(self, c: Any) -> None:
+            first = not handles
+            c.set_flow_context("datagram_data", len(handles) + 1)
+            handles.append(c.pend())
+            if not first:
+                other.set()
+                return
+            assert other.wait(5)
+            wait_until(lambda: proc_queue(net.router, PARKING)["waiting"] == 1)
+            handles[0].complete("block")
+            wait_until(lambda: parking(running)["completed"] == 1, 0.5)  # It has not come: its call goes on.
+
+        def flow_delete(self, flow: Any) -> None:
+            self.ended.append(flow.context)
+
+    policy = snapshot_of(tmp_path, KEEPS.replace("above", "above-all"), callouts={
+        "keeps": lambda c: c.continue_(), "watch": (keeps := Keeping()), "below": lambda c: c.permit()})  # fmt: skip
+    with live(Engine(2, late_after=30), policy) as running:
+        for worker in (0, 1):
+            running.add(net.router, QUEUE + worker, worker, hook="input")
+        running.add_parking(net.router, PARKING)
+        append = ["ip6tables", "-t", "mangle", "-A", "INPUT", "-p", "udp", "--dport", "5000"]
+        every_other = ["-m", "statistic", "--mode", "nth", "--every", "2", "--packet", "0"]
+        net.router.run([*append, *every_other, "-j", "NFQUEUE", "--queue-num", str(QUEUE)])
+        net.router.run([*append, "-j", "NFQUEUE", "--queue-num", str(QUEUE + 1)])
+        running.start()
+        with net.client.socket(socket.AF_INET6) as sock:
+            for _ in range(2):
+                sock.sendto(b"the same", (ROUTER[6], 5000))
+        assert wait_until(lambda: len(handles) == 2) and wait_queue(net.router, PARKING, "waiting", 1)
+        assert handles[1].complete("block")
+        assert wait_completed(running, 2)
+        running.engine.tend_flow_contexts()
+        assert (sorted(keeps.ended), running.engine.counters()["flow_contexts"]["used"]) == ([1, 2], 0)

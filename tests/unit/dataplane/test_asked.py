@@ -486,3 +486,31 @@ def test_answers_in_its_place_leave_both_halves_alone(tmp_path: Path) -> None:
     replayer = Replayer(run.snapshot, run.replay.flows)
     found = replayer.visit(bytes(QUESTION), "input", 1, answers=lambda callout: ("permit", False), near=1)
     assert (found["verdict"], made.told.calls, made.calls) == ("permit", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "how", ["the Python half raises", "the answer cannot be given", "it pends after it has written"]
+)
+def test_of_a_call_that_fails_nothing_stays_that_the_compiled_half_has_written(tmp_path: Path, how: str) -> None:
+    def raises(c: Any) -> None:
+        c.write(30, b"XX")
+        raise ValueError
+
+    kind, more = {"the Python half raises": (ASK, {}), "the answer cannot be given": (PERMIT, {"reply": 1}),
+                  "it pends after it has written": (PEND, {})}[how]  # fmt: skip
+    seen: list[bytes] = []
+
+    class Sees:
+        def classify(self, c: Any) -> None:
+            seen.append(bytes(c.payload))
+            c.permit()
+
+    text = HEAD.replace("callouts: [", 'callouts: [{name: sees, use: "m:C"}, ') + (
+        "  - {name: ask, layer: inbound_transport, weight: 9, action: {callout: c, kind: inspection}}\n"
+        "  - {name: see, layer: inbound_transport, weight: 2, action: {callout: sees, kind: unknown}}\n"
+    )
+    c = Asks(raises, kind=kind, steps=[("write", 28, b"Q"), ("write", 29, b"UE")], **more)
+    run = Decided(tmp_path, text, {"c": c, "sees": Sees()}, parks=True)
+    line = run.send(QUESTION)
+    assert (line["verdict"], seen, run.replay.passed) == ("permit", [b"question"], bytes(QUESTION))
+    assert c.told.calls == 1 and c.calls == (how == "the Python half raises")
