@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import shlex
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from wfpd.bfe.ground import Ground
 from wfpd.bfe.objects import (
@@ -37,7 +37,7 @@ from wfpd.model.policy import Callout, Filter, Policy, ProviderContext, Sublayer
 
 MOST_OBJECTS = 4096
 """Of one kind, filters excepted."""
-MOST_STAGED = 32_768
+MOST_STAGED = 16_384
 """Filters that one transaction may add."""
 MOST_FILTERS = 65_536
 """Filters of all sessions."""
@@ -81,6 +81,26 @@ def known(store: Store | Working) -> Known:
     )
 
 
+class _Undo(NamedTuple):
+    """How one change is taken back.  Of a large transaction there are many, each a single object without a cycle."""
+
+    mapping: dict[Any, Any]
+    key: object
+    value: object = None
+    """What was there; None: nothing."""
+    noted: bool = True
+    """The change is the last of those that subscribers are told."""
+
+    def apply(self, changes: list[Change]) -> None:
+        """Take it back."""
+        if self.noted:
+            changes.pop()
+        if self.value is None:
+            self.mapping.pop(self.key)
+        else:
+            self.mapping[self.key] = self.value
+
+
 class Working:
     """A transaction's view: a store and what was changed in it."""
 
@@ -94,7 +114,7 @@ class Working:
         """Running filters that go."""
         self._sets: dict[str, ValueSet] = {}
         self.changes: list[Change] = []
-        self._undo: list[Callable[[], object]] = []
+        self._undo: list[_Undo] = []
         self._names: dict[Kind, dict[str, Entry]] = {}
         self._order = 0
         """Of the next filter."""
@@ -142,7 +162,7 @@ class Working:
             yield
         except BaseException:
             while len(self._undo) > mark:
-                self._undo.pop()()
+                self._undo.pop().apply(self.changes)
             self._names.clear()
             raise
 
@@ -161,7 +181,7 @@ class Working:
         self._next_id += number is None
         entries[item.key] = entry
         self._names.pop(kind, None)
-        self._note(lambda: entries.pop(item.key), _change(Event.ADD, kind, entry))
+        self._note(_Undo(entries, item.key), _change(Event.ADD, kind, entry))
         return entry
 
     def _provider(self, name: str) -> Entry:
@@ -191,7 +211,7 @@ class Working:
             raise _in_use(kind, entry, counts)
         del entries[key]
         self._names.pop(kind, None)
-        self._note(lambda: entries.__setitem__(key, entry), _change(Event.DELETE, kind, entry))
+        self._note(_Undo(entries, key, entry), _change(Event.DELETE, kind, entry))
 
     def add_filter(self, item: Filter, owner: Owner, expires: float | None = None) -> Added:
         """Add an engine filter; its names are those of objects, or their keys as texts."""
@@ -217,7 +237,7 @@ class Working:
         added = self.added[key] = Added(replace(item, order=self._order), entry, sublayer, callout, context)
         self._order += 1
         change = Change(Event.ADD, Kind.FILTER, item.key, entry.id, item.name, item.provider)
-        self._note(lambda: self.added.pop(key), change)
+        self._note(_Undo(self.added, key), change)
         return added
 
     def _referred(self, owner: Owner, kind: Kind, name: str, what: str) -> Item | None:
@@ -233,10 +253,10 @@ class Working:
         """Delete an engine filter; name and provider are for subscribers."""
         if (added := self.added.pop(key, None)) is not None:
             name, provider = added.entry.name, added.entry.provider
-            undo: Callable[[], object] = lambda: self.added.__setitem__(key, added)  # noqa: E731
+            undo = _Undo(self.added, key, added)
         elif key not in self.removed and self._ground.has(key):
             self.removed[key] = None
-            undo = lambda: self.removed.pop(key)  # noqa: E731
+            undo = _Undo(self.removed, key)
         else:
             raise FwpError("FWP_E_FILTER_NOT_FOUND", f"no filter has the key {uuid.UUID(bytes=key)}")
         if (entry := self.base.filters.get(key)) is not None:
@@ -252,11 +272,11 @@ class Working:
                 raise FwpError("FWP_E_ALREADY_EXISTS", f"this transaction has another set {name!r}")
             if mine is None:
                 self._sets[name] = item
-                self._undo.append(lambda name=name: self._sets.pop(name))  # type: ignore[misc]
+                self._undo.append(_Undo(self._sets, name, noted=False))
 
-    def _note(self, undo: Callable[[], object], change: Change) -> None:
+    def _note(self, undo: _Undo, change: Change) -> None:
         self.changes.append(change)
-        self._undo.append(lambda: (self.changes.pop(), undo()))
+        self._undo.append(undo)
 
     # ------------------------------------------------------------------------------ the result
 
