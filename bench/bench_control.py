@@ -48,6 +48,7 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "wait": ("status", {}), "notify": ("events.last", {}),
 }  # fmt: skip
 """By which of the daemon's calls an attack does what it means."""
+OF_ADMINISTRATORS = [one.__name__ for one in hostile_clients.OF_ADMINISTRATORS]
 SITUATIONS = ("nobody", "this daemon", "another daemon")
 
 
@@ -115,12 +116,18 @@ def trips(inside: Path, seconds: float) -> list[float]:
     return found
 
 
+def attacker(attack: str, path: str, seconds: float) -> subprocess.Popen[bytes]:
+    """The attack, as a user who may do what it needs."""
+    user = 0 if attack in OF_ADMINISTRATORS else NOBODY
+    return hostile_clients.start(attack, path, seconds, user, CALLS)
+
+
 def measure(attack: str, rounds: int, seconds: float, take: Callable[[], list[float]], paths: list[str]) -> list[float]:
     """The 99th percentiles of the three situations."""
     found: list[list[float]] = [[], [], []]
     for _ in range(rounds):
         for place, path in enumerate(["", *paths]):
-            process = hostile_clients.start(attack, path, seconds + 60, NOBODY, CALLS) if path else None
+            process = attacker(attack, path, seconds + 60) if path else None
             try:
                 if process is not None:
                     os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
@@ -135,7 +142,7 @@ def measure(attack: str, rounds: int, seconds: float, take: Callable[[], list[fl
 
 def waits(attack: str, control: str) -> list[float]:
     """Milliseconds of an administrator's calls, connecting and hello included, the quickest first."""
-    process, found = hostile_clients.start(attack, control, 60, NOBODY, CALLS), []
+    process, found = attacker(attack, control, 60), []
     try:
         time.sleep(0.5)
         for _ in range(CALLS_TIMED):
@@ -187,7 +194,7 @@ def arguments() -> argparse.ArgumentParser:
     """Its options."""
     parser = settings("bench_control", __doc__, rounds=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each situation in each round")
-    names = ",".join(one.__name__ for one in hostile_clients.ATTACKS)
+    names = ",".join([*(one.__name__ for one in hostile_clients.ATTACKS), *OF_ADMINISTRATORS])
     parser.add_argument("--attacks", default=names, help=f"which of {names}")
     return parser
 

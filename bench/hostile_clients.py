@@ -21,6 +21,8 @@ from pathlib import Path
 HELLO = b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{"version":1}}\n'
 N = 40
 """Connections that most attacks try to have."""
+AT_ONCE = 256
+"""Filters of one request."""
 
 
 CALLS: dict[str, tuple[str, dict[str, object]]] = {}
@@ -168,8 +170,87 @@ def dying(path: str, until: float) -> None:
                 os._exit(0)
 
 
+class Session:
+    """A connection with a dynamic session."""
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        self._answers = self._socket.makefile("rb")
+        self._socket.sendall(HELLO)
+        self._answers.readline()
+        self.ask("session.open", dynamic=True)
+
+    def ask(self, method: str, **params: object) -> bool:
+        """Call and wait; False if it was refused."""
+        line = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        self._socket.sendall(json.dumps(line).encode() + b"\n")
+        return "result" in json.loads(self._answers.readline())
+
+    def add(self, first: int) -> bool:
+        """Add some filters; False if there are too many."""
+        return self.ask("filters.add", policy=policy_of(first, AT_ONCE))
+
+    def close(self) -> None:
+        """The session ends, and all that it has added."""
+        self._answers.close()
+        self._socket.close()
+
+
+def policy_of(first: int, count: int) -> str:
+    """So many filters that no packet of the probe matches."""
+    found = [{"name": f"f{n}", "layer": "ipforward_v4", "action": "block", "when": {"ip_destination_port": n}}
+             for n in range(first, first + count)]  # fmt: skip
+    return json.dumps({"version": 1, "filters": found})
+
+
+def huge_transaction(path: str, until: float) -> None:
+    """As many filters as one transaction takes, which then come to nothing; again and again."""
+    while time.monotonic() < until:
+        session, n = Session(path), 0
+        session.ask("transaction.begin")
+        while time.monotonic() < until and session.add(n):
+            n += AT_ONCE
+        session.ask("transaction.abort")
+        session.close()
+
+
+def large_commits(path: str, until: float) -> None:
+    """Transactions of two thousand filters that are committed, and go again with their session."""
+    while time.monotonic() < until:
+        session = Session(path)
+        session.ask("transaction.begin")
+        for n in range(0, 8 * AT_ONCE, AT_ONCE):
+            session.add(n)
+        session.ask("transaction.commit")
+        session.close()
+
+
+def dead_holders(path: str, until: float) -> None:
+    """Processes that are killed while they hold the turn to write and have a thousand filters pending."""
+    while time.monotonic() < until:
+        told, tell = os.pipe()
+        parent, child = os.getpid(), os.fork()
+        if not child:
+            session = Session(path)
+            session.ask("transaction.begin")
+            for n in range(0, 4 * AT_ONCE, AT_ONCE):
+                session.add(n)
+            os.write(tell, b"x")
+            while os.getppid() == parent:
+                time.sleep(0.05)
+            os._exit(0)
+        os.close(tell)
+        os.read(told, 1)
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        os.close(told)
+
+
 ATTACKS = (garbage, half_lines, unread_answers, unread_notifications, connections, reconnecting, huge_request,
            slow_loris, pipelined, subscriptions, slow_calls, operating, dying)  # fmt: skip
+OF_ADMINISTRATORS = (huge_transaction, large_commits, dead_holders)
+"""Those that need the role administer."""
 
 
 def start(name: str, path: str, seconds: float, user: int, calls: object = None) -> subprocess.Popen[bytes]:
@@ -183,7 +264,7 @@ def main() -> None:
     """Run the attack."""
     name, path, seconds, calls = sys.argv[-4:]
     CALLS.update(json.loads(calls))
-    {one.__name__: one for one in ATTACKS}[name](path, time.monotonic() + float(seconds))
+    {one.__name__: one for one in (*ATTACKS, *OF_ADMINISTRATORS)}[name](path, time.monotonic() + float(seconds))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from tests.integration.running import Wfpd, sending
 NOBODY = 65534
 PORT = 5000
 SECONDS = 1.0
+ATTACKS = (*hostile_clients.ATTACKS, *hostile_clients.OF_ADMINISTRATORS)
 
 
 @pytest.fixture
@@ -42,8 +43,9 @@ def test_packets_are_all_decided_and_counted_while_hostile_clients_attack(wfpd: 
     wfpd.start()
     before = wfpd.status()
     with net.udp_receiver(net.server, PORT) as receiver, sending(net, PORT) as sender:
-        for attack in hostile_clients.ATTACKS:
-            process = hostile_clients.start(attack.__name__, str(wfpd.socket), SECONDS, NOBODY, CALLS)
+        for attack in ATTACKS:
+            user = 0 if attack in hostile_clients.OF_ADMINISTRATORS else NOBODY
+            process = hostile_clients.start(attack.__name__, str(wfpd.socket), SECONDS, user, CALLS)
             try:
                 until = time.monotonic() + SECONDS
                 while time.monotonic() < until:
@@ -53,7 +55,7 @@ def test_packets_are_all_decided_and_counted_while_hostile_clients_attack(wfpd: 
                 process.kill()
                 process.wait()
         n_sent = sender.stop()
-        assert n_sent > 100 * len(hostile_clients.ATTACKS)
+        assert n_sent > 100 * len(ATTACKS)
         assert receiver.wait_for(n_sent, 5.0) and receiver.count == n_sent
     assert wait_until(lambda: _decided(wfpd, before) == n_sent), (_decided(wfpd, before), n_sent)
     (queue,) = wfpd.status()["queues"]

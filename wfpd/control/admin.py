@@ -26,8 +26,9 @@ from typing import Any
 
 import wfpd
 from wfpd.control import limits, protocol, schema
-from wfpd.control.connection import HELLO_TIMEOUT, READ_SIZE, Connection
+from wfpd.control.connection import HELLO_TIMEOUT, Connection, measured
 from wfpd.control.limits import MAX_CONNECTIONS, Account, Accounts, Places
+from wfpd.control.pace import READ_SIZE
 from wfpd.control.peer import Peer
 from wfpd.control.protocol import Role, RpcError
 from wfpd.errors import ControlError, PolicyError, WfpdError
@@ -149,6 +150,7 @@ class AdminServer:
         self._n_peers = 0
         self._peer_gone = threading.Condition()
         self._buffer = memoryview(bytearray(READ_SIZE))
+        self._quickest = measured()
         self._refusing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="wfpd-control", daemon=True)
@@ -274,7 +276,7 @@ class AdminServer:
             self._accounts.leave(connection.account)
 
     async def _connection(self, accepted: socket.socket, account: Account, pid: int, role: Role) -> None:
-        connection = Connection(account, self._buffer, self._hello_timeout)
+        connection = Connection(account, self._buffer, self._hello_timeout, self._quickest)
         connection.peer = Peer(account.uid, pid, role, wake=lambda: _call_soon(self._loop, connection.flush),
                                submit=self._ends.submit, room=account.room, finished=self._peer_finished)  # fmt: skip
         with self._peer_gone:

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from wfpd.control import protocol
-from wfpd.control.limits import LINE_COST, READ_COST, Account
+from wfpd.control.limits import LINE_COST, Account
+from wfpd.control.pace import READ_COST, READ_SIZE, Pace, Quickest
 from wfpd.control.peer import Peer
 from wfpd.control.protocol import RpcError
 
@@ -23,17 +24,6 @@ LINE_TIMEOUT = 30.0
 """Seconds in which the rest of a line has to come."""
 WRITE_TIMEOUT = 10.0
 """Seconds in which a peer has to take what is sent to it."""
-READ_SIZE = 16384
-"""Bytes of one read, at most."""
-FIRST_READ, SMALLEST_READ = 128, 16
-"""Bytes of the first read, and of one after a slow one; each that was filled quickly is followed by one twice as large.
-A byte that was sent by itself costs the kernel as much as a whole line, and it lets nobody else run meanwhile: of
-hundreds of them a read takes longer than a packet.  Administrators' lines are read as they come."""
-SLOW_READ = 15e-6
-"""Seconds of a processor from which on a read is slow."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.25
-"""Seconds until more is read of a line that a read has not ended though it was slow or took all there was: twice as
-long after each, so a line that comes by the byte takes no processor."""
 CHUNK = 65536
 """Bytes of notifications that are written at once."""
 
@@ -44,8 +34,14 @@ Serve = Callable[["Connection", bytes], Awaitable[bool]]
 class Connection(asyncio.BufferedProtocol):
     """The transport's side.  For the event loop's thread."""
 
-    def __init__(self, account: Account, buffer: memoryview, hello_timeout: float = HELLO_TIMEOUT) -> None:
-        """`buffer`, READ_SIZE bytes, is shared: what a read brings is copied out of it at once."""
+    def __init__(
+        self, account: Account, buffer: memoryview, hello_timeout: float = HELLO_TIMEOUT,
+        quickest: Quickest | None = None,
+    ) -> None:  # fmt: skip
+        """`buffer`, READ_SIZE bytes, is shared: what a read brings is copied out of it at once.
+
+        `quickest` is the server's.
+        """
         self.account = account
         self.peer: Peer
         self.greeted = False
@@ -54,12 +50,11 @@ class Connection(asyncio.BufferedProtocol):
         self.has_place = True
         self.events = Events(self)
         self._read_buffer = buffer
-        self._read_size = READ_SIZE if account.administers else FIRST_READ
+        self._pace = None if account.administers else Pace(quickest or measured())
         self._read_began = 0.0
         self._hello_timeout = hello_timeout
         self._buffer = bytearray()
         self._searched = 0
-        self._pause = FIRST_PAUSE
         self._over = False
         self._lost = False
         self._aborted = False
@@ -80,39 +75,31 @@ class Connection(asyncio.BufferedProtocol):
         if self._aborted:
             transport.abort()
         transport.set_write_buffer_limits(high=0)  # "Written" means that the kernel has all of it.
+        if (wait := self.account.wait(self._loop.time())) > 0:
+            self._loop.call_soon(self._wait_to_read, wait)  # After the transport has begun to read.
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes."""
         self._read_began = _clock()
-        return self._read_buffer[: self._read_size]
+        return self._read_buffer[: READ_SIZE if self._pace is None else self._pace.size]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes have come."""
-        took = _clock() - self._read_began
+        took, pause, cost = _clock() - self._read_began, 0.0, READ_COST
         self._buffer += self._read_buffer[:nbytes]
-        self.account.charge(READ_COST + took, self._loop.time())
-        pause = 0.0 if self.account.administers else self._pause_after(nbytes, took)
+        if self._pace is not None:
+            cost, pause = self._pace.after(nbytes, took, ended=b"\n" in self._read_buffer[:nbytes].tobytes())
+        self.account.charge(cost, self._loop.time())
         if len(self._buffer) >= protocol.MAX_LINE:
             self._stop_reading()
         elif wait := max(self.account.wait(self._loop.time()), pause):
-            self._stop_reading()
-            self._resume_at = self._loop.call_later(wait, self._read_on)
+            self._wait_to_read(wait)
         _wake(self._more)
 
-    def _pause_after(self, nbytes: int, took: float) -> float:
-        """Seconds that the peer has to wait because of the line that it sends, and how much is read of it then."""
-        ended = b"\n" in self._read_buffer[:nbytes].tobytes()
-        if ended:
-            self._pause = FIRST_PAUSE
-        if took >= SLOW_READ:
-            self._read_size = SMALLEST_READ
-        elif nbytes == self._read_size:
-            self._read_size = min(2 * nbytes, READ_SIZE)
-            return 0.0
-        if ended:
-            return 0.0
-        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
-        return pause
+    def _wait_to_read(self, seconds: float) -> None:
+        self._stop_reading()
+        if self._resume_at is None:
+            self._resume_at = self._loop.call_later(seconds, self._read_on)
 
     def eof_received(self) -> bool:
         """What has come is still served."""
@@ -267,6 +254,19 @@ class Events:
 
 _clock = time.thread_time
 """What a read took of a processor: others that ran meanwhile do not count."""
+
+
+def measured() -> Quickest:
+    """How quickly a byte is read on this machine."""
+    found, buffer = Quickest(), bytearray(READ_SIZE)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for _ in range(16):
+            theirs.send(b"x")
+            began = _clock()
+            ours.recv_into(buffer)
+            found.slow_from(_clock() - began)
+    return found
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

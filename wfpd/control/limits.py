@@ -28,8 +28,6 @@ SHARE, BURST = 0.2, 0.5
 SHARE_OF_USER, BURST_OF_USER = 0.1, 0.25
 REMEMBERED = 256
 """Users whose accounts are kept, where not more have connections."""
-READ_COST = 50e-6
-"""Seconds of a processor that one read and what follows from it cost about, whatever was read."""
 LINE_COST = 100e-6
 """Seconds that one request costs about, apart from what its method does."""
 

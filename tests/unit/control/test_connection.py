@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from wfpd.control import connection as module
-from wfpd.control.connection import FIRST_PAUSE, FIRST_READ, READ_SIZE, SLOW_READ, SMALLEST_READ, Connection
-from wfpd.control.limits import READ_COST, Account, Budget
+from wfpd.control.connection import Connection
+from wfpd.control.limits import Account, Budget
+from wfpd.control.pace import FIRST_PAUSE, FIRST_READ, READ_SIZE, SLOW_COST, SLOW_READ, SMALLEST_READ
 from wfpd.control.peer import Peer
 from wfpd.control.protocol import MAX_LINE, Role
 
@@ -229,73 +230,93 @@ def test_lines_that_come_whole_are_read_at_once_after_one_that_did_not() -> None
         for part in (b"a", b"b", b"c", b"d\n"):
             await loop.sock_sendall(sock, part)
             await asyncio.sleep(0.02)
-        assert connection._pause == FIRST_PAUSE
+        assert connection._pace is not None and connection._pace.pause == FIRST_PAUSE
         sock.shutdown(socket.SHUT_WR)
         await all_of(sock)
 
     assert run(talk, account=Account(1, False, Budget(1.0, 1.0))) == [b"abcd\n"]
 
 
-def reads_of(account: Account, took: float, text: bytes, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The room that each read of a text that is there had, and what it brought, if each takes so many seconds."""
-    found: list[tuple[int, int]] = []
-    passed = itertools.count()
-    monkeypatch.setattr(module, "_clock", lambda: next(passed) * took)
+def noted(connection: Connection, rooms: list[int]) -> Callable[[int], memoryview]:
+    """Its get_buffer(), with the room for each read put down."""
+    get_buffer = connection.get_buffer
+
+    def get(hint: int) -> memoryview:
+        found = get_buffer(hint)
+        rooms.append(len(found))
+        return found
+
+    return get
+
+
+def test_each_read_is_timed_and_charged_and_the_next_is_of_the_size_that_follows(monkeypatch) -> None:
+    account = Account(1, False, Budget(1.0, 1.0))
+    charged: list[float] = []
+    rooms: list[int] = []
+    clock = itertools.count()
+    monkeypatch.setattr(account, "charge", lambda cost, now: charged.append(cost))
+    monkeypatch.setattr(module, "_clock", lambda: next(clock) * 2 * SLOW_READ)
 
     async def talk(connection: Connection, sock: socket.socket) -> None:
-        room, updated = connection.get_buffer, connection.buffer_updated
-        rooms: list[int] = []
-
-        def get(hint: int) -> memoryview:
-            rooms.append(len(room(hint)))
-            return connection._read_buffer[: rooms[-1]]
-
-        connection.get_buffer = get  # type: ignore[method-assign]
-        connection.buffer_updated = lambda n: (found.append((rooms[-1], n)), updated(n))[1]  # type: ignore[method-assign]
-        await asyncio.get_running_loop().sock_sendall(sock, text)
+        connection.get_buffer = noted(connection, rooms)  # type: ignore[method-assign]
+        assert connection._pace is not None
+        connection._pace._quickest.slow_from(0.0)  # That of another connection.
+        await asyncio.get_running_loop().sock_sendall(sock, b"x" * (FIRST_READ + SMALLEST_READ) + b"\n")
         sock.shutdown(socket.SHUT_WR)
         await all_of(sock)
 
-    assert run(talk, account=account) == [text]
-    return found
+    assert len(run(talk, account=account)) == 1
+    assert rooms[:3] == [FIRST_READ, SMALLEST_READ, SMALLEST_READ]
+    assert charged[0] == pytest.approx(SLOW_COST * 2 * SLOW_READ)
 
 
-def test_reads_that_are_slow_are_small_and_those_filled_quickly_grow(monkeypatch) -> None:
-    text = b"x" * (FIRST_READ + 3 * SMALLEST_READ) + b"\n"
-    slow = reads_of(Account(1, False, Budget(1.0, 1.0)), 2 * SLOW_READ, text, monkeypatch)
-    assert slow == [(FIRST_READ, FIRST_READ)] + [(SMALLEST_READ, SMALLEST_READ)] * 3 + [(SMALLEST_READ, 1)]
-    text = b"x" * 60_000 + b"\n"
-    quick = reads_of(Account(1, False, Budget(1.0, 1.0)), 0.0, text, monkeypatch)
-    assert [room for room, _ in quick] == [*(FIRST_READ << n for n in range(8)), *[READ_SIZE] * (len(quick) - 8)]
-    assert len(quick) == 10
-
-
-def test_who_administers_is_read_from_as_much_as_comes(monkeypatch) -> None:
-    text = b"x" * 1000 + b"\n"
-    assert reads_of(Account(0, True, Budget(1.0, 1.0)), 1.0, text, monkeypatch) == [(READ_SIZE, 1001)]
-
-
-def test_hundreds_of_bytes_that_were_sent_alone_are_read_in_small_parts() -> None:
+def test_who_administers_is_read_from_as_much_as_comes() -> None:
     rooms: list[int] = []
 
     async def talk(connection: Connection, sock: socket.socket) -> None:
+        connection.get_buffer = noted(connection, rooms)  # type: ignore[method-assign]
+        await asyncio.get_running_loop().sock_sendall(sock, b"x" * 1000 + b"\n")
+        sock.shutdown(socket.SHUT_WR)
+        await all_of(sock)
+
+    assert run(talk) == [b"x" * 1000 + b"\n"]
+    assert set(rooms) == {READ_SIZE}
+
+
+def test_a_new_connection_of_who_used_up_their_share_waits_to_be_read_from() -> None:
+    account = Account(1, False, Budget(1.0, 1.0))
+    read_at: list[float] = []
+
+    async def talk(connection: Connection, sock: socket.socket) -> None:
+        updated = connection.buffer_updated
+        connection.buffer_updated = lambda n: (read_at.append(connection._loop.time()), updated(n))[1]  # type: ignore[method-assign]
+        await asyncio.get_running_loop().sock_sendall(sock, b"a\n")
+        sock.shutdown(socket.SHUT_WR)
+        await all_of(sock)
+
+    async def main() -> float:
+        now = asyncio.get_running_loop().time()
+        account.charge(0.25 + 0.03, now)  # The burst and 0.3 s of the share.
+        return now
+
+    now = asyncio.run(main())
+    assert run(talk, account=account) == [b"a\n"]
+    assert read_at[0] - now >= 0.25
+
+
+def test_hundreds_of_bytes_that_were_sent_alone_are_read_in_small_parts() -> None:
+    reads: list[int] = []
+
+    async def talk(connection: Connection, sock: socket.socket) -> None:
+        updated = connection.buffer_updated
+        connection.buffer_updated = lambda n: (reads.append(n), updated(n))[1]  # type: ignore[method-assign]
         with contextlib.suppress(BlockingIOError):
             while True:
                 sock.send(b"x")  # Until the kernel holds no more: some 280.
-        room = connection.get_buffer
-        connection.get_buffer = lambda hint: (rooms.append(connection._read_size), room(hint))[1]  # type: ignore[method-assign]
         await asyncio.sleep(0.5)
         await asyncio.get_running_loop().sock_sendall(sock, b"\n")
         sock.shutdown(socket.SHUT_WR)
         await all_of(sock)
 
     assert len(run(talk, account=Account(1, False, Budget(1.0, 1.0)))) == 1
-    assert rooms[0] == FIRST_READ and max(rooms) < READ_SIZE
-
-
-def test_what_reads_take_is_charged(monkeypatch) -> None:
-    account = Account(1, False, Budget(1.0, 1.0))
-    charged: list[float] = []
-    monkeypatch.setattr(account, "charge", lambda cost, now: charged.append(cost))
-    reads_of(account, 0.5, b"x\n", monkeypatch)
-    assert charged[0] == READ_COST + 0.5
+    assert max(reads) <= FIRST_READ and len(reads) > 3
