@@ -8,14 +8,14 @@ WFPD_BUILD ?= release
 export WFPD_BUILD
 # Reloads under traffic.
 RELOADS ?= 10000
-# Tests that run at once.
+# Tests that run at once.  Those of tests/integration run alone: some put load on the machine, under which others time out.
 JOBS ?= 2
 # Fresh mutations of each fuzz target, under the sanitizers.
 FUZZ_RUNS ?= 5000
-# What is run a second time in the debug build: all that enters the compiled modules in its own process.
-DEBUG_TESTS := tests/unit tests/property tests/contracts tests/fuzz tests/integration/dataplane tests/integration/test_loop.py
 # Of one file one after the other: what a module makes for its tests is made once.
-PYTEST := python -m pytest -n $(JOBS) --dist loadfile
+AT_ONCE := python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/integration
+# What else is run in the debug build: all that enters the compiled modules in its own process.
+DEBUG_LIVE := tests/integration/dataplane tests/integration/test_loop.py
 # Stubs of compiled modules, compared with the modules as they were built.  A stub has the doors that are used, no more.
 STUBS := $(subst /,.,$(basename $(wildcard wfpd/*/_*.pyi)))
 
@@ -28,10 +28,12 @@ build: packages-run $(STAMP)
 test: fuzz test-debug test-release
 
 test-release: packages-test build
-	$(BIN)/$(PYTEST)
+	$(BIN)/$(AT_ONCE)
+	$(BIN)/python -m pytest tests/integration
 
 test-debug: packages-test build
-	.ci/in_mode debug $(PYTEST) -q $(DEBUG_TESTS)
+	.ci/in_mode debug $(AT_ONCE) -q
+	.ci/in_mode debug python -m pytest -q $(DEBUG_LIVE)
 
 fuzz: packages-test build
 	.ci/in_mode sanitize python tests/fuzz/replay.py --count $(FUZZ_RUNS)
