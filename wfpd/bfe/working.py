@@ -39,6 +39,8 @@ MOST_OBJECTS = 4096
 """Of one kind, filters excepted."""
 MOST_STAGED = 16_384
 """Filters that one transaction may add."""
+MOST_CHANGES = 131_072
+"""Of one transaction: what is added and deleted again counts twice."""
 MOST_FILTERS = 65_536
 """Filters of all sessions."""
 
@@ -168,6 +170,7 @@ class Working:
 
     def add(self, item: Item, owner: Owner, *, call: object = None, number: int | None = None) -> Entry:
         """Add an object that is no filter; with the run-time `number` that one of its key had."""
+        self._check_room()
         kind = KIND_OF[type(item)]
         entries = self._objects[kind]
         if item.key in entries:
@@ -201,6 +204,7 @@ class Working:
 
     def delete(self, kind: Kind, key: uuid.UUID, *, forced: bool = False) -> None:
         """Delete an object that is no filter.  `forced`: what refers to it is about to go too, or may stay without."""
+        self._check_room()
         entries = self._objects[kind]
         entry = entries.get(key)
         if entry is None:
@@ -215,6 +219,7 @@ class Working:
 
     def add_filter(self, item: Filter, owner: Owner, expires: float | None = None) -> Added:
         """Add an engine filter; its names are those of objects, or their keys as texts."""
+        self._check_room()
         key = item.key.bytes
         if self.has_filter(key):
             raise FwpError("FWP_E_ALREADY_EXISTS", f"a filter has the key {item.key}",
@@ -251,6 +256,7 @@ class Working:
 
     def delete_filter(self, key: bytes, name: str = "", provider: str = "") -> None:
         """Delete an engine filter; name and provider are for subscribers."""
+        self._check_room()
         if (added := self.added.pop(key, None)) is not None:
             name, provider = added.entry.name, added.entry.provider
             undo = _Undo(self.added, key, added)
@@ -273,6 +279,10 @@ class Working:
             if mine is None:
                 self._sets[name] = item
                 self._undo.append(_Undo(self._sets, name, noted=False))
+
+    def _check_room(self) -> None:
+        if len(self.changes) >= MOST_CHANGES:
+            raise FwpError("FWP_E_OUT_OF_BOUNDS", f"a transaction makes at most {MOST_CHANGES} changes")
 
     def _note(self, undo: _Undo, change: Change) -> None:
         self.changes.append(change)

@@ -13,16 +13,21 @@ import math
 
 READ_SIZE = 16384
 """Bytes of one read, at most."""
-FIRST_READ, SMALLEST_READ = 128, 16
+FIRST_READ, SMALLEST_READ = 128, 32
 """Bytes of the first read, and of one after a slow one; one filled quickly is followed by one twice as large."""
 SLOW_READ = 15e-6
 """From so many seconds on a read is slow,"""
-SLOWER = 4
+SLOWER = 10
 """if it took so many times as long as the quickest one that there was: machines differ."""
+QUICKEST = 0.5e-6
+"""No read is quicker, whatever a clock says."""
+SPARSE = 16
+"""Bytes that were sent together take less than one read more for so many of them; those sent alone take more."""
 READ_COST = 50e-6
 """Seconds of a processor that a read and what follows from it cost about."""
-SLOW_COST = 20
-"""A slow read costs its user so many times what it took: with a share of a fifth for all, 1% of the time."""
+SLOW_COST, MOST_TOOK = 20, 1e-3
+"""A slow read costs its user so many times what it took: with a share of a fifth for all, 1% of the time.  Of more
+seconds something else has taken the rest."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.25
 """Seconds until more is read of a line that a read has not ended though it took all there was, or was slow: twice as
 long after each, so a line that comes by the byte takes no processor."""
@@ -36,7 +41,7 @@ class Quickest:
 
     def slow_from(self, took: float) -> float:
         """How long a read takes that is slow; the one that took so long counts."""
-        self.took = min(self.took, took)
+        self.took = min(self.took, max(took, QUICKEST))
         return max(SLOW_READ, SLOWER * self.took)
 
 
@@ -54,10 +59,11 @@ class Pace:
         """A read has brought `n_bytes`, with a line's end or not: seconds to charge, and to wait before the next."""
         slow_from = self._quickest.slow_from(took)
         slow, filled = took >= slow_from, n_bytes == self.size
-        cost = SLOW_COST * took if slow else READ_COST
+        together = (took - self._quickest.took) * SPARSE < n_bytes * self._quickest.took
+        cost = SLOW_COST * min(took, MOST_TOOK) if slow else READ_COST
         if slow:
             self.size = SMALLEST_READ
-        elif filled and (2 * took < slow_from or self.size == READ_SIZE):
+        elif filled and together:
             self.size = min(2 * self.size, READ_SIZE)
             self.pause = max(self.pause / 2, FIRST_PAUSE)
             return cost, 0.0

@@ -189,6 +189,17 @@ def test_bounds_of_objects_and_filters(engine: Engine, monkeypatch: pytest.Monke
         session.add_text(said(filters=[blocking("c")]))
 
 
+def test_what_comes_and_goes_in_one_transaction_is_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "MOST_CHANGES", 3)
+    session = engine.open()
+    session.begin()
+    session.add_text(said(sublayers=[{"name": "s"}], filters=[blocking("a"), blocking("b")]))
+    with refused("FWP_E_OUT_OF_BOUNDS"):
+        session.add_text(said(filters=[blocking("c")]))
+    session.commit()
+    assert engine.names() == {"a", "b"}
+
+
 def test_equal_sets_of_one_transaction_are_one_and_others_are_refused(engine: Engine) -> None:
     def with_set(name: str, value: str) -> str:
         when: dict[str, Any] = {"ip_source_address": "$s"}
