@@ -188,20 +188,15 @@ class Session:
         return "result" in json.loads(self._answers.readline())
 
     def add(self, first: int) -> bool:
-        """Add some filters; False if there are too many."""
-        return self.ask("filters.add", policy=policy_of(first, AT_ONCE))
+        """Add AT_ONCE filters that no packet of the probe matches; False if there are too many."""
+        found = [{"name": f"f{n}", "layer": "ipforward_v4", "action": "block", "when": {"ip_destination_port": n}}
+                 for n in range(first, first + AT_ONCE)]  # fmt: skip
+        return self.ask("filters.add", policy=json.dumps({"version": 1, "filters": found}))
 
     def close(self) -> None:
         """The session ends, and all that it has added."""
         self._answers.close()
         self._socket.close()
-
-
-def policy_of(first: int, count: int) -> str:
-    """So many filters that no packet of the probe matches."""
-    found = [{"name": f"f{n}", "layer": "ipforward_v4", "action": "block", "when": {"ip_destination_port": n}}
-             for n in range(first, first + count)]  # fmt: skip
-    return json.dumps({"version": 1, "filters": found})
 
 
 def huge_transaction(path: str, until: float) -> None:

@@ -36,12 +36,12 @@ class Decided:
         self.at = SECOND
         self._number = 0
 
-    def send(self, packet: Packet) -> dict[str, Any]:
+    def send(self, packet: Packet, mark: int | None = None) -> dict[str, Any]:
         """Decide a packet at the time that is set."""
         self._number += 1
         data = bytes(packet)
         found: dict[str, Any] = self.replay.decide(
-            CapturedPacket(self._number, self.at, data, len(data), True, None, 101)
+            CapturedPacket(self._number, self.at, data, len(data), True, None, 101), mark=mark
         )
         return found
 

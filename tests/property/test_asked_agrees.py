@@ -106,10 +106,10 @@ def story(callout: Plain, layer: str, kind: str, packets: list[tuple[int, int]],
         marks = [None, 0x1234, *(Marks().injected(n, Way.INBOUND) for n in (injections.number(run.items["c"]), 5))]
         found: list[Any] = []
         replay = run.replay
-        decide = replay.decide
         for number, (which, mark) in enumerate(packets):
-            replay.decide = lambda packet, mark=marks[mark]: decide(packet, mark=mark)  # type: ignore[assignment,misc]
-            found.append((run.send(PACKETS[which]), replay.passed, [order.packet for order in replay.injected]))
+            found.append(
+                (run.send(PACKETS[which], marks[mark]), replay.passed, [order.packet for order in replay.injected])
+            )
             if callout.handles:
                 word = words[number % len(words)]
                 found.append(callout.handles.pop().complete(*([word] if word else [])))

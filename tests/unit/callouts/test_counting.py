@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.builders import a_filter, a_policy, callout
@@ -14,12 +16,12 @@ from wfpd.model.policy import Action
 PACKET = bytes.fromhex("4500001c00010000401100000a0000010a000002000900350008ffff")
 
 
-def decide(counting: Counting, action: Action = Action.CALLOUT_UNKNOWN, on_error: int = 2) -> dict[str, object]:
+def decide(counting: Counting, action: Action = Action.CALLOUT_UNKNOWN, on_error: int = 2) -> dict[str, Any]:
     policy = a_policy([a_filter("one", action, callout="c")], callouts=[callout("c")])
     snapshot = Snapshot(
         pack(policy), [counting], generation=1, on_error=on_error, on_malformed=1, on_late=1, flows_full=1
     )
-    result: dict[str, object] = Replayer(snapshot).visit(PACKET, "forward", 1)
+    result: dict[str, Any] = Replayer(snapshot).visit(PACKET, "forward", 1)
     return result
 
 
@@ -34,7 +36,7 @@ def test_it_counts_what_it_is_asked_about_and_continues() -> None:
 def test_it_gives_the_answer_it_was_made_for(answer: str) -> None:
     result = decide(Counting(answer=answer, clear_right=True))
     assert (result["verdict"], result["reason"]) == (answer, "callout")
-    assert [row[1:3] for row in result["rows"]] == [(answer, "clear")]  # type: ignore[attr-defined]
+    assert [row[1:3] for row in result["rows"]] == [(answer, "clear")]
 
 
 @pytest.mark.parametrize(("on_error", "verdict"), [(1, "permit"), (2, "block")])
